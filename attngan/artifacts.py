@@ -1,0 +1,175 @@
+"""Result folders: complete when `manifest.json`, written last, is there; every file in it is named with its sha256.
+
+A folder has a kind ("dataset", "damsm", "generator", "metrics", "gallery", "bundle"), a format version, a fingerprint
+over its content, and whatever facts its step wants to keep (config, commit, counts).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import attngan
+from attngan.errors import InputError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` and rename it to `path` when the block ends without an exception.
+
+    The content is flushed to the disk before the rename: after a crash either the old file or the new one is there.
+    """
+    handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False)
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(handle.name, 0o666 & ~_umask())
+        os.replace(handle.name, path)
+    except BaseException:
+        Path(handle.name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically, as UTF-8."""
+    with atomic_file(path) as handle:
+        handle.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a whole JSON file atomically; not-a-number is refused, since JSON has no word for it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that a person may have edited or cut off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected JSON, found something else ({error}).") from None
+
+
+def begin(folder: Path) -> None:
+    """Make `folder` ready to be written: it exists, and no old manifest calls it complete."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder for the result, found a file; name another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def finish(folder: Path, kind: str, files: list[str], **facts: Any) -> dict[str, Any]:
+    """Declare `folder` complete: write its manifest over the named files, and return it.
+
+    Args:
+        folder: holds every file of `files`.
+        kind: what the folder is, checked by `check`.
+        files: paths relative to the folder; only these belong to the result.
+        facts: anything JSON can hold, kept in the manifest.
+    """
+    entries = {name: _describe(folder / name) for name in sorted(files)}
+    manifest = {
+        "kind": kind,
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint({name: entry["sha256"] for name, entry in entries.items()}),
+        "attngan": attngan.__version__,
+        "revision": code_revision(),
+        **facts,
+        "files": entries,
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def check(folder: Path, kind: str, *, contents: bool = False) -> dict[str, Any]:
+    """Return the manifest of a complete result folder, or say in one sentence why it is none.
+
+    Args:
+        folder: the result folder.
+        kind: the kind it must be of.
+        contents: also compare every file's sha256 (its size always is).
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the {kind} folder that an earlier step wrote.")
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder}: no {MANIFEST}, so this {kind} is not complete; run the step that writes it again.")
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{folder / MANIFEST}: expected a manifest of attngan, found other JSON.")
+    if manifest.get("kind") != kind:
+        raise InputError(f"{folder}: expected a {kind} folder, found a {manifest.get('kind')} folder.")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{folder}: its format version is {manifest.get('format_version')}, this attngan ({attngan.__version__}) "
+            f"reads {FORMAT_VERSION}; write it again with this version, or install the one that wrote it."
+        )
+    for name, entry in manifest["files"].items():
+        _compare(folder, name, entry, contents=contents)
+    return manifest
+
+
+def fingerprint(value: Any) -> str:
+    """Return the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def source_digest(*parts: str) -> str:
+    """Return the sha256 over some of attngan's own modules (`"models"`, `"train_generator.py"`)."""
+    package = Path(attngan.__file__).parent
+    paths = [path for part in parts for path in sorted((package / part).rglob("*.py")) or [package / part]]
+    return fingerprint({str(path.relative_to(package)): sha256_of(path) for path in paths})
+
+
+def code_revision() -> str:
+    """Return the commit this code is at: ATTNGAN_REVISION (set in the image), else git's word, else "unknown"."""
+    if os.environ.get("ATTNGAN_REVISION"):
+        return os.environ["ATTNGAN_REVISION"]
+    source = Path(attngan.__file__).resolve().parent
+    if not (source.parent / ".git").exists():
+        return "unknown"
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _compare(folder: Path, name: str, entry: dict[str, Any], *, contents: bool) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder / MANIFEST}: the file name {name!r} leads out of the folder.")
+    if not path.is_file():
+        raise InputError(f"{path}: named in {MANIFEST} but not there; copy the whole folder again.")
+    if path.stat().st_size != entry["bytes"]:
+        raise InputError(
+            f"{path}: expected {entry['bytes']:,} bytes, found {path.stat().st_size:,}; copy the whole folder again."
+        )
+    if contents and sha256_of(path) != entry["sha256"]:
+        raise InputError(f"{path}: its content is not what {MANIFEST} says (sha256); copy the whole folder again.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

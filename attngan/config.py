@@ -1,0 +1,264 @@
+"""Every setting once: frozen models whose defaults are the paper's bird recipe (Xu et al. 2018, section 4).
+
+A YAML file holds only what differs. Unknown names and wrong types are refused, all of them in one message.
+"""
+
+import difflib
+import importlib.resources
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from attngan.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown names and values of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """What `preprocess` keeps of the source."""
+
+    resolution: Count = 256  # pixels: side of the finest picture trained on
+    min_word_count: Count = 1  # a word of the training captions enters the vocabulary when seen so often
+    max_words: Count = 18  # longer captions lose words at random while training (released code: 18)
+    max_rejected_share: Share = 0.01  # preprocess stops when more of the images than this are unusable
+
+
+class TextEncoder(Section):
+    """The bi-directional LSTM of section 3.2."""
+
+    embedding_dim: Count = 300
+    feature_dim: Count = 256  # D, the joint feature size; half of it in each direction
+    dropout: Share = 0.5  # on the word embeddings, while pretraining
+
+
+class ImageEncoder(Section):
+    """Inception-v3 up to its last mixed layer, or a small network for small pictures."""
+
+    kind: Literal["inception_v3", "small"] = "inception_v3"
+    channels: Count = 32  # width of the small network's first layer; Inception's widths are its own
+
+
+class Damsm(Section):
+    """Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)."""
+
+    epochs: Count = 200
+    batch_size: Annotated[int, Field(ge=2)] = 48
+    learning_rate: Positive = 0.002  # Adam, betas (0.5, 0.999)
+    learning_rate_decay: Share = 0.98  # factor an epoch ...
+    min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
+    max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it
+    gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
+    gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts
+    gamma3: Positive = 10.0  # Eq. 11: how sharply the right pair must win
+    checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
+
+
+class Generator(Section):
+    """F_ca and the stages F_0, F_1, F_2 (section 3.1)."""
+
+    num_stages: Annotated[int, Field(ge=1, le=3)] = 3
+    channels: Count = 32  # N_g: channels of each stage's hidden features
+    noise_dim: Count = 100  # Z
+    condition_dim: Count = 100  # A
+    num_residual_blocks: Count = 2  # in each refinement
+
+
+class Discriminator(Section):
+    """One for each stage, with an unconditional and a conditional output."""
+
+    channels: Count = 64  # N_d: channels after the first layer
+    spectral_norm: bool = False  # Miyato et al. 2018, on every convolution; the paper has none
+
+
+class Training(Section):
+    """The adversarial training (section 4; released code: bird_attn2.yml)."""
+
+    epochs: Count = 600
+    batch_size: Annotated[int, Field(ge=2)] = 20
+    generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
+    discriminator_learning_rate: Positive = 0.0002
+    beta1: Share = 0.5
+    ema_decay: Share = 0.999  # of the averaged generator, a step
+    damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
+    kl_weight: NotNegative = 1.0  # of the conditioning augmentation
+    max_translation: Share = 0.0  # DiffAugment (Zhao et al. 2020): random shift of what discriminators see; off in the paper
+    checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
+    snapshot_every_seconds: NotNegative = 300.0  # fixed captions drawn again into a grid
+    log_every_steps: Count = 50
+
+
+class Evaluate(Section):
+    """What is measured on the test split."""
+
+    num_images: Count = 30_000  # generated for R-precision
+    num_candidates: Annotated[int, Field(ge=2)] = 100  # captions to choose among: one matches, the others do not
+    num_colour_captions: Count = 200  # drawn birds only: captions of unseen combinations
+    batch_size: Count = 50
+
+
+class Samples(Section):
+    """The gallery."""
+
+    captions: tuple[str, ...] = ()  # drawn in the gallery; none: the first captions of the test split
+    num_test_captions: Count = 8  # how many, where no captions are given
+    variants: Count = 4  # pictures a caption, each from other noise
+    num_attention_words: Count = 5  # attention maps shown: the words attended to most
+
+
+class Publish(Section):
+    """The gate between a new bundle and the champion."""
+
+    metric: str = "r_precision"  # key of metrics.json that decides
+    higher_is_better: bool = True
+    min_improvement: NotNegative = 0.0  # the new value must be better by more than this
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+    num_threads: Annotated[int, Field(ge=0)] = 0  # CPU threads, 0: as many as torch finds cores
+    data: Data = Data()
+    text_encoder: TextEncoder = TextEncoder()
+    image_encoder: ImageEncoder = ImageEncoder()
+    damsm: Damsm = Damsm()
+    generator: Generator = Generator()
+    discriminator: Discriminator = Discriminator()
+    training: Training = Training()
+    evaluate: Evaluate = Evaluate()
+    samples: Samples = Samples()
+    publish: Publish = Publish()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Config":
+        coarsest = self.data.resolution / 2 ** (self.generator.num_stages - 1)
+        if coarsest < 16 or 2 ** (int(coarsest).bit_length() - 1) != coarsest:
+            raise ValueError(
+                f"data.resolution {self.data.resolution} with {self.generator.num_stages} stages starts at "
+                f"{coarsest:g} pixels; it must start at a power of two from 16 (the paper: 256 with 3 stages)"
+            )
+        if self.text_encoder.feature_dim % 2:
+            raise ValueError("text_encoder.feature_dim must be even: each direction of the LSTM gives half of it")
+        if self.image_encoder.kind == "small" and (self.data.resolution < 32 or self.data.resolution % 16):
+            raise ValueError("image_encoder.kind small needs data.resolution of at least 32, a multiple of 16")
+        return self
+
+    @property
+    def resolutions(self) -> list[int]:
+        """Side of each stage's picture in pixels, coarse to fine."""
+        stages = self.generator.num_stages
+        return [self.data.resolution // 2 ** (stages - 1 - stage) for stage in range(stages)]
+
+
+def load(text: str | None = None, *, overrides: Iterable[str] = (), where: str = "config") -> Config:
+    """Build the config from YAML text and `section.name=value` overrides (each value is YAML again).
+
+    Args:
+        text: YAML with only what differs from the defaults; None or empty for the defaults.
+        overrides: applied last, left to right.
+        where: file name for messages.
+
+    Raises:
+        InputError: names every unknown setting (with the nearest known one) and every value that does not fit.
+    """
+    values = _parse(text or "", where)
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator or not name:
+            raise InputError(f"--set {override}: expected section.name=value, such as --set damsm.epochs=2.")
+        _place(values, name.split("."), _parse_scalar(value, override), override)
+    try:
+        return Config.model_validate_json(json.dumps(values, allow_nan=False))
+    except ValidationError as error:
+        raise InputError(f"{where}: " + "; ".join(_explain(entry) for entry in error.errors())) from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: a value is not a number, text, list or section ({error}).") from None
+
+
+def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
+    """Build the config from a YAML file, or from a named one that attngan ships (`toy`, `smoke`, ...)."""
+    if not path.exists() and path.name in shipped():
+        text = (importlib.resources.files("attngan") / "configs" / f"{path.name}.yaml").read_text(encoding="utf-8")
+        return load(text, overrides=overrides, where=path.name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        known = ", ".join(shipped())
+        raise InputError(f"{path}: cannot read the config ({error.strerror}); give a YAML file or one of {known}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected YAML text in UTF-8, found other bytes.") from None
+    return load(text, overrides=overrides, where=str(path))
+
+
+def shipped() -> list[str]:
+    """Return the names of the configs that come with attngan."""
+    folder = importlib.resources.files("attngan") / "configs"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def dump(config: Config) -> str:
+    """Return the full config as YAML that `load` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not readable as YAML ({' '.join(str(error).split())}).") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected settings such as 'seed: 1', found {type(values).__name__}.")
+    return values
+
+
+def _parse_scalar(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: the value is not readable as YAML.") from None
+
+
+def _place(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for name in path[:-1]:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise InputError(f"--set {override}: {name} is a single value, it has no settings inside.")
+    values[path[-1]] = value
+
+
+def _explain(entry: Any) -> str:
+    place = [str(part) for part in entry["loc"]]
+    name = ".".join(place)
+    if entry["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], _names_at(place[:-1]), n=1)
+        return f"unknown setting {name}" + (f" (did you mean {'.'.join([*place[:-1], near[0]])}?)" if near else "")
+    if entry["type"] == "value_error":
+        return str(entry["ctx"]["error"])
+    hint = "; in YAML write 0.0002, since 2e-4 is read as text" if isinstance(entry["input"], str) else ""
+    return f"{name}: {entry['msg'].lower()}, found {entry['input']!r}{hint}"
+
+
+def _names_at(place: list[str]) -> list[str]:
+    model: Any = Config
+    for name in place:
+        field = model.model_fields.get(name) if isinstance(model, type) and issubclass(model, Section) else None
+        model = field.annotation if field else None
+    if model is None or get_args(model) or not issubclass(model, Section):
+        return []
+    return list(model.model_fields)

@@ -1,0 +1,112 @@
+"""Captions: text -> tokens -> Vocabulary -> padded word ids, with the tokeniser of the released AttnGAN."""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from attngan import artifacts
+from attngan.errors import InputError
+
+if TYPE_CHECKING:
+    from nltk.tokenize import RegexpTokenizer
+
+END = "<end>"  # index 0, which is also the padding; no token can be it, since < is no word character
+
+
+@cache
+def _tokenizer() -> "RegexpTokenizer":
+    from nltk.tokenize import RegexpTokenizer  # a second to import, and training needs no tokeniser
+
+    return RegexpTokenizer(r"\w+")
+
+
+def tokenize(text: str) -> list[str]:
+    r"""Split a caption into words as the released code does.
+
+    Lower case; a doubled U+FFFD, which stands where a space was, becomes a space; words are `\w+`; characters that are
+    not ASCII are dropped, and so are words that consist of nothing else.
+    """
+    words = _tokenizer().tokenize(text.replace("\ufffd\ufffd", " ").lower())
+    plain = (word.encode("ascii", "ignore").decode("ascii") for word in words)
+    return [word for word in plain if word]
+
+
+class Vocabulary:
+    """The words a model knows; a word's place in the list is its id.
+
+    Args:
+        words: unique, the first one `<end>`.
+    """
+
+    def __init__(self, words: Sequence[str]):
+        self.words = list(words)
+        if not self.words or self.words[0] != END:
+            found = repr(self.words[0]) if self.words else "nothing"
+            raise InputError(f"vocabulary: expected {END!r} as the first word, found {found}.")
+        self._ids = {word: index for index, word in enumerate(self.words)}
+        if len(self._ids) != len(self.words):
+            twice = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise InputError(f"vocabulary: every word must stand in it once, found {twice!r} more often.")
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[Sequence[str]], min_count: int = 1) -> "Vocabulary":
+        """Collect the words that occur at least `min_count` times in tokenised captions, frequent ones first."""
+        counts = Counter(word for tokens in captions for word in tokens)
+        kept = [word for word, count in counts.items() if count >= min_count and word != END]
+        return cls([END, *sorted(kept, key=lambda word: (-counts[word], word))])
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read what `save` wrote."""
+        words = artifacts.read_json(path)
+        if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+            raise InputError(f"{path}: expected a JSON list of words, found something else; copy the file again.")
+        try:
+            return cls(words)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Write the words as a JSON list."""
+        artifacts.write_json(path, self.words)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: str) -> bool:
+        return self._ids.get(word, 0) > 0
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Return the ids of the known words, in order; `unknown` names the others."""
+        return [self._ids[word] for word in tokens if word in self]
+
+    def unknown(self, tokens: Iterable[str]) -> dict[str, str | None]:
+        """Return each word that is not known, with the nearest known one, or None where none is near."""
+        near: dict[str, str | None] = {}
+        for word in tokens:
+            if word not in self and word not in near:
+                matches = difflib.get_close_matches(word, self.words[1:], n=1)
+                near[word] = matches[0] if matches else None
+        return near
+
+
+def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Stack captions of different lengths.
+
+    Args:
+        ids: word ids of B captions.
+
+    Returns:
+        word_ids (B, T) int64, filled up with 0 (T is the length of the longest, at least 1), and lengths (B,) int64.
+    """
+    longest = max((len(caption) for caption in ids), default=0)
+    word_ids = torch.zeros(len(ids), max(1, longest), dtype=torch.int64)
+    for row, caption in zip(word_ids, ids, strict=True):
+        row[: len(caption)] = torch.as_tensor(caption, dtype=torch.int64)
+    return word_ids, torch.tensor([len(caption) for caption in ids], dtype=torch.int64)

@@ -1,0 +1,218 @@
+"""CUB-200-2011 (Wah et al. 2011) with the captions of Reed et al. (2016) -> records; drawn birds share the layout."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from attngan.data.records import Box, Record, Source
+from attngan.errors import InputError
+
+# Classes of the test split of Reed et al. (2016), which text-to-image work on CUB uses since; 50 of 200.
+TEST_CLASSES = frozenset(
+    int(number)
+    for number in """
+    1 4 6 8 9 14 23 29 31 33 34 35 36 37 38 43 49 51 53 66 72 79 83 84 86 91 95 96 98 101 102 103 112 114 119 121 130
+    135 138 147 156 163 165 166 180 183 185 186 187 197
+    """.split()
+)
+IMAGES, BOXES, LABELS, CLASSES = "images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt"
+OWN_TEST_CLASSES = "test_classes.txt"
+
+
+def find_layout(source: Path) -> Path | None:
+    """Return the folder with `images.txt`: the source, or one folder in it; None where there is none."""
+    if (source / IMAGES).is_file():
+        return source
+    found = sorted(path.parent for path in source.glob(f"*/{IMAGES}"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{source}: expected one folder with {IMAGES}, found it in {names}; name one as the source.")
+    return found[0] if found else None
+
+
+def read(root: Path, captions: Path | None = None) -> Source:
+    """Read the lists of a CUB folder and the captions of its images; no picture is opened.
+
+    The split goes by class, so that test classes are never seen in training: `test_classes.txt` where the source has
+    one (drawn birds), else the published test classes. `train_test_split.txt` is ignored on purpose: it divides every
+    class, and text-to-image work does not use it.
+
+    Args:
+        root: the folder with `images.txt`.
+        captions: folder with the captions; None: `text/` in the root or beside it.
+
+    Raises:
+        InputError: a list is missing or malformed, or there are no captions. What is wrong with a single image is a
+            rejection instead.
+    """
+    source = Source(kind="cub")
+    files = _read_list(root / IMAGES, _as_text)
+    boxes, labels = _read_list(root / BOXES, _as_box), _read_list(root / LABELS, _as_number)
+    classes = _read_list(root / CLASSES, _as_text)
+    test_classes = _test_classes(root)
+    if not files:
+        raise InputError(f"{root / IMAGES}: expected lines such as '1 CLASS/FILE.jpg', found none.")
+    for name, listed in ((BOXES, boxes), (LABELS, labels)):
+        if surplus := sorted(listed.keys() - files.keys()):
+            source.warnings.append(f"{name}: {len(surplus)} image ids are not in {IMAGES}, the first is {surplus[0]}")
+    texts = _text_folder(root, captions, list(files.values()))
+    attributes = _attributes(root)
+    for number, file in files.items():
+        reason = _list_fault(file, number, boxes, labels, classes)
+        lines = _captions(texts, file) if reason is None else []
+        if isinstance(lines, str):
+            reason = lines
+        if reason is not None:
+            source.reject(file, reason)
+            continue
+        source.records.append(
+            Record(
+                name=file,
+                path=root / "images" / file,
+                box=boxes[number],
+                class_name=classes[labels[number]],
+                split="test" if labels[number] in test_classes else "train",
+                captions=tuple(lines),
+                attributes=attributes.get(file),
+            )
+        )
+    source.palette = _palette(root)
+    return source
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return a text file's lines without their ends; only line feeds end a line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; restore it from the archive.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected text in UTF-8, found other bytes; save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    return text.split("\n")
+
+
+def caption_lines(path: Path) -> list[str] | str:
+    """Return the captions of a text file, one a line that is not blank, or why there are none."""
+    try:
+        lines = [line.strip() for line in lines_of(path)]
+    except InputError as error:
+        return f"captions: {error}".replace(str(path), path.name).rstrip(".")
+    return [line for line in lines if line] or f"captions: {path.name} is empty"
+
+
+def leads_out(file: str) -> bool:
+    """Return whether a relative path of a list would leave the folder it belongs to."""
+    path = PurePosixPath(file)
+    return path.is_absolute() or ".." in path.parts or "\\" in file or "\0" in file or not path.parts
+
+
+def _read_list(path: Path, convert: Any) -> dict[int, Any]:
+    """Read lines of an id and a value."""
+    values: dict[int, Any] = {}
+    for line_number, line in enumerate(lines_of(path), start=1):
+        if not line.strip():
+            continue
+        identifier, _, rest = line.strip().partition(" ")
+        try:
+            number, value = int(identifier), convert(rest.strip())
+        except ValueError as error:
+            raise InputError(f"{path}, line {line_number}: {error}, found {line.strip()[:80]!r}.") from None
+        if number in values:
+            raise InputError(f"{path}, line {line_number}: the id {number} stands in an earlier line too; keep one.")
+        values[number] = value
+    return values
+
+
+def _as_text(text: str) -> str:
+    if not text:
+        raise ValueError("expected a number and a name")
+    return text
+
+
+def _as_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("expected two whole numbers") from None
+
+
+def _as_box(text: str) -> Box:
+    try:
+        x, y, width, height = (float(number) for number in text.split())
+    except ValueError:
+        raise ValueError("expected a number and the box's x, y, width and height") from None
+    return x, y, width, height
+
+
+def _test_classes(root: Path) -> frozenset[int]:
+    path = root / OWN_TEST_CLASSES
+    if not path.is_file():
+        return TEST_CLASSES
+    try:
+        return frozenset(int(line) for line in lines_of(path) if line.strip())
+    except ValueError as error:
+        raise InputError(f"{path}: expected one class id a line ({error}).") from None
+
+
+def _list_fault(
+    file: str, number: int, boxes: dict[int, Box], labels: dict[int, int], classes: dict[int, str]
+) -> str | None:
+    """Return what the lists lack for an image, if anything."""
+    if leads_out(file):
+        return "its path leads out of images/"
+    if number not in boxes:
+        return f"no line for its id {number} in {BOXES}"
+    if number not in labels:
+        return f"no line for its id {number} in {LABELS}"
+    if labels[number] not in classes:
+        return f"its class {labels[number]} is not in {CLASSES}"
+    return None
+
+
+def _text_folder(root: Path, captions: Path | None, files: list[str]) -> Path:
+    """Return the folder that holds `<class>/<image>.txt`."""
+    if captions is None:
+        places = [root / "text", root.parent / "text"]
+    else:
+        places = [captions / "text", captions, *sorted(captions.glob("*/text")), *sorted(captions.glob("*/"))]
+    known = [file for file in files if not leads_out(file)]
+    for place in places:
+        if place.is_dir() and any((place / file).with_suffix(".txt").is_file() for file in known):
+            return place
+    where = captions if captions is not None else " or ".join(str(place) for place in places)
+    raise InputError(f"{where}: no captions found; expected CLASS/IMAGE.txt for the images of {root}, one caption a line.")
+
+
+def _captions(texts: Path, file: str) -> list[str] | str:
+    return caption_lines((texts / file).with_suffix(".txt"))
+
+
+def _attributes(root: Path) -> dict[str, dict[str, Any]]:
+    """Return what drawn birds show, by file; nothing for photographs."""
+    path = root / "attributes.jsonl"
+    if not path.is_file():
+        return {}
+    entries = {}
+    for line_number, line in enumerate(lines_of(path), start=1):
+        if line.strip():
+            try:
+                entry = json.loads(line)
+                entries[str(entry["file"])] = entry
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise InputError(f'{path}, line {line_number}: expected a JSON object with "file".') from None
+    return entries
+
+
+def _palette(root: Path) -> dict[str, Any] | None:
+    path = root / "palette.json"
+    if not path.is_file():
+        return None
+    try:
+        palette = json.loads("\n".join(lines_of(path)))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: expected JSON, found something else ({error}).") from None
+    if not isinstance(palette, dict):
+        raise InputError(f"{path}: expected a JSON object, colour name to [red, green, blue].")
+    return palette

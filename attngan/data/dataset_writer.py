@@ -1,0 +1,98 @@
+"""Write the dataset folder: for each split four files, the pictures one after another in one of them."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from attngan import artifacts
+from attngan.data.records import Record
+
+PIXELS, INDEX, CAPTIONS, RECORDS = "pixels.bin", "images.npy", "captions.npz", "records.jsonl"
+SPLIT_FILES = (PIXELS, INDEX, CAPTIONS, RECORDS)
+
+
+class PixelWriter:
+    """Appends pictures to one file, and remembers where each of them lies."""
+
+    def __init__(self, write: Callable[[bytes], object]):
+        self._write = write
+        self._offset = 0
+        self.index: list[tuple[int, int, int]] = []  # offset, height, width of each picture
+
+    def append(self, pixels: np.ndarray) -> None:
+        """Add one picture, (H, W, 3) uint8."""
+        height, width, _ = pixels.shape
+        self._write(pixels.tobytes())
+        self.index.append((self._offset, height, width))
+        self._offset += pixels.size
+
+
+@contextlib.contextmanager
+def pixel_writer(folder: Path) -> Iterator[PixelWriter]:
+    """Open `pixels.bin` of a split; it is there, whole, once the block has ended without an exception."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".*.part"):  # of a run that was killed
+        leftover.unlink()
+    with artifacts.atomic_file(folder / PIXELS) as handle:
+        yield PixelWriter(handle.write)
+
+
+def write_split(
+    folder: Path,
+    *,
+    index: Sequence[tuple[int, int, int]],
+    records: Sequence[Record],
+    class_ids: Sequence[int],
+    word_ids: Sequence[Sequence[Sequence[int]]],
+) -> None:
+    """Write everything of a split but its pixels.
+
+    Args:
+        folder: of the split.
+        index: offset, height and width of each of N pictures in `pixels.bin`.
+        records: the N pictures' records, with the captions that are kept.
+        class_ids: the N pictures' classes.
+        word_ids: for each picture, for each of its captions, the ids of its words.
+    """
+    captions = [caption for of_image in word_ids for caption in of_image]
+    arrays = {
+        "word_ids": np.array([word for caption in captions for word in caption], dtype=np.int32),
+        "word_offsets": _offsets([len(caption) for caption in captions]),
+        "caption_offsets": _offsets([len(of_image) for of_image in word_ids]),
+        "class_ids": np.array(class_ids, dtype=np.int64),
+    }
+    with artifacts.atomic_file(folder / INDEX) as handle:
+        np.save(handle, np.array(index, dtype=np.int64).reshape(-1, 3), allow_pickle=False)
+    with artifacts.atomic_file(folder / CAPTIONS) as handle:
+        np.savez(handle, allow_pickle=False, **arrays)
+    lines = [_line(record, class_id) for record, class_id in zip(records, class_ids, strict=True)]
+    artifacts.write_text(folder / RECORDS, "".join(lines))
+
+
+def content_fingerprint(folder: Path) -> str:
+    """Return the sha256 over all that training reads: vocabulary, and pixels, index and captions of both splits."""
+    names = ["vocabulary.json", *(f"{split}/{name}" for split in ("train", "test") for name in (PIXELS, INDEX, CAPTIONS))]
+    together = hashlib.sha256()
+    for name in names:
+        together.update(f"{name} {artifacts.sha256_of(folder / name)}\n".encode())
+    return together.hexdigest()
+
+
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    """Return where each of N parts begins, and where the last one ends: N + 1 numbers."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.array(lengths, dtype=np.int64))])
+
+
+def _line(record: Record, class_id: int) -> str:
+    entry = {
+        "name": record.name,
+        "class_name": record.class_name,
+        "class_id": class_id,
+        "captions": list(record.captions),
+        "attributes": record.attributes,
+    }
+    return json.dumps(entry) + "\n"

@@ -1,0 +1,279 @@
+"""The toy set: little birds drawn from a seed and written in the layout of CUB-200-2011.
+
+A class is a combination of attributes (body and wing colour, crown, tail, beak). Test classes have pairs of body and
+wing colour that no training class has, though training shows each colour on each part. The palette and every image's
+attributes are kept, so that whether a picture follows its words can be computed (`attngan.metrics.colour_fidelity`).
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import random
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from attngan.data import drawn_captions
+from attngan.errors import InputError
+
+Point = tuple[float, float]
+Rgb = tuple[int, int, int]
+
+PALETTE: dict[str, Rgb] = {
+    "red": (206, 38, 38),
+    "yellow": (244, 208, 44),
+    "green": (44, 140, 58),
+    "blue": (38, 84, 206),
+    "purple": (144, 56, 176),
+    "brown": (132, 84, 44),
+    "black": (30, 30, 34),
+    "white": (244, 244, 240),
+}
+BEAK_PALETTE: dict[str, Rgb] = {
+    "yellow": (240, 196, 40),
+    "orange": (240, 130, 30),
+    "black": (34, 34, 38),
+    "grey": (130, 132, 138),
+}
+BACKGROUNDS: dict[str, Rgb] = {
+    "sky": (170, 204, 230),
+    "meadow": (182, 210, 166),
+    "sand": (222, 204, 172),
+    "dusk": (196, 184, 204),
+}
+CAPTIONS_PER_IMAGE = 10
+CANVAS = 192  # pixels; the bird is about half as long
+SUPERSAMPLING = 4
+
+# Body and wing colour of a test class lie 3 or 6 places apart in the palette, those of a training class never do.
+TEST_OFFSETS = (3, 6)
+CLASSES_PER_PAIR = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Bird:
+    """What one picture shows; the fields up to `beak_length` are its class."""
+
+    body: str
+    wing: str
+    crown: str
+    tail: str
+    beak: str
+    beak_length: str  # "short" or "long"
+    legs: str = "orange"
+    scene: str = "branch"  # or "water", which hides the legs
+    background: str = "sky"
+    facing: str = "right"  # or "left"
+    size: str = "small"  # or "medium"
+    length: float = 0.5  # of the bird's own unit, as a share of the canvas
+    tilt: float = 0.0  # degrees, beak up
+    centre: Point = (0.5, 0.5)  # of the body, as shares of the canvas
+
+
+def bird_classes() -> list[tuple[Bird, bool]]:
+    """Return every class as a bird with its attributes, and whether it is a test class."""
+    colours = list(PALETTE)
+    classes = []
+    for (i, body), (j, wing) in itertools.permutations(enumerate(colours), 2):
+        for variant in range(CLASSES_PER_PAIR):
+            draw = random.Random(f"class {body} {wing} {variant}")
+            look = Bird(
+                body=body,
+                wing=wing,
+                crown=body if variant == 0 else draw.choice([colour for colour in colours if colour != body]),
+                tail=draw.choice([body, wing]),
+                beak=draw.choice(list(BEAK_PALETTE)),
+                beak_length=draw.choice(["short", "long"]),
+            )
+            classes.append((look, (j - i) % len(colours) in TEST_OFFSETS))
+    return classes
+
+
+def bird_parts(beak_length: str = "short") -> dict[str, list[Point]]:
+    """Return the outline of each part, back to front, of a bird that faces right.
+
+    The unit is roughly the bird's length without its beak; x points right, y down, the body's centre is the origin.
+    """
+    reach = 0.13 if beak_length == "short" else 0.26
+    return {
+        "tail": [(-0.24, -0.08), (-0.62, 0.02), (-0.65, 0.11), (-0.56, 0.17), (-0.20, 0.10)],
+        "beak": [(0.38, -0.30), (0.42 + reach, -0.205), (0.38, -0.17)],
+        "body": _ellipse((0.0, 0.0), 0.34, 0.235, -14),
+        "head": _ellipse((0.29, -0.22), 0.145, 0.14, 0),
+        "crown": _arc((0.29, -0.22), 0.148, 0.143, 180, 352),
+        "wing": [*_arc((-0.05, -0.03), 0.25, 0.15, -100, 100, turn=12), (-0.44, 0.055), (-0.36, -0.05)],
+    }
+
+
+def place(points: list[Point], bird: Bird, size: float) -> list[Point]:
+    """Move outline points from the bird's own units to pixels of a square picture with the given side."""
+    angle = math.radians(-bird.tilt)
+    mirror = 1 if bird.facing == "right" else -1
+    unit = bird.length * size
+    placed = []
+    for x, y in points:
+        turned_x = x * math.cos(angle) - y * math.sin(angle)
+        turned_y = x * math.sin(angle) + y * math.cos(angle)
+        placed.append((bird.centre[0] * size + mirror * unit * turned_x, bird.centre[1] * size + unit * turned_y))
+    return placed
+
+
+def bounding_box(bird: Bird, size: int = CANVAS) -> tuple[int, int, int, int]:
+    """Return the (x, y, width, height) in whole pixels around everything the bird shows but its legs."""
+    points = [point for outline in bird_parts(bird.beak_length).values() for point in place(outline, bird, size)]
+    left, top = (math.floor(min(values)) for values in zip(*points, strict=True))
+    right, bottom = (math.ceil(max(values)) for values in zip(*points, strict=True))
+    return left, top, right - left, bottom - top
+
+
+def draw_bird(bird: Bird, jitter: random.Random, size: int = CANVAS) -> Image.Image:
+    """Draw one bird, anti-aliased; `jitter` varies the colours a little from picture to picture."""
+    large = size * SUPERSAMPLING
+    picture = Image.new("RGB", (large, large), _vary(BACKGROUNDS[bird.background], jitter, 10))
+    pen = ImageDraw.Draw(picture)
+    unit = bird.length * large
+    _draw_scene(pen, bird, jitter, large)
+    colours = {
+        "tail": PALETTE[bird.tail],
+        "beak": BEAK_PALETTE[bird.beak],
+        "body": PALETTE[bird.body],
+        "head": PALETTE[bird.body],
+        "crown": PALETTE[bird.crown],
+        "wing": PALETTE[bird.wing],
+    }
+    varied = {part: _vary(colour, jitter, 10) for part, colour in colours.items()}
+    varied["head"] = varied["body"]
+    if bird.crown == bird.body:
+        varied["crown"] = varied["body"]
+    for part, outline in bird_parts(bird.beak_length).items():
+        pen.polygon(place(outline, bird, large), fill=varied[part])
+    edge = _shade(varied["wing"], 0.78 if sum(varied["wing"]) > 150 else 1.9)
+    for feather in ([(-0.02, 0.07), (-0.36, 0.045)], [(0.06, 0.03), (-0.34, 0.0)], [(0.06, -0.04), (-0.28, -0.055)]):
+        pen.line(place(feather, bird, large), fill=edge, width=round(unit * 0.012))
+    eye = place([(0.335, -0.235)], bird, large)[0]
+    for radius, colour in ((0.036, (250, 250, 250)), (0.026, (12, 12, 12))):
+        reach = radius * unit
+        pen.ellipse((eye[0] - reach, eye[1] - reach, eye[0] + reach, eye[1] + reach), fill=colour)
+    if bird.scene == "water":
+        _draw_water(pen, bird, jitter, large)
+    return picture.resize((size, size), Image.Resampling.BOX)
+
+
+def random_bird(look: Bird, draw: random.Random) -> Bird:
+    """Give a class's look everything that differs from picture to picture."""
+    size = draw.choice(["small", "medium"])
+    return dataclasses.replace(
+        look,
+        legs=draw.choice(list(BEAK_PALETTE)),
+        scene=draw.choice(["branch", "branch", "water"]),
+        background=draw.choice(list(BACKGROUNDS)),
+        facing=draw.choice(["left", "right"]),
+        size=size,
+        length=draw.uniform(0.40, 0.45) if size == "small" else draw.uniform(0.45, 0.50),
+        tilt=draw.uniform(-6, 6),
+        centre=(draw.uniform(0.46, 0.54), draw.uniform(0.46, 0.54)),
+    )
+
+
+def draw(out: Path, *, count: int, seed: int) -> None:
+    """Write `count` drawn birds with ten captions each in CUB's layout, byte for byte the same for the same seed.
+
+    Args:
+        out: a new or empty folder.
+        count: number of pictures; the classes take turns, so at least one a class.
+        seed: every picture's random state derives from it and the picture's number.
+
+    Raises:
+        InputError: the folder holds something, or the count is below the number of classes.
+    """
+    classes = bird_classes()
+    if count < len(classes):
+        raise InputError(f"--count {count}: expected at least {len(classes)}, one bird for each class.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: expected a new or empty folder for the drawn birds; name another one or empty it.")
+    names = [f"{number:03d}.{_class_name(look)}" for number, (look, _) in enumerate(classes, start=1)]
+    for name in names:
+        (out / "images" / name).mkdir(parents=True)
+        (out / "text" / name).mkdir(parents=True)
+    lists: dict[str, list[str]] = {name: [] for name in ("images", "boxes", "labels", "split", "attributes")}
+    for index in range(count):
+        number = index % len(classes)
+        look, is_test = classes[number]
+        state = random.Random(f"drawn bird {seed} {index}")
+        bird = random_bird(look, state)
+        file = f"{names[number]}/{_class_name(look)}_{index // len(classes) + 1:04d}_{index + 1}"
+        draw_bird(bird, state).save(out / "images" / f"{file}.jpg", quality=92, subsampling=0)
+        captions = [drawn_captions.describe(bird, state) for _ in range(CAPTIONS_PER_IMAGE)]
+        (out / "text" / f"{file}.txt").write_text("\n".join(text for text, _ in captions) + "\n", encoding="utf-8")
+        lists["images"].append(f"{index + 1} {file}.jpg")
+        lists["boxes"].append(f"{index + 1} " + " ".join(f"{value:.1f}" for value in bounding_box(bird)))
+        lists["labels"].append(f"{index + 1} {number + 1}")
+        lists["split"].append(f"{index + 1} {int(not is_test)}")
+        attributes = {"file": f"{file}.jpg", **dataclasses.asdict(bird), "named": [named for _, named in captions]}
+        lists["attributes"].append(json.dumps(attributes))
+    lists["classes"] = [f"{number} {name}" for number, name in enumerate(names, start=1)]
+    lists["tests"] = [str(number) for number, (_, is_test) in enumerate(classes, start=1) if is_test]
+    files = {
+        "images.txt": "images",
+        "bounding_boxes.txt": "boxes",
+        "image_class_labels.txt": "labels",
+        "train_test_split.txt": "split",
+        "classes.txt": "classes",
+        "test_classes.txt": "tests",
+        "attributes.jsonl": "attributes",
+    }
+    for file, key in files.items():
+        (out / file).write_text("\n".join(lists[key]) + "\n", encoding="utf-8")
+    (out / "palette.json").write_text(json.dumps(PALETTE, indent=2) + "\n", encoding="utf-8")
+
+
+def _draw_scene(pen: ImageDraw.ImageDraw, bird: Bird, jitter: random.Random, size: int) -> None:
+    if bird.scene == "water":
+        return
+    unit = bird.length * size
+    height = bird.centre[1] * size + 0.40 * unit
+    wood = _vary((104, 84, 70), jitter, 8)
+    slope = jitter.uniform(-0.04, 0.04) * size
+    pen.line([(0, height + slope), (size, height - slope)], fill=wood, width=round(0.075 * unit))
+    for x in (-0.06, 0.08):
+        hip, foot = place([(x, 0.18), (x + 0.02, 0.40)], bird, size)
+        pen.line([hip, (foot[0], height)], fill=BEAK_PALETTE[bird.legs], width=round(0.032 * unit))
+
+
+def _draw_water(pen: ImageDraw.ImageDraw, bird: Bird, jitter: random.Random, size: int) -> None:
+    unit = bird.length * size
+    surface = bird.centre[1] * size + 0.185 * unit
+    water = _vary((104, 158, 186), jitter, 8)
+    pen.rectangle((0, surface, size, size), fill=water)
+    for _ in range(6):
+        x, y = jitter.uniform(-0.1, 0.9) * size, surface + jitter.uniform(0.04, 0.5) * unit
+        pen.line([(x, y), (x + 0.3 * unit, y)], fill=_shade(water, 1.12), width=round(0.018 * unit))
+
+
+def _class_name(look: Bird) -> str:
+    crown = look.crown.capitalize()
+    return f"{look.body.capitalize()}_Body_{look.wing.capitalize()}_Wing_{crown}_Crown"
+
+
+def _ellipse(centre: Point, a: float, b: float, turn: float) -> list[Point]:
+    return _arc(centre, a, b, 0, 360, turn=turn)
+
+
+def _arc(centre: Point, a: float, b: float, start: float, stop: float, *, turn: float = 0) -> list[Point]:
+    """Return points along an ellipse from one angle to another, in degrees, clockwise on the screen from the right."""
+    cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    points = []
+    for step in range(49):
+        angle = math.radians(start + (stop - start) * step / 48)
+        x, y = a * math.cos(angle), b * math.sin(angle)
+        points.append((centre[0] + x * cosine - y * sine, centre[1] + x * sine + y * cosine))
+    return points
+
+
+def _vary(colour: Rgb, jitter: random.Random, amount: int) -> Rgb:
+    return tuple(min(255, max(0, value + jitter.randint(-amount, amount))) for value in colour)  # type: ignore[return-value]
+
+
+def _shade(colour: Rgb, factor: float) -> Rgb:
+    return tuple(min(255, round(value * factor)) for value in colour)  # type: ignore[return-value]

@@ -1,0 +1,164 @@
+"""Picture files -> pixels to store: decoded safely, cropped to the bird, resized."""
+
+import collections
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from attngan.data.records import Box, Record
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that starts another program
+MAX_PIXELS = 80_000_000  # of one picture; more is taken for a decompression bomb
+MIN_SIDE = 8  # pixels of the crop's shorter side
+MAX_BOX = 1e9  # pixels; not-a-number and infinity are not below it
+MAX_ASPECT = 2  # longer pictures keep their central part
+
+
+class UnusableImage(Exception):
+    """Why one picture cannot be used; it is recorded, and the others go on."""
+
+
+def stored_side(resolution: int) -> int:
+    """Return the shorter side that is stored for training at `resolution`: room for random crops (256 -> 304)."""
+    return int(resolution * 76 / 64)
+
+
+def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
+    """Return a picture's pixels as they are stored, (H, W, 3) uint8 with a shorter side of `stored_side(resolution)`.
+
+    Args:
+        path: the picture file.
+        box: around the bird, in the upright picture; None takes the whole picture.
+        resolution: side of the finest picture trained on.
+
+    Raises:
+        UnusableImage: the file or the box cannot be used.
+    """
+    picture = decode(path)
+    if box is not None:
+        picture = picture.crop(crop_around(box, picture.size))
+    picture = picture.crop(central_part(picture.size))
+    width, height = picture.size
+    if min(width, height) < MIN_SIDE:
+        raise UnusableImage(f"only {width} x {height} pixels are left; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+    side, short = stored_side(resolution), min(width, height)
+    size = (int(side * width / short), int(side * height / short))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+
+
+def decode(path: Path) -> Image.Image:
+    """Read a picture of any usual kind as upright 8-bit RGB; what is transparent becomes white.
+
+    Raises:
+        UnusableImage: missing, cut off, not a picture, or absurdly large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata, which nobody here needs
+            with Image.open(path, formats=FORMATS) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise UnusableImage(
+                        f"{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: a decompression bomb?"
+                    )
+                picture.load()
+                return _to_rgb(ImageOps.exif_transpose(picture))
+    except UnusableImage:
+        raise
+    except FileNotFoundError:
+        raise UnusableImage("no such file") from None
+    except Image.UnidentifiedImageError:
+        raise UnusableImage("not a picture that can be read (JPEG, PNG, WebP, GIF, BMP or TIFF)") from None
+    except Image.DecompressionBombError:
+        raise UnusableImage(f"more than {MAX_PIXELS:,} pixels: a decompression bomb?") from None
+    except Exception as error:  # a decoder fed with garbage may raise anything
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UnusableImage(f"cannot be decoded ({reason})") from None
+
+
+def crop_around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the square around the bird, clipped to the picture (released code: datasets.py, get_imgs).
+
+    Args:
+        box: x, y, width, height of the bounding box.
+        size: width and height of the picture.
+
+    Returns:
+        left, top, right, bottom in pixels.
+
+    Raises:
+        UnusableImage: the box has no size, or lies outside the picture.
+    """
+    x, y, width, height = box
+    stated = f"bounding box {', '.join(f'{value:g}' for value in box)}"
+    if not all(abs(value) < MAX_BOX for value in box) or width <= 0 or height <= 0:
+        raise UnusableImage(f"{stated}: expected four numbers of pixels, with a width and height above 0")
+    if x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0:
+        raise UnusableImage(f"{stated} lies outside the picture of {size[0]} x {size[1]} pixels")
+    radius = int(0.75 * max(width, height))
+    centre_x, centre_y = int((2 * x + width) / 2), int((2 * y + height) / 2)
+    left, right = max(0, centre_x - radius), min(size[0], centre_x + radius)
+    top, bottom = max(0, centre_y - radius), min(size[1], centre_y + radius)
+    if left >= right or top >= bottom:
+        raise UnusableImage(f"{stated} leaves nothing of the picture of {size[0]} x {size[1]} pixels")
+    return left, top, right, bottom
+
+
+def central_part(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the central part that is at most `MAX_ASPECT` times as long as it is short: left, top, right, bottom."""
+    longest = MAX_ASPECT * min(size)
+    width, height = (min(length, longest) for length in size)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits of grey
+        grey = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":
+        raise UnusableImage("floating point pixels, whose range nobody knows; expected 8 or 16 bits")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def prepare_all(
+    records: Iterable[Record], resolution: int, *, num_workers: int
+) -> Iterator[tuple[Record, np.ndarray | str]]:
+    """Give each record with its pixels, or with why it has none, in the order of the records.
+
+    Threads do: Pillow decodes and resizes outside the interpreter's lock. Few pictures are held at a time.
+    """
+    window: collections.deque[tuple[Record, Future[np.ndarray | str]]] = collections.deque()
+    with ThreadPoolExecutor(num_workers) as pool:
+        try:
+            for record in records:
+                window.append((record, pool.submit(_try_to_prepare, record, resolution)))
+                if len(window) >= 4 * num_workers:
+                    first, future = window.popleft()
+                    yield first, future.result()
+            while window:
+                first, future = window.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in window:
+                future.cancel()
+
+
+def num_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _try_to_prepare(record: Record, resolution: int) -> np.ndarray | str:
+    try:
+        return prepare(record.path, record.box, resolution)
+    except UnusableImage as error:
+        return str(error)

@@ -1,0 +1,154 @@
+"""Step: draw captions into a gallery with the attention of their words, and pack the model into a bundle."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from attngan import artifacts, pictures, report, weights
+from attngan.config import Config
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.run_log import progress, say
+from attngan.text_to_image import MODEL_FILES, TextToImage
+
+SHOWN_SIDE = 256  # pixels: pictures are enlarged to at least this for the gallery
+
+
+def export_samples(
+    generator: Path,
+    gallery: Path,
+    bundle: Path,
+    config: Config,
+    *,
+    dataset: Path | None = None,
+    metrics: Path | None = None,
+) -> dict[str, Any]:
+    """Write the `gallery` (one HTML page and its pictures) and the `bundle` folder.
+
+    Args:
+        generator: folder of `train_generator`.
+        gallery: gets `index.html` and the PNG files.
+        bundle: gets all that drawing needs, and where it comes from.
+        config: reads `samples`, `seed`, `device`; the networks' settings come with the generator.
+        dataset: gives captions of the test split where `samples.captions` is empty.
+        metrics: folder of `evaluate`, kept in the bundle's provenance.
+
+    Returns:
+        The bundle's provenance.
+    """
+    model = TextToImage.open(generator, kind="generator", device=weights.choose_device(config))
+    captions = _captions(config, dataset)
+    artifacts.begin(gallery)
+    entries, files = [], []
+    with progress("gallery", total=len(captions), unit="captions") as advance:
+        for number, caption in enumerate(captions):
+            for note in model.notes(caption):
+                say(f"{caption!r}: {note}")
+            entry, written = _draw_entry(model, caption, config, gallery, f"{number:03d}")
+            entries.append(entry)
+            files += written
+            advance(1)
+    page = report.render("gallery.html.j2", entries=entries, resolutions=model.generator.resolutions)
+    artifacts.write_text(gallery / "index.html", page)
+    manifest = artifacts.finish(gallery, "gallery", [*files, "index.html"], captions=captions)
+    say(f"gallery: {len(captions)} captions, {len(manifest['files']) - 1} pictures")
+    return _write_bundle(generator, bundle, metrics)
+
+
+def _captions(config: Config, dataset: Path | None) -> list[str]:
+    if config.samples.captions:
+        return list(config.samples.captions)
+    if dataset is None:
+        raise InputError("samples.captions is empty: give captions there, or a --dataset whose test captions to draw.")
+    records = Dataset.open(dataset, "test").records
+    count = min(config.samples.num_test_captions, len(records))
+    return [records[index * len(records) // count]["captions"][0] for index in range(count)]
+
+
+def _draw_entry(
+    model: TextToImage, caption: str, config: Config, gallery: Path, name: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Draw every variant of one caption at every stage, and the attention of the first; return it for the page."""
+    count = config.samples.variants
+    word_ids, lengths = model.read([caption])
+    noise, epsilon = model.noise(count, config.seed, "gallery")
+    drawn = model.draw(word_ids.expand(count, -1), lengths.expand(count), noise, epsilon)
+    side = max(SHOWN_SIDE, model.generator.resolutions[-1])
+    stages = [pictures.to_pictures(images, side=side) for images in drawn.images]
+    sheet = pictures.grid(stages, gap=4)
+    written = [f"{name}-stages.png"]
+    pictures.save(sheet, gallery / written[0])
+    entry: dict[str, Any] = {"caption": caption, "stages": [], "attention": []}
+    for resolution, row in zip(model.generator.resolutions, stages, strict=True):
+        entry["stages"].append({"resolution": resolution, "pngs": [_small_png(picture, resolution) for picture in row]})
+    if drawn.attention:
+        words = [model.vocabulary.words[index] for index in word_ids[0].tolist()]
+        overlays = _attention_overlays(
+            drawn.attention[-1][0], words, stages[-1][0], config.samples.num_attention_words
+        )
+        written.append(f"{name}-attention.png")
+        pictures.save(pictures.grid([[overlay for _, overlay in overlays]], gap=4), gallery / written[1])
+        entry["attention"] = [{"word": word, "png": _small_png(picture, SHOWN_SIDE)} for word, picture in overlays]
+    return entry, written
+
+
+def _small_png(picture: Image.Image, side: int) -> str:
+    """Return a picture for the page at no more pixels than it has to say something with."""
+    side = min(picture.width, max(side, 128))
+    return report.data_uri(pictures.to_png(picture.resize((side, side), Image.Resampling.BICUBIC)))
+
+
+def _attention_overlays(
+    attention: Tensor, words: list[str], picture: Image.Image, count: int
+) -> list[tuple[str, Image.Image]]:
+    """Show for the words attended to most where they are attended to: the picture, dark where a word is not.
+
+    Args:
+        attention: (T, H, W) of one picture, summing to 1 over T.
+        words: the T words.
+        picture: what the generator drew.
+        count: how many words.
+    """
+    # As in the released code, a word's weight is the attention it has beyond twice its fair share.
+    is_strong = attention > 2 / len(words)
+    strength = (attention * is_strong).sum(dim=(1, 2))
+    strongest = sorted(strength.topk(min(count, len(words))).indices.tolist())  # in the caption's order
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
+    overlays = []
+    for index in strongest:
+        heat = attention[index] / attention[index].max().clamp(min=1e-8)
+        heat = functional.interpolate(
+            heat[None, None].cpu(), (picture.height, picture.width), mode="bicubic", align_corners=False
+        )[0, 0].clamp(0, 1)
+        lit = pixels * (0.12 + 0.88 * heat)[:, :, None]
+        overlays.append((words[index], Image.fromarray(lit.to(torch.uint8).numpy())))
+    return overlays
+
+
+def _write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[str, Any]:
+    source = artifacts.check(generator, "generator")
+    provenance: dict[str, Any] = {
+        "revision": source["revision"],
+        "generator": source["fingerprint"],
+        "damsm": source["damsm"],
+        "dataset": source["dataset"],
+        "steps": source["steps"],
+        "metrics": None,
+    }
+    if metrics is not None:
+        measured = artifacts.check(metrics, "metrics", contents=True)
+        if measured["generator"] != source["fingerprint"]:
+            raise InputError(f"{metrics}: these are the metrics of another generator than {generator}; evaluate this one.")
+        provenance["metrics"] = measured["figures"]
+    artifacts.begin(bundle)
+    for name in MODEL_FILES:
+        shutil.copyfile(generator / name, bundle / name)
+    artifacts.write_json(bundle / "provenance.json", provenance)
+    facts = {name: provenance[name] for name in ("generator", "dataset")}
+    artifacts.finish(bundle, "bundle", [*MODEL_FILES, "provenance.json"], **facts)
+    return provenance

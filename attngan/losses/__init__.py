@@ -1,0 +1,1 @@
+"""The losses: plain functions of tensors and numbers."""

@@ -1,0 +1,83 @@
+"""The DAMSM's two losses (section 3.2): words against regions, sentences against images; no loop over the batch."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attngan.models.attention import attend_regions
+
+MIN_NORM = 1e-8  # cosine denominators are not allowed below it
+
+
+def word_scores(
+    region_features: Tensor, word_features: Tensor, is_padding: Tensor, *, gamma1: float, gamma2: float
+) -> Tensor:
+    """Return how well every caption's words match every image's regions: R(Q, D) of Eq. 10, (I, J).
+
+    Args:
+        region_features: (I, D, H, W) or (I, D, R).
+        word_features: (J, D, T).
+        is_padding: (J, T), True where the caption has no word.
+        gamma1: how sharply a word looks at the regions.
+        gamma2: how much the best matching word counts.
+    """
+    regions = region_features.flatten(2)
+    context, _ = attend_regions(regions, word_features, is_padding, gamma1=gamma1)  # (I, J, D, T)
+    dots = torch.einsum("IJDT,JDT->IJT", context, word_features)
+    norms = context.norm(dim=2) * word_features.norm(dim=1)
+    cosines = dots / norms.clamp(min=MIN_NORM)
+    cosines = cosines.masked_fill(is_padding[None], -torch.inf)
+    return (gamma2 * cosines).logsumexp(dim=2)  # Eq. 10 without its outer 1 / gamma2, as released
+
+
+def sentence_scores(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:
+    """Return the cosine of every image with every sentence (I, J), from (I, D) and (J, D)."""
+    norms = image_feature.norm(dim=1)[:, None] * sentence_feature.norm(dim=1)[None]
+    return image_feature @ sentence_feature.T / norms.clamp(min=MIN_NORM)
+
+
+def matching_loss(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of finding the right caption for an image, and the right image for a caption (Eq. 12).
+
+    Args:
+        scores: (B, B), image by caption, already times gamma3; pairs belong together on the diagonal.
+        class_ids: (B,); other pairs of the same class are left out of both sums. None: no class is known.
+    """
+    if class_ids is not None:
+        is_same_class = class_ids[:, None] == class_ids[None]
+        others = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        scores = scores.masked_fill(is_same_class & others, -torch.inf)
+    targets = torch.arange(len(scores), device=scores.device)
+    return functional.cross_entropy(scores, targets), functional.cross_entropy(scores.T, targets)
+
+
+def word_loss(
+    region_features: Tensor,
+    word_features: Tensor,
+    is_padding: Tensor,
+    class_ids: Tensor | None = None,
+    *,
+    gamma1: float,
+    gamma2: float,
+    gamma3: float,
+) -> tuple[Tensor, Tensor]:
+    """Return L_1^w and L_2^w: an image against all captions, a caption against all images (Eq. 12, by words).
+
+    Args:
+        region_features: (B, D, H, W) or (B, D, R).
+        word_features: (B, D, T).
+        is_padding: (B, T), True where the caption has no word.
+        class_ids: (B,) or None; other pairs of one class do not count as wrong.
+        gamma1: Eq. 9.
+        gamma2: Eq. 10.
+        gamma3: Eq. 11.
+    """
+    scores = word_scores(region_features, word_features, is_padding, gamma1=gamma1, gamma2=gamma2)
+    return matching_loss(gamma3 * scores, class_ids)
+
+
+def sentence_loss(
+    image_feature: Tensor, sentence_feature: Tensor, class_ids: Tensor | None = None, *, gamma3: float
+) -> tuple[Tensor, Tensor]:
+    """Return L_1^s and L_2^s: the same by whole sentences, from (B, D) and (B, D)."""
+    return matching_loss(gamma3 * sentence_scores(image_feature, sentence_feature), class_ids)

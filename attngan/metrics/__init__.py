@@ -1,0 +1,1 @@
+"""The metrics, one file each; they take tensors and plain numbers."""

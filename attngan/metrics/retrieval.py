@@ -1,0 +1,72 @@
+"""How often the right sentence is found for a picture: recall at k, and the R-precision of section 4."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def recall_at(image_feature: Tensor, sentence_feature: Tensor, captions: Sequence[str], *, k: int) -> float:
+    """Return the share of pictures whose caption is among the k best of all captions.
+
+    Args:
+        image_feature: (N, D).
+        sentence_feature: (N, D), of each picture's own caption.
+        captions: N texts; an equal text of another picture counts as right.
+        k: how many of the best captions are looked at.
+    """
+    scores = cosines(image_feature, sentence_feature)
+    texts = {text: number for number, text in enumerate(dict.fromkeys(captions))}
+    ids = torch.tensor([texts[text] for text in captions], device=scores.device)
+    best = scores.topk(min(k, len(captions)), dim=1).indices
+    return (ids[best] == ids[:, None]).any(dim=1).float().mean().item()
+
+
+def r_precision(image_feature: Tensor, sentence_feature: Tensor, candidates: Tensor, wrong: Tensor) -> Tensor:
+    """Say for each picture whether its own sentence beats every wrong one (R = 1).
+
+    Args:
+        image_feature: (N, D).
+        sentence_feature: (N, D), of each picture's own sentence.
+        candidates: (M, D) sentences to draw wrong ones from.
+        wrong: (N, K) indices into them: the mismatching sentences of each picture.
+
+    Returns:
+        (N,) bool. A tie is not a find.
+    """
+    images = functional.normalize(image_feature, dim=1)
+    right = (images * functional.normalize(sentence_feature, dim=1)).sum(dim=1)
+    others = functional.normalize(candidates, dim=1)[wrong]  # (N, K, D)
+    return right > torch.einsum("ND,NKD->NK", images, others).amax(dim=1)
+
+
+def draw_mismatches(
+    own: Tensor, candidates: Tensor, num_mismatches: int, generator: torch.Generator
+) -> Tensor:
+    """Draw for each picture sentences that do not fit it, without drawing one twice.
+
+    Args:
+        own: (N, L) labels of each picture's own sentence (its class, its text); a sentence that shares one may fit.
+        candidates: (M, L) labels of the sentences to draw from.
+        num_mismatches: K, how many for each picture.
+        generator: the random state.
+
+    Returns:
+        (N, K) indices into the M sentences.
+
+    Raises:
+        ValueError: for some picture fewer than K sentences are wrong.
+    """
+    rows = []
+    for labels in own:
+        wrong = (candidates != labels).all(dim=1).nonzero()[:, 0]
+        if len(wrong) < num_mismatches:
+            raise ValueError(f"found {len(wrong)} sentences of other classes, expected at least {num_mismatches}")
+        rows.append(wrong[torch.randperm(len(wrong), generator=generator)[:num_mismatches]])
+    return torch.stack(rows)
+
+
+def cosines(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:
+    """Return all cosines (I, J) of (I, D) with (J, D)."""
+    return functional.normalize(image_feature, dim=1) @ functional.normalize(sentence_feature, dim=1).T

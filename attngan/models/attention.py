@@ -1,0 +1,43 @@
+"""The two word attentions, neither with parameters: the generator's (Eq. 2) and the DAMSM's (Eq. 7 to 9)."""
+
+import torch
+from torch import Tensor
+
+
+def attend_words(hidden: Tensor, words: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
+    """Give every image position its own mixture of the caption's words (Eq. 2).
+
+    Args:
+        hidden: (B, C, H, W) features being refined.
+        words: (B, C, T) word features, already projected to C channels.
+        is_padding: (B, T), True where the caption has no word.
+
+    Returns:
+        word_context (B, C, H, W), and attention (B, T, H, W), which sums to 1 over T and is exactly 0 on padding.
+    """
+    scores = torch.einsum("BCHW,BCT->BTHW", hidden, words)
+    scores = scores.masked_fill(is_padding[:, :, None, None], -torch.inf)
+    attention = scores.softmax(dim=1)
+    return torch.einsum("BTHW,BCT->BCHW", attention, words), attention
+
+
+def attend_regions(
+    region_features: Tensor, word_features: Tensor, is_padding: Tensor, *, gamma1: float
+) -> tuple[Tensor, Tensor]:
+    """Give every word of every caption its own mixture of every image's regions (Eq. 7 to 9).
+
+    Args:
+        region_features: (I, D, R) of the images.
+        word_features: (J, D, T) of the captions.
+        is_padding: (J, T), True where the caption has no word.
+        gamma1: how sharply a word looks at the regions.
+
+    Returns:
+        region_context (I, J, D, T), and attention (I, J, T, R), which sums to 1 over R; both are meaningless, though
+        finite, on padding.
+    """
+    scores = torch.einsum("JDT,IDR->IJTR", word_features, region_features)
+    # Eq. 8: the words of a caption share out each region; padding gets nothing.
+    scores = scores.masked_fill(is_padding[None, :, :, None], -torch.inf).softmax(dim=2)
+    attention = (gamma1 * scores).softmax(dim=3)  # Eq. 9
+    return torch.einsum("IJTR,IDR->IJDT", attention, region_features), attention

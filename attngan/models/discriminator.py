@@ -1,0 +1,64 @@
+"""One discriminator a stage, with an unconditional and a conditional output (section 3.1, Eq. 5 and 6)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+
+from attngan.models.layers import DownBlock, LeakyBlock, initialise_
+
+
+class Discriminator(nn.Module):
+    """Tells real pictures from drawn ones, with and without their sentence; both outputs are logits.
+
+    Args:
+        resolution: side of its pictures in pixels, a power of two from 16.
+        text_dim: D.
+        channels: N_d, after the first layer.
+        spectral_norm: bound every convolution's gain (Miyato et al. 2018); the paper does not.
+    """
+
+    def __init__(self, *, resolution: int, text_dim: int = 256, channels: int = 64, spectral_norm: bool = False):
+        super().__init__()
+        num_halvings = (resolution // 4).bit_length() - 1
+        widths = [3, *(channels * 2**step for step in range(num_halvings))]
+        self.encode = nn.Sequential(
+            *(
+                DownBlock(narrow, wide, batch_norm=narrow != 3)
+                for narrow, wide in zip(widths, widths[1:], strict=False)
+            )
+        )
+        width = widths[-1]
+        while width > 8 * channels:
+            self.encode.append(LeakyBlock(width, width // 2))
+            width //= 2
+        self.unconditional = nn.Conv2d(width, 1, 4, stride=4)
+        self.join = LeakyBlock(width + text_dim, width)
+        self.conditional = nn.Conv2d(width, 1, 4, stride=4)
+        initialise_(self)
+        if spectral_norm:
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    with_spectral_norm(module)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [-1, 1] to features (B, C, 4, 4)."""
+        return self.encode(images)
+
+    def judge(self, features: Tensor) -> Tensor:
+        """Return the unconditional logits (B,): is it a real picture?"""
+        return self.unconditional(features).flatten()
+
+    def judge_pair(self, features: Tensor, sentence_feature: Tensor) -> Tensor:
+        """Return the conditional logits (B,): is it a real picture of this sentence?"""
+        sentence = sentence_feature[:, :, None, None].expand(-1, -1, *features.shape[2:])
+        return self.conditional(self.join(torch.cat([features, sentence], dim=1))).flatten()
+
+    def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return unconditional logits (B,), and conditional logits (B,) or None.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+            sentence_feature: (B, D), or None.
+        """
+        features = self.features(images)
+        return self.judge(features), None if sentence_feature is None else self.judge_pair(features, sentence_feature)

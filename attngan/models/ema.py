@@ -1,0 +1,29 @@
+"""The averaged generator, which is the product: parameters averaged over steps, with batch-norm statistics of its own."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def averaged_copy(network: nn.Module) -> nn.Module:
+    """Return a frozen copy in evaluation mode, the start of the average."""
+    average = copy.deepcopy(network).eval()
+    return average.requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average_(average: nn.Module, network: nn.Module, *, decay: float) -> None:
+    """Move the average a step: decay * average + (1 - decay) * network, for parameters and batch-norm statistics alike.
+
+    The released code averages the parameters and keeps the live network's statistics, which belong to other weights.
+    """
+    theirs = network.state_dict()
+    floats, news = [], []
+    for name, own in average.state_dict().items():
+        if own.is_floating_point():
+            floats.append(own)
+            news.append(theirs[name])
+        else:
+            own.copy_(theirs[name])
+    torch._foreach_lerp_(floats, news, 1 - decay)

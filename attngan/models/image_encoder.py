@@ -1,0 +1,109 @@
+"""The image encoder of the DAMSM: Inception-v3's trunk (section 3.2), or a small network for small pictures.
+
+No constructor downloads weights: ImageNet's are read from a file by `load_inception_trunk`.
+"""
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attngan.models.layers import DownBlock, LeakyBlock
+
+INCEPTION_SIDE = 299  # pixels that Inception-v3 was made for; gives 17 x 17 regions
+TRUNK_LAYERS = (
+    "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2 "
+    "Mixed_5b Mixed_5c Mixed_5d Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e"
+).split()
+TOP_LAYERS = ("Mixed_7a", "Mixed_7b", "Mixed_7c")
+
+
+class ImageEncoder(nn.Module):
+    """Inception-v3 whose trunk stays as it is; the two projections to the joint space are trained.
+
+    Args:
+        feature_dim: D.
+    """
+
+    def __init__(self, *, feature_dim: int = 256):
+        super().__init__()
+        inception = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+        self.trunk = nn.ModuleDict({name: getattr(inception, name) for name in (*TRUNK_LAYERS, *TOP_LAYERS)})
+        self.trunk.requires_grad_(False)
+        self.project_regions = nn.Conv2d(768, feature_dim, 1, bias=False)
+        self.project_image = nn.Linear(2048, feature_dim)
+        nn.init.uniform_(self.project_regions.weight, -0.1, 0.1)
+        nn.init.uniform_(self.project_image.weight, -0.1, 0.1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images (B, 3, H, W) in [-1, 1].
+
+        Returns:
+            region_features (B, D, 17, 17) and image_feature (B, D).
+        """
+        if images.shape[2:] != (INCEPTION_SIDE, INCEPTION_SIDE):
+            images = functional.interpolate(images, (INCEPTION_SIDE, INCEPTION_SIDE), mode="bilinear")
+        features = images
+        for name in TRUNK_LAYERS:
+            features = self.trunk[name](features)
+        regions = features  # (B, 768, 17, 17)
+        for name in TOP_LAYERS:
+            features = self.trunk[name](features)
+        return self.project_regions(regions), self.project_image(features.mean(dim=(2, 3)))
+
+
+class SmallImageEncoder(nn.Module):
+    """A stack of convolutions for small pictures, trained from the start.
+
+    Args:
+        feature_dim: D.
+        channels: width of the first layer.
+    """
+
+    def __init__(self, *, feature_dim: int, channels: int = 32):
+        super().__init__()
+        self.to_regions = nn.Sequential(
+            DownBlock(3, channels, batch_norm=False),
+            DownBlock(channels, 2 * channels),
+            DownBlock(2 * channels, 4 * channels),
+            LeakyBlock(4 * channels, 4 * channels),
+        )
+        self.to_image = DownBlock(4 * channels, 8 * channels)
+        self.project_regions = nn.Conv2d(4 * channels, feature_dim, 1, bias=False)
+        self.project_image = nn.Linear(8 * channels, feature_dim)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images (B, 3, H, W) in [-1, 1].
+
+        Returns:
+            region_features (B, D, H / 8, W / 8) and image_feature (B, D).
+        """
+        regions = self.to_regions(images)
+        pooled = self.to_image(regions).mean(dim=(2, 3))
+        return self.project_regions(regions), self.project_image(pooled)
+
+
+def load_inception_trunk(encoder: ImageEncoder, weights: dict[str, Tensor]) -> None:
+    """Put torchvision's ImageNet weights of Inception-v3 into an encoder's trunk.
+
+    Args:
+        encoder: changed in place.
+        weights: the state dict of torchvision's `inception_v3`; classifier and auxiliary head are passed over.
+
+    Raises:
+        ValueError: names what the weights lack.
+    """
+    own = encoder.trunk.state_dict()
+    counters = {name for name in own if name.endswith("num_batches_tracked")}  # absent from old files
+    missing = sorted(name for name in own if name not in weights and name not in counters)
+    if missing:
+        raise ValueError(f"not the weights of Inception-v3: {len(missing)} tensors missing, the first is {missing[0]}")
+    wrong = [name for name in own if name in weights and weights[name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]}: expected shape {tuple(own[wrong[0]].shape)}, found {tuple(weights[wrong[0]].shape)}"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in weights:
+                tensor.copy_(weights[name])

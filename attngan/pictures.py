@@ -1,0 +1,44 @@
+"""Between tensors in [-1, 1] and pictures a person looks at."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from attngan import artifacts
+
+
+def to_pictures(images: Tensor, *, side: int | None = None) -> list[Image.Image]:
+    """Turn images (B, 3, H, W) in [-1, 1] into B pictures, enlarged to `side` pixels where it is given."""
+    pixels = ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pictures = [Image.fromarray(image.numpy()) for image in pixels.permute(0, 2, 3, 1).cpu()]
+    if side is None:
+        return pictures
+    return [picture.resize((side, side), Image.Resampling.BICUBIC) for picture in pictures]
+
+
+def grid(rows: Sequence[Sequence[Image.Image]], *, gap: int = 2) -> Image.Image:
+    """Lay pictures of one size out in rows on white."""
+    width, height = rows[0][0].size
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * (width + gap), y * (height + gap)))
+    return sheet
+
+
+def to_png(picture: Image.Image) -> bytes:
+    """Return a picture's PNG bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, atomically."""
+    with artifacts.atomic_file(path) as handle:
+        handle.write(to_png(picture))

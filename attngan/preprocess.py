@@ -1,0 +1,216 @@
+"""Step 1: read the source, clean the captions, build the vocabulary, write the dataset."""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attngan import artifacts
+from attngan import config as configs
+from attngan.config import Config
+from attngan.data import archives, captioned_folder, cub, images
+from attngan.data.captions import Vocabulary, tokenize
+from attngan.data.dataset import FORMAT_VERSION
+from attngan.data.dataset_writer import SPLIT_FILES, content_fingerprint, pixel_writer, write_split
+from attngan.data.records import Record, Source, Split, number_classes, split_by_hash
+from attngan.errors import InputError
+from attngan.run_log import progress, say
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+REASONS_SHOWN = 3
+
+
+def preprocess(source: Path, out: Path, config: Config, *, captions: Path | None = None) -> dict[str, Any]:
+    """Turn images with captions into the packed dataset.
+
+    Args:
+        source: folder or archive: CUB-200-2011, or any images with captions.
+        out: the dataset folder.
+        config: reads `data`.
+        captions: folder or archive with the captions, where they are not in the source.
+
+    Returns:
+        The content of `dataset.json`.
+
+    Raises:
+        InputError: nothing usable is left, or more than `data.max_rejected_share` of the images is unusable.
+    """
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(_as_folder(source))
+        texts = None if captions is None else stack.enter_context(_as_folder(captions))
+        layout = cub.find_layout(root)
+        if texts is None and source.is_file() and (source.parent / "text").is_dir():
+            is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
+            texts = None if is_inside else source.parent / "text"
+        found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
+        artifacts.begin(out)
+        return _Run(found, out, config, source).write()
+
+
+class _Run:
+    """What one preprocessing keeps count of."""
+
+    def __init__(self, source: Source, out: Path, config: Config, where: Path):
+        self.source, self.out, self.config, self.where = source, out, config, where
+        self.num_images = len(source.records) + len(source.rejected)
+        self.unknown: collections.Counter[str] = collections.Counter()  # words of test captions that training lacks
+        self.dropped: list[dict[str, str]] = []  # captions without a usable word
+        self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
+        self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
+
+    def write(self) -> dict[str, Any]:
+        self._check_share()
+        waiting: dict[Split, list[Record]] = {split: [] for split in SPLITS}
+        for record in self.source.records:
+            if kept := self._with_usable_captions(record, lambda token: True):
+                waiting[kept.split or split_by_hash(kept.name)].append(kept)
+        for split in SPLITS:
+            self._check_not_empty(split, waiting[split])
+        with progress("preprocess", total=sum(map(len, waiting.values())), unit="images") as advance:
+            self._pack("train", waiting["train"], advance)
+            vocabulary = self._vocabulary()
+            self._keep_encodable("train", vocabulary)
+            known = [self._with_usable_captions(record, vocabulary.__contains__) for record in waiting["test"]]
+            self._pack("test", [record for record in known if record is not None], advance)
+        return self._finish(vocabulary)
+
+    def _pack(self, split: Split, records: Sequence[Record], advance: Callable[..., None]) -> None:
+        """Decode, crop and resize in parallel, and append to `pixels.bin` in the order of the source."""
+        with pixel_writer(self.out / split) as writer:
+            for record, pixels in images.prepare_all(
+                records, self.config.data.resolution, num_workers=images.num_cores()
+            ):
+                if isinstance(pixels, str):
+                    self._reject(record, pixels)
+                else:
+                    writer.append(pixels)
+                    self.records[split].append(record)
+                advance(1)
+            self.indices[split] = writer.index
+            self._check_not_empty(split, writer.index)
+
+    def _vocabulary(self) -> Vocabulary:
+        tokenised = (tokenize(caption) for record in self.records["train"] for caption in record.captions)
+        vocabulary = Vocabulary.from_captions(tokenised, self.config.data.min_word_count)
+        if len(vocabulary) == 1:
+            raise InputError(
+                f"{self.where}: no word occurs {self.config.data.min_word_count} times in the training captions; "
+                "lower data.min_word_count."
+            )
+        return vocabulary
+
+    def _keep_encodable(self, split: Split, vocabulary: Vocabulary) -> None:
+        """Drop the captions, and the pictures, that rare words alone described; their pixels stay behind, unused."""
+        known = [self._with_usable_captions(record, vocabulary.__contains__) for record in self.records[split]]
+        pairs = zip(known, self.indices[split], strict=True)
+        kept = [(record, entry) for record, entry in pairs if record is not None]
+        self.records[split], self.indices[split] = [pair[0] for pair in kept], [pair[1] for pair in kept]
+
+    def _with_usable_captions(self, record: Record, is_known: Callable[[str], bool]) -> Record | None:
+        """Return the record with the captions that have a known word, or None and a rejection where none has."""
+        usable = tuple(caption for caption in record.captions if any(map(is_known, tokenize(caption))))
+        if not usable:
+            self._reject(record, "none of its captions has a usable word")
+            return None
+        if len(usable) < len(record.captions):
+            lost = [caption for caption in record.captions if caption not in usable]
+            self.dropped.extend({"file": record.name, "caption": caption} for caption in lost)
+        return dataclasses.replace(record, captions=usable)
+
+    def _reject(self, record: Record, reason: str) -> None:
+        self.source.reject(record.name, reason)
+        self._check_share()
+
+    def _check_share(self) -> None:
+        rejected, share = self.source.rejected, self.config.data.max_rejected_share
+        if len(rejected) > share * self.num_images:
+            reasons = "; ".join(f"{entry.file}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
+            raise InputError(
+                f"{self.where}: at least {len(rejected)} of {self.num_images} images cannot be used, more than the "
+                f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share."
+            )
+
+    def _check_not_empty(self, split: Split, entries: Sequence[Any]) -> None:
+        if not entries:
+            hint = 'add images, or name some with "split" in captions.jsonl'
+            if self.source.kind == "cub":
+                hint = "the source must have classes of both splits"
+            raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
+
+    def _finish(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        ids = iter(number_classes([record for split in SPLITS for record in self.records[split]]))
+        class_ids = {split: list(itertools.islice(ids, len(self.records[split]))) for split in SPLITS}
+        counts = {split: self._write_split(split, class_ids[split], vocabulary) for split in SPLITS}
+        vocabulary.save(self.out / "vocabulary.json")
+        artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
+        info = {
+            "format_version": FORMAT_VERSION,
+            "source": self.source.kind,
+            "resolution": self.config.data.resolution,
+            "stored_short_side": images.stored_side(self.config.data.resolution),
+            "counts": counts,
+            "vocabulary_size": len(vocabulary),
+            "unknown_test_words": {"kinds": len(self.unknown), "occurrences": self.unknown.total()},
+            "rejected": [dataclasses.asdict(entry) for entry in self.source.rejected],
+            "dropped_captions": self.dropped,
+            "warnings": self.source.warnings,
+            "fingerprint": content_fingerprint(self.out),
+            "palette": self.source.palette,
+        }
+        artifacts.write_json(self.out / "dataset.json", info)
+        files = [f"{split}/{name}" for split in SPLITS for name in SPLIT_FILES]
+        files += ["dataset.json", "vocabulary.json", "config.yaml"]
+        artifacts.finish(self.out, "dataset", files, fingerprint=info["fingerprint"], counts=counts)
+        _summarise(info)
+        return info
+
+    def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:
+        """Write all of a split but its pixels, and return its counts."""
+        records = self.records[split]
+        tokenised = [[tokenize(caption) for caption in record.captions] for record in records]
+        tokens = [word for of_image in tokenised for caption in of_image for word in caption]
+        if split == "test":
+            self.unknown.update(word for word in tokens if word not in vocabulary)
+        write_split(
+            self.out / split,
+            index=self.indices[split],
+            records=records,
+            class_ids=class_ids,
+            word_ids=[[vocabulary.encode(caption) for caption in of_image] for of_image in tokenised],
+        )
+        return {
+            "images": len(records),
+            "captions": sum(map(len, tokenised)),
+            "classes": len(set(class_ids)),
+            "words": len(tokens),
+        }
+
+
+@contextlib.contextmanager
+def _as_folder(path: Path) -> Iterator[Path]:
+    """Give a source as a folder while the block runs; an archive is unpacked into a scratch folder."""
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="attngan-unpacked-") as scratch:
+        folder = Path(scratch) / "source"  # so that nothing of others lies beside it
+        folder.mkdir()
+        size = path.stat().st_size if path.is_file() else 0
+        with progress(f"unpack {path.name}", total=size, unit="bytes") as advance:
+            archives.unpack(path, folder, advance)
+        try:
+            yield folder
+        except InputError as error:  # whoever reads it knows the archive, not the scratch folder
+            raise InputError(str(error).replace(str(folder), str(path))) from None
+
+
+def _summarise(info: dict[str, Any]) -> None:
+    train, test = info["counts"]["train"], info["counts"]["test"]
+    say(
+        f"preprocess: {train['images']:,} images to train and {test['images']:,} to test, "
+        f"{info['vocabulary_size']:,} words, {len(info['rejected'])} images rejected"
+    )

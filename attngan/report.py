@@ -1,0 +1,52 @@
+"""Figures and pictures -> one self-contained HTML file, which opens without network and in a sandboxed frame."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("attngan", "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill one of attngan's HTML templates; every text is escaped."""
+    return _TEMPLATES.get_template(template).render(**values)
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG as a URI that holds the picture itself."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def curves(rows: Sequence[dict[str, float]], panels: dict[str, Sequence[str]]) -> bytes:
+    """Plot figures over steps and return the PNG.
+
+    Args:
+        rows: as `RunLog.rows`, each with "step".
+        panels: title -> names of the figures drawn in that panel.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(panels), 2.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axes.plot([step for step, _ in points], [value for _, value in points], label=name, linewidth=1.2)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,95 @@
+"""A trained model ready to draw: text encoder, averaged generator and vocabulary, from a `generator` or `bundle` folder."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attngan import artifacts, seeding, weights
+from attngan import config as configs
+from attngan.config import Config
+from attngan.data.captions import Vocabulary, pad, tokenize
+from attngan.errors import InputError
+from attngan.models.generator import Generated, Generator
+from attngan.models.text_encoder import TextEncoder
+
+MODEL_FILES = ["config.yaml", "vocabulary.json", "generator.safetensors", "text_encoder.safetensors"]
+MAX_WORDS = 100  # of one caption; attention needs memory for each word and position
+
+
+@dataclasses.dataclass(frozen=True)
+class TextToImage:
+    """Draws pictures of captions; everything runs without gradients, in evaluation mode."""
+
+    config: Config
+    vocabulary: Vocabulary
+    text_encoder: TextEncoder
+    generator: Generator
+    device: torch.device
+
+    @classmethod
+    def open(cls, folder: Path, *, kind: str, device: torch.device | str = "cpu") -> "TextToImage":
+        """Read a complete `generator` or `bundle` folder; InputError says what does not fit."""
+        artifacts.check(folder, kind, contents=True)
+        config = configs.load_file(folder / "config.yaml")
+        vocabulary = Vocabulary.load(folder / "vocabulary.json")
+        text_encoder = weights.build_text_encoder(config, len(vocabulary))
+        weights.load_weights(folder / "text_encoder.safetensors", text_encoder)
+        generator = weights.build_generator(config)
+        weights.load_weights(folder / "generator.safetensors", generator)
+        return cls(config, vocabulary, text_encoder.to(device).eval(), generator.to(device).eval(), torch.device(device))
+
+    def read(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Turn texts of any length into word_ids (B, T) and lengths (B,); what is left out is said by `notes`.
+
+        Raises:
+            InputError: a caption holds no known word.
+        """
+        ids = []
+        for caption in captions:
+            ids.append(self.vocabulary.encode(tokenize(caption))[:MAX_WORDS])
+            if not ids[-1]:
+                known = ", ".join(self.vocabulary.words[1:9])
+                raise InputError(
+                    f"{caption!r}: none of its words is among the {len(self.vocabulary) - 1:,} that the model knows "
+                    f"({known}, ...); say it in other words."
+                )
+        return pad(ids)
+
+    def notes(self, caption: str) -> list[str]:
+        """Return a sentence for each unknown word, with the nearest known one, and one if the text is too long."""
+        tokens = tokenize(caption)
+        notes = [
+            f"the model does not know {word!r}" + (f"; the nearest word it knows is {near!r}" if near else "")
+            for word, near in self.vocabulary.unknown(tokens).items()
+        ]
+        if len(self.vocabulary.encode(tokens)) > MAX_WORDS:
+            notes.append(f"only the first {MAX_WORDS} known words of the caption are read")
+        return notes
+
+    @torch.no_grad()
+    def draw(self, word_ids: Tensor, lengths: Tensor, noise: Tensor, epsilon: Tensor) -> Generated:
+        """Draw one picture a caption at every stage.
+
+        Args:
+            word_ids: (B, T) int64, 0 pads.
+            lengths: (B,) int64.
+            noise: (B, Z).
+            epsilon: (B, A), of the conditioning augmentation.
+        """
+        word_ids = word_ids.to(self.device)
+        word_features, sentence_feature = self.text_encoder(word_ids, lengths)
+        noise, epsilon = noise.to(self.device), epsilon.to(self.device)
+        return self.generator(noise, sentence_feature, word_features, word_ids == 0, epsilon=epsilon)
+
+    def noise(self, count: int, seed: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
+        """Return noise (count, Z) and epsilon (count, A) of a seed; row k is the same for any count."""
+        rows = []
+        size = self.generator.noise_dim + self.generator.condition_dim
+        for index in range(count):
+            state = seeding.generator_for(seed, "picture", *purpose, index)
+            rows.append(torch.randn(size, generator=state))
+        noise, epsilon = torch.stack(rows).split([self.generator.noise_dim, self.generator.condition_dim], dim=1)
+        return noise, epsilon

@@ -1,0 +1,172 @@
+"""Step: the adversarial training of the generator against one discriminator a stage (section 4)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attngan import artifacts, checkpoint, seeding, weights
+from attngan import config as configs
+from attngan.config import Config
+from attngan.data.dataset import Batch, Dataset
+from attngan.errors import InputError
+from attngan.gan_run import GanRun
+from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
+from attngan.losses.damsm import sentence_loss, word_loss
+from attngan.models.ema import update_average_
+from attngan.run_log import RunLog, check_finite, progress
+from attngan.snapshots import Snapshots
+
+
+def train_generator(
+    dataset: Path, damsm: Path, out: Path, config: Config, *, state: Path | None = None
+) -> dict[str, float]:
+    """Train the generator and write the `generator` folder.
+
+    Interrupted and run again with the same settings, it goes on from its last state; on a CPU the result is bit for
+    bit that of an uninterrupted run.
+
+    Args:
+        dataset: folder of `preprocess`.
+        damsm: folder of `pretrain_damsm` on that dataset.
+        out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress report.
+        config: reads `generator`, `discriminator`, `training`, `data`, `seed`, `device`.
+        state: folder for the state of resuming; `<out>.state` when None.
+
+    Returns:
+        The last logged losses.
+    """
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    if len(train) < config.training.batch_size:
+        raise InputError(
+            f"{dataset}: {len(train)} training pictures are fewer than training.batch_size "
+            f"{config.training.batch_size}; lower it."
+        )
+    run = GanRun(config, train, damsm, weights.choose_device(config))
+    key = {
+        "config": config.model_dump(exclude={"num_threads", "damsm", "evaluate", "samples", "publish"}),
+        "dataset": train.manifest["fingerprint"],
+        "damsm": run.damsm_fingerprint,
+        "code": artifacts.source_digest("models", "losses", "data", "gan_run.py", "train_generator.py"),
+    }
+    folder = checkpoint.state_folder(state or out.with_name(out.name + ".state"), step_name="train_generator", key=key)
+    artifacts.begin(out)
+    run.resume(folder)
+    log = RunLog(out, run.rows)
+    snapshots = Snapshots(run, test, out, config.training.epochs * (len(train) // config.training.batch_size))
+    _train(run, train, snapshots, log, folder)
+
+    weights.save_weights(out / "generator.safetensors", run.average)
+    weights.save_weights(out / "text_encoder.safetensors", run.text_encoder)
+    train.vocabulary.save(out / "vocabulary.json")
+    artifacts.write_text(out / "config.yaml", configs.dump(config))
+    files = ["generator.safetensors", "text_encoder.safetensors", "vocabulary.json", "config.yaml"]
+    facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint, "steps": run.step}
+    artifacts.finish(out, "generator", [*files, *snapshots.files(), *log.close()], **facts)
+    return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
+
+
+def _train(run: GanRun, train: Dataset, snapshots: Snapshots, log: RunLog, folder: Path) -> None:
+    """Run all steps that are left; save the state now and then, at the end, and when told to stop."""
+    settings, batch_size = run.config.training, run.config.training.batch_size
+    steps_per_epoch, total = len(train) // batch_size, snapshots.total
+    save_timer = checkpoint.Timer(settings.checkpoint_every_seconds)
+    snapshot_timer = checkpoint.Timer(settings.snapshot_every_seconds)
+    bar = progress("generator", total=total * batch_size, unit="images", start=run.step * batch_size)
+    with bar as advance, checkpoint.stop_request() as stop:
+        while run.step < total:
+            epoch, position = divmod(run.step, steps_per_epoch)
+            order = torch.randperm(len(train), generator=seeding.generator_for(run.config.seed, "order", epoch))
+            batch = train.training_batch(
+                order[position * batch_size :][:batch_size],
+                resolutions=run.config.resolutions,
+                max_words=run.config.data.max_words,
+                generator=seeding.generator_for(run.config.seed, "batch", run.step),
+            )
+            losses = training_step(run, batch)
+            run.step += 1
+            advance(batch_size)
+
+            run.loss_sums += torch.stack(list(losses.values()))
+            run.num_summed += 1
+            if run.step % settings.log_every_steps == 0 or run.step == total:
+                figures = run.mean_losses(list(losses))
+                check_finite(run.step, figures)
+                log.write(step=run.step, epoch=run.step / steps_per_epoch, **figures)
+                run.rows = log.rows
+                advance(0, f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}")
+            if snapshot_timer.due() or run.step == total:
+                snapshots.draw(log.rows)
+            if stop or save_timer.due() or run.step == total:
+                checkpoint.save(folder, run.step, run.state())
+            if stop:
+                stop.stop()
+
+
+def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
+    """Update every discriminator, then the generator on the same pictures, then the average.
+
+    Args:
+        run: networks and optimisers; changed in place.
+        batch: real pictures at every resolution, and their captions.
+
+    Returns:
+        The losses, on the device and without gradients: a sum for all discriminators, and the parts of the generator's.
+    """
+    settings = run.config.training
+    batch = batch.to(run.device)
+    with torch.no_grad():
+        word_features, sentence_feature = run.text_encoder(batch.word_ids, batch.lengths)
+
+    noise, epsilon = run.draw_noise(len(batch.lengths))
+    fakes = run.generator(noise, sentence_feature, word_features, batch.is_padding, epsilon=epsilon)
+
+    discriminator_total = torch.zeros((), device=run.device)
+    for discriminator, optimiser, real, fake in zip(
+        run.discriminators, run.discriminator_optimisers, batch.images, fakes.images, strict=True
+    ):
+        discriminator.requires_grad_(True)
+        loss = discriminator_loss(discriminator, real, fake, sentence_feature)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
+        discriminator_total += loss.detach()
+
+    losses = {
+        "adversarial": sum(
+            generator_loss(discriminator, fake, sentence_feature)
+            for discriminator, fake in zip(run.discriminators, fakes.images, strict=True)
+        ),
+        **_damsm_losses(run, batch, fakes.images[-1], word_features, sentence_feature),
+        "kl": kl_loss(fakes.mean, fakes.log_variance),
+    }
+    total = losses["adversarial"] + settings.kl_weight * losses["kl"]
+    total = total + settings.damsm_weight * (losses["words"] + losses["sentence"])
+    run.generator_optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    run.generator_optimiser.step()
+
+    update_average_(run.average, run.generator, decay=settings.ema_decay)
+    return {"discriminator": discriminator_total, "generator": total.detach()} | {
+        name: loss.detach() for name, loss in losses.items()
+    }
+
+
+def _damsm_losses(
+    run: GanRun, batch: Batch, images: Tensor, word_features: Tensor, sentence_feature: Tensor
+) -> dict[str, Tensor]:
+    """Return how badly the finest pictures fit their captions, by words and by sentences (Eq. 3)."""
+    settings = run.config.damsm
+    region_features, image_feature = run.image_encoder(images)
+    words = word_loss(
+        region_features,
+        word_features,
+        batch.is_padding,
+        batch.class_ids,
+        gamma1=settings.gamma1,
+        gamma2=settings.gamma2,
+        gamma3=settings.gamma3,
+    )
+    sentence = sentence_loss(image_feature, sentence_feature, batch.class_ids, gamma3=settings.gamma3)
+    return {"words": sum(words), "sentence": sum(sentence)}
