@@ -80,7 +80,7 @@ class Discriminator(Section):
     """One for each stage, with an unconditional and a conditional output."""
 
     channels: Count = 64  # N_d: channels after the first layer
-    spectral_norm: bool = False  # Miyato et al. 2018, on every convolution; the paper has none
+    spectral_norm: bool = False  # Miyato et al. 2018, in place of batch norm, which the paper has
 
 
 class Training(Section):

@@ -16,6 +16,7 @@ from attngan.errors import InputError
 if TYPE_CHECKING:
     from nltk.tokenize import RegexpTokenizer
 
+LETTER = "\u00e9"  # stands for every letter that is not ASCII
 END = "<end>"  # index 0, which is also the padding; no token can be it, since < is no word character
 
 
@@ -32,9 +33,19 @@ def tokenize(text: str) -> list[str]:
     Lower case; a doubled U+FFFD, which stands where a space was, becomes a space; words are `\w+`; characters that are
     not ASCII are dropped, and so are words that consist of nothing else.
     """
-    words = _tokenizer().tokenize(text.replace("\ufffd\ufffd", " ").lower())
-    plain = (word.encode("ascii", "ignore").decode("ascii") for word in words)
-    return [word for word in plain if word]
+    text = text.replace("\ufffd\ufffd", " ").lower()
+    if not text.isascii():
+        text = "".join(character if character.isascii() else _stand_in(character) for character in text)
+    words = (word.replace(LETTER, "") for word in _tokenizer().tokenize(text))
+    return [word for word in words if word]
+
+
+def _stand_in(character: str) -> str:
+    """Return what a character that is going to be dropped does to its word: a letter or digit joins, all else splits.
+
+    So says the `re` of the released code; later nltk uses another engine, to which accents are word characters too.
+    """
+    return LETTER if character.isalnum() else " "
 
 
 class Vocabulary:

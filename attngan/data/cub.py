@@ -81,7 +81,7 @@ def read(root: Path, captions: Path | None = None) -> Source:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return a text file's lines without their ends; only line feeds end a line."""
+    """Return a text file's lines without their ends; other separators of Unicode do not end a line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -182,7 +182,9 @@ def _text_folder(root: Path, captions: Path | None, files: list[str]) -> Path:
         if place.is_dir() and any((place / file).with_suffix(".txt").is_file() for file in known):
             return place
     where = captions if captions is not None else " or ".join(str(place) for place in places)
-    raise InputError(f"{where}: no captions found; expected CLASS/IMAGE.txt for the images of {root}, one caption a line.")
+    raise InputError(
+        f"{where}: no captions found; expected CLASS/IMAGE.txt for the images of {root}, one caption a line."
+    )
 
 
 def _captions(texts: Path, file: str) -> list[str] | str:

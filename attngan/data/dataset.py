@@ -134,7 +134,7 @@ class Dataset:
             ids.append(words)
         pixels = transforms.cut_squares(self._pictures(indices), draws[:2].T, self.resolution)
         pixels = transforms.flip(pixels, draws[3] < 0.5)
-        return self._batch(indices, pixels, ids, resolutions)
+        return self._batch(indices, pixels, pad(ids), resolutions)
 
     def evaluation_batch(
         self,
@@ -153,17 +153,32 @@ class Dataset:
             max_words: longer captions keep their first words.
         """
         indices = _as_list(image_indices)
-        captions = _as_list(caption_indices)
-        ids = [self._words(index, caption)[:max_words] for index, caption in zip(indices, captions, strict=True)]
         centre = torch.full((len(indices), 2), 0.5, dtype=torch.float64)
         pixels = transforms.cut_squares(self._pictures(indices), centre, self.resolution)
-        return self._batch(indices, pixels, ids, resolutions)
+        return self._batch(indices, pixels, self.captions(indices, caption_indices, max_words=max_words), resolutions)
+
+    def captions(
+        self, image_indices: Tensor | Sequence[int], caption_indices: Tensor | Sequence[int], *, max_words: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return word_ids (B, T) int64, 0 pads, and lengths (B,) int64 of the named captions of some pictures.
+
+        Args:
+            image_indices: B pictures.
+            caption_indices: which caption of each picture, from 0.
+            max_words: longer captions keep their first words.
+        """
+        named = zip(_as_list(image_indices), _as_list(caption_indices), strict=True)
+        return pad([self._words(image, caption)[:max_words] for image, caption in named])
 
     def _batch(
-        self, indices: list[int], pixels: Tensor, ids: Sequence[np.ndarray], resolutions: Sequence[int]
+        self, indices: list[int], pixels: Tensor, words: tuple[Tensor, Tensor], resolutions: Sequence[int]
     ) -> Batch:
-        word_ids, lengths = pad(ids)
-        return Batch(transforms.pyramid(pixels, resolutions), word_ids, lengths, self.class_ids[indices])
+        if max(resolutions) > self.resolution:
+            raise InputError(
+                f"{self._folder.parent}: its pictures are stored for {self.resolution} pixels, {max(resolutions)} are "
+                f"asked for; run preprocess again with data.resolution={max(resolutions)}."
+            )
+        return Batch(transforms.pyramid(pixels, resolutions), *words, self.class_ids[indices])
 
     def _pictures(self, indices: list[int]) -> list[np.ndarray]:
         pictures = []
@@ -228,4 +243,6 @@ def _read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError(f"{path}: its content does not fit the dataset it belongs to; copy the folder or run preprocess again.")
+    return InputError(
+        f"{path}: its content does not fit the dataset it belongs to; copy the folder or run preprocess again."
+    )

@@ -75,7 +75,10 @@ def write_split(
 
 def content_fingerprint(folder: Path) -> str:
     """Return the sha256 over all that training reads: vocabulary, and pixels, index and captions of both splits."""
-    names = ["vocabulary.json", *(f"{split}/{name}" for split in ("train", "test") for name in (PIXELS, INDEX, CAPTIONS))]
+    names = [
+        "vocabulary.json",
+        *(f"{split}/{name}" for split in ("train", "test") for name in (PIXELS, INDEX, CAPTIONS)),
+    ]
     together = hashlib.sha256()
     for name in names:
         together.update(f"{name} {artifacts.sha256_of(folder / name)}\n".encode())

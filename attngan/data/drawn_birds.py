@@ -48,7 +48,6 @@ SUPERSAMPLING = 4
 
 # Body and wing colour of a test class lie 3 or 6 places apart in the palette, those of a training class never do.
 TEST_OFFSETS = (3, 6)
-CLASSES_PER_PAIR = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +75,16 @@ def bird_classes() -> list[tuple[Bird, bool]]:
     colours = list(PALETTE)
     classes = []
     for (i, body), (j, wing) in itertools.permutations(enumerate(colours), 2):
-        for variant in range(CLASSES_PER_PAIR):
-            draw = random.Random(f"class {body} {wing} {variant}")
-            look = Bird(
-                body=body,
-                wing=wing,
-                crown=body if variant == 0 else draw.choice([colour for colour in colours if colour != body]),
-                tail=draw.choice([body, wing]),
-                beak=draw.choice(list(BEAK_PALETTE)),
-                beak_length=draw.choice(["short", "long"]),
-            )
-            classes.append((look, (j - i) % len(colours) in TEST_OFFSETS))
+        draw = random.Random(f"class {body} {wing}")
+        look = Bird(
+            body=body,
+            wing=wing,
+            crown=draw.choice([body, body, draw.choice(colours)]),
+            tail=draw.choice([body, wing]),
+            beak=draw.choice(list(BEAK_PALETTE)),
+            beak_length=draw.choice(["short", "long"]),
+        )
+        classes.append((look, (j - i) % len(colours) in TEST_OFFSETS))
     return classes
 
 

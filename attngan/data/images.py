@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from attngan.data.records import Box, Record
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that starts another program
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that starts another program
 MAX_PIXELS = 80_000_000  # of one picture; more is taken for a decompression bomb
 MIN_SIDE = 8  # pixels of the crop's shorter side
 MAX_BOX = 1e9  # pixels; not-a-number and infinity are not below it

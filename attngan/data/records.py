@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels, from the upper left corner
 Split = Literal["train", "test"]
-TEST_EVERY = 10
+TEST_EVERY = 10  # one picture in so many is for testing, where the source names no split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def split_by_hash(name: str) -> Split:
 
 
 def number_classes(records: Sequence[Record]) -> list[int]:
-    """Return each picture's class as a number from 0, in the order of the names (CUB's begin with their three-digit id).
+    """Return each picture's class as a number from 0, in the order of the names (CUB's begin with their id).
 
     A picture without a class is a class of its own; these come last.
     """

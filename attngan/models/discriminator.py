@@ -14,29 +14,31 @@ class Discriminator(nn.Module):
         resolution: side of its pictures in pixels, a power of two from 16.
         text_dim: D.
         channels: N_d, after the first layer.
-        spectral_norm: bound every convolution's gain (Miyato et al. 2018); the paper does not.
+        spectral_norm: bound every layer's gain (Miyato et al. 2018) in place of batch norm; the paper has batch norm.
     """
 
     def __init__(self, *, resolution: int, text_dim: int = 256, channels: int = 64, spectral_norm: bool = False):
         super().__init__()
         num_halvings = (resolution // 4).bit_length() - 1
         widths = [3, *(channels * 2**step for step in range(num_halvings))]
+        batch_norm = not spectral_norm
         self.encode = nn.Sequential(
+            DownBlock(3, channels, batch_norm=False, bias=spectral_norm),
             *(
-                DownBlock(narrow, wide, batch_norm=narrow != 3)
-                for narrow, wide in zip(widths, widths[1:], strict=False)
-            )
+                DownBlock(narrow, wide, batch_norm=batch_norm, bias=spectral_norm)
+                for narrow, wide in zip(widths[1:], widths[2:], strict=False)
+            ),
         )
         width = widths[-1]
         while width > 8 * channels:
-            self.encode.append(LeakyBlock(width, width // 2))
+            self.encode.append(LeakyBlock(width, width // 2, batch_norm=batch_norm))
             width //= 2
         self.unconditional = nn.Conv2d(width, 1, 4, stride=4)
-        self.join = LeakyBlock(width + text_dim, width)
+        self.join = LeakyBlock(width + text_dim, width, batch_norm=batch_norm)
         self.conditional = nn.Conv2d(width, 1, 4, stride=4)
         initialise_(self)
         if spectral_norm:
-            for module in self.modules():
+            for module in list(self.modules()):
                 if isinstance(module, nn.Conv2d):
                     with_spectral_norm(module)
 

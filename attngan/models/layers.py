@@ -54,22 +54,22 @@ class ResidualBlock(nn.Module):
 class LeakyBlock(nn.Sequential):
     """A 3 x 3 convolution with batch norm and leaky ReLU that keeps height and width."""
 
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(
-            conv3x3(in_channels, out_channels),
-            nn.BatchNorm2d(out_channels),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+    def __init__(self, in_channels: int, out_channels: int, *, batch_norm: bool = True):
+        super().__init__(*_leaky(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not batch_norm), batch_norm))
 
 
 class DownBlock(nn.Sequential):
     """Halves height and width with a 4 x 4 convolution; the first block of a discriminator has no batch norm."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, batch_norm: bool = True):
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)]
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(out_channels))
-        super().__init__(*layers, nn.LeakyReLU(0.2, inplace=True))
+    def __init__(self, in_channels: int, out_channels: int, *, batch_norm: bool = True, bias: bool = False):
+        super().__init__(
+            *_leaky(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias), batch_norm)
+        )
+
+
+def _leaky(convolution: nn.Conv2d, batch_norm: bool) -> list[nn.Module]:
+    normalise = [nn.BatchNorm2d(convolution.out_channels)] if batch_norm else []
+    return [convolution, *normalise, nn.LeakyReLU(0.2, inplace=True)]
 
 
 def initialise_(network: nn.Module) -> None:

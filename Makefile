@@ -1,0 +1,50 @@
+# Every command a person types; `make` alone lists them.
+PYTHON ?= python3
+DEMO ?= demo
+BIRDS ?= 4000
+SEED ?= 0
+BIN := .venv/bin
+STAMP := .venv/set-up-done
+LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+
+.PHONY: help setup demo test test-all smoke format lint golden compile lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## make .venv with everything attngan needs
+$(STAMP): requirements/requirements.txt requirements/uv.txt requirements/set_up.py pyproject.toml
+	@$(PYTHON) requirements/set_up.py
+
+demo: $(STAMP) $(DEMO)/birds/palette.json ## run the whole pipeline on drawn birds, on this machine
+	@$(BIN)/python pipeline.py run --source $(DEMO)/birds --config toy --out $(DEMO)
+$(DEMO)/birds/palette.json: | $(STAMP)
+	@rm -rf $(DEMO)/birds && $(BIN)/attngan draw-birds --out $(DEMO)/birds --count $(BIRDS) --seed $(SEED)
+
+test: $(STAMP) ## run the tests (minutes, no network, no GPU)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not docker"
+
+test-all: $(STAMP) ## run every test this machine can, the slow ones too
+	$(BIN)/python -m pytest -q
+
+smoke: $(STAMP) ## run the six steps at the smallest size
+	$(BIN)/python -m pytest -q tests/test_pipeline.py
+
+format: $(STAMP) ## put the code into its format
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: $(STAMP) ## check format and style
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+golden: $(STAMP) ## write the promised numbers in tests/golden anew
+	$(BIN)/python -m pytest -q --golden
+
+compile: $(STAMP) ## write build/pipeline.yaml for a cluster
+	$(BIN)/python pipeline.py compile --out build/pipeline.yaml
+
+lock: $(STAMP) ## resolve requirements/*.in anew
+	$(LOCK) --upgrade requirements/requirements.in -o requirements/requirements.txt
+	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
+
+clean: ## remove what was built and the demo, keep .venv
+	rm -rf build dist $(DEMO) .pytest_cache .ruff_cache .hypothesis *.egg-info

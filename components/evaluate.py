@@ -1,0 +1,43 @@
+"""Step 4: dataset, damsm, generator -> metrics, report."""
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.image import component
+
+
+@component
+def evaluate(
+    dataset: Input[Dataset],
+    damsm: Input[Model],
+    generator: Input[Model],
+    config: str,
+    metrics: Output[Artifact],
+    report: Output[HTML],
+    scores: Output[Metrics],
+):
+    """Measure how well the pictures follow their captions, with controls.
+
+    Args:
+        dataset: What preprocess wrote.
+        damsm: What pretrain_damsm wrote.
+        generator: What train_generator wrote.
+        config: Settings as YAML text.
+        metrics: Folder with metrics.json and the report.
+        report: The report as one HTML page.
+        scores: The same metrics for the pipeline's pages.
+    """
+    import json
+    import shutil
+    from pathlib import Path
+
+    from attngan import config as settings
+    from attngan import evaluate as step
+    from attngan import exit_status
+
+    out = Path(metrics.path)
+    with exit_status.reported(out):
+        values = step.evaluate(Path(dataset.path), Path(damsm.path), Path(generator.path), out, settings.load(config))
+    shutil.copyfile(out / "report.html", report.path)
+    for name, value in values.items():
+        scores.log_metric(name, value)
+    Path(scores.path).write_text(json.dumps(values), encoding="utf-8")  # kfp.local keeps only outputs that exist

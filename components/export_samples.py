@@ -1,0 +1,46 @@
+"""Step 5: generator, captions -> gallery (images + attention maps), bundle."""
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
+
+from components.image import component
+
+
+@component
+def export_samples(
+    generator: Input[Model],
+    dataset: Input[Dataset],
+    metrics: Input[Artifact],
+    config: str,
+    gallery: Output[Artifact],
+    page: Output[HTML],
+    bundle: Output[Model],
+):
+    """Draw captions with the attention of their words, and pack the model for use.
+
+    Args:
+        generator: What train_generator wrote.
+        dataset: What preprocess wrote; its test captions are drawn where the config names none.
+        metrics: What evaluate wrote, kept in the bundle's provenance.
+        config: Settings as YAML text.
+        gallery: Folder with the gallery and its pictures.
+        page: The gallery as one HTML page.
+        bundle: Generator, text encoder, vocabulary, config and provenance: all that drawing needs.
+    """
+    import shutil
+    from pathlib import Path
+
+    from attngan import config as settings
+    from attngan import exit_status
+    from attngan import export_samples as step
+
+    out = Path(gallery.path)
+    with exit_status.reported(out):
+        step.export_samples(
+            Path(generator.path),
+            out,
+            Path(bundle.path),
+            settings.load(config),
+            dataset=Path(dataset.path),
+            metrics=Path(metrics.path),
+        )
+    shutil.copyfile(out / "index.html", page.path)

@@ -1,0 +1,132 @@
+"""A pipeline run on this machine through `kfp.local`: finished steps are kept, and the results get stable names."""
+
+import hashlib
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from attngan import exit_status
+from attngan.errors import InputError
+from components.compiled import STEPS
+from components.local_runner import Failure, StepRunner
+
+CODE = Path(__file__).resolve().parent.parent
+LINKS = {
+    "gallery": "gallery",
+    "bundle": "bundle",
+    "report": "report.html",
+    "progress": "progress.html",
+}
+
+
+def absolute(uri: str) -> str:
+    """Return a local path from the root of the file system; steps run elsewhere. URIs and "" stay."""
+    return str(Path(uri).expanduser().resolve()) if uri and "://" not in uri else uri
+
+
+def run(pipeline, arguments: dict[str, Any], out: Path) -> None:
+    """Run the pipeline below `out`, link its results there, and say where they are.
+
+    Raises:
+        InputError: a step ended with something a person can put right.
+        SystemExit: status 1, once the failed step and its log were named.
+    """
+    from kfp import local
+
+    _check(arguments, out)
+    logs = out / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    runner = StepRunner(logs, CODE, sys.stdout)
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(out / "runs"),
+        enable_caching=True,
+        cache_root=str(out / "cache" / fingerprint(arguments)),
+    )
+    with runner.installed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the image's name, which says nothing here
+        try:
+            finished = pipeline(**arguments)
+        except RuntimeError:
+            if runner.failure is None:
+                raise
+            raise _stopped(runner.failure) from None
+    _link(finished.outputs, out)
+    _tell(finished.outputs, runner, out)
+
+
+def fingerprint(arguments: dict[str, Any]) -> str:
+    """Return a digest of what a finished step depends on beyond its arguments: the code and the source's files."""
+    digest = hashlib.sha256()
+    for folder in ("attngan", "components", "requirements"):
+        for path in sorted((CODE / folder).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(CODE)}\0".encode() + path.read_bytes())
+    for name in ("source", "captions", "inception_weights"):
+        if arguments[name] and "://" not in arguments[name]:
+            _add_listing(digest, Path(arguments[name]))
+    return digest.hexdigest()[:16]
+
+
+def _add_listing(digest: Any, root: Path) -> None:
+    paths = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+
+
+def _check(arguments: dict[str, Any], out: Path) -> None:
+    for name in ("source", "captions", "inception_weights"):
+        path = arguments[name]
+        if path and "://" not in path and not Path(path).exists():
+            raise InputError(f"--{name.replace('_', '-')} {path}: no such file or folder.")
+    for text in (str(out), *arguments.values()):
+        if isinstance(text, str) and "python3" in text:  # kfp.local would put the interpreter's path in its place
+            place = next(line for line in text.splitlines() if "python3" in line)
+            raise InputError(f'{place}: kfp.local cannot pass on text with "python3" in it; use another name.')
+
+
+def _stopped(failure: Failure) -> BaseException:
+    where = f"exit status {failure.status}; its whole output: {failure.log}"
+    sentence = f"the step {failure.step} failed: {failure.reason} ({where})"
+    if failure.status == exit_status.PERSON:
+        return InputError(sentence)
+    print(f"attngan: {sentence}", file=sys.stderr, flush=True)
+    return SystemExit(1)
+
+
+def _link(outputs: dict[str, Any], out: Path) -> None:
+    for output, name in LINKS.items():
+        link = out / name
+        if link.is_dir() and not link.is_symlink():
+            raise InputError(f"{link}: expected nothing or a link of an earlier run, found a folder; move it away.")
+        draft = out / f".{name}.part"
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(os.path.relpath(outputs[output].path, out))
+        os.replace(draft, link)
+
+
+def _tell(outputs: dict[str, Any], runner: StepRunner, out: Path) -> None:
+    earlier = len(STEPS) - len(runner.ran)
+    print("\n== done" + (f"; {earlier} of {len(STEPS)} steps had finished before" if earlier else "") + " ==")
+    for name, value in sorted(outputs["scores"].metadata.items()):
+        if isinstance(value, int | float):
+            print(f"  {name:32} {value:.4g}")
+    place = _short(out)
+    print(f"gallery   {place / 'gallery' / 'index.html'}")
+    print(f"report    {place / 'report.html'}")
+    print(f"progress  {place / 'progress.html'}")
+    print(f"bundle    {place / 'bundle'}" + (" (the new champion)" if outputs["promoted"] else ""))
+    command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
+    print("Draw another sentence:")
+    words = "a small red bird with black wings"
+    print(f'  {command} generate {place / "bundle"} "{words}" -n 8 --seed 1 --out {place / "pictures"}')
+
+
+def _short(path: Path) -> Path:
+    """Return a path as a person in this folder would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

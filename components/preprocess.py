@@ -1,0 +1,30 @@
+"""Step 1: images + captions -> dataset."""
+
+from kfp.dsl import Dataset, Output
+
+from components.image import component
+
+
+@component
+def preprocess(source: str, captions: str, config: str, dataset: Output[Dataset]):
+    """Read the source, clean the captions, build the vocabulary, write the dataset.
+
+    Args:
+        source: Folder, .tgz or .zip with images, local or gs://.
+        captions: Folder or archive with the captions where they are not in the source; empty if they are.
+        config: Settings as YAML text.
+        dataset: Packed images, captions, vocabulary.
+    """
+    from pathlib import Path
+
+    from attngan import config as settings
+    from attngan import exit_status, storage
+    from attngan import preprocess as step
+
+    with (
+        exit_status.reported(dataset.path),
+        storage.local_input(source) as images,
+        storage.local_input(captions or None) as texts,
+    ):
+        info = step.preprocess(images, Path(dataset.path), settings.load(config), captions=texts)
+    dataset.metadata["fingerprint"] = str(info.get("fingerprint", ""))

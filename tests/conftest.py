@@ -1,0 +1,77 @@
+"""Drawn birds and what the steps make of them at smoke size, made once for all tests; no downloads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from attngan import config as configs
+from attngan.config import Config
+from attngan.data import drawn_birds
+
+torch.set_num_threads(1)  # tests run beside each other, and sums have one order
+
+
+@pytest.fixture(scope="session")
+def smoke() -> Config:
+    return configs.load_file(Path("smoke"))
+
+
+@pytest.fixture(scope="session")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "birds"
+    drawn_birds.draw(folder, count=112, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(birds: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from attngan.preprocess import preprocess
+
+    folder = tmp_path_factory.mktemp("made") / "dataset"
+    preprocess(birds, folder, smoke)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def damsm(dataset: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from attngan.pretrain_damsm import pretrain_damsm
+
+    folder = tmp_path_factory.mktemp("made") / "damsm"
+    pretrain_damsm(dataset, folder, smoke)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generator(dataset: Path, damsm: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from attngan.train_generator import train_generator
+
+    folder = tmp_path_factory.mktemp("made") / "generator"
+    train_generator(dataset, damsm, folder, smoke)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def metrics(dataset: Path, damsm: Path, generator: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from attngan.evaluate import evaluate
+
+    folder = tmp_path_factory.mktemp("made") / "metrics"
+    evaluate(dataset, damsm, generator, folder, smoke)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(
+    dataset: Path, generator: Path, metrics: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The gallery and the bundle."""
+    from attngan.export_samples import export_samples
+
+    made = tmp_path_factory.mktemp("made")
+    export_samples(generator, made / "gallery", made / "bundle", smoke, dataset=dataset, metrics=metrics)
+    return made / "gallery", made / "bundle"
+
+
+@pytest.fixture(scope="session")
+def bundle(exported: tuple[Path, Path]) -> Path:
+    return exported[1]

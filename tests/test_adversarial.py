@@ -1,0 +1,57 @@
+"""The game's losses: known values, what they leave alone, and the divergence in closed form."""
+
+import math
+
+import torch
+
+from attngan.losses.adversarial import discriminator_loss, fake_loss, generator_loss, kl_loss, real_loss
+from attngan.models.discriminator import Discriminator
+
+
+def undecided(resolution: int = 16) -> Discriminator:
+    """A discriminator whose every logit is 0."""
+    discriminator = Discriminator(resolution=resolution, text_dim=6, channels=4)
+    for head in (discriminator.unconditional, discriminator.conditional):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    return discriminator
+
+
+def test_losses_on_logits_are_those_on_probabilities():
+    logits = torch.tensor([-3.0, 0.0, 2.0])
+    torch.testing.assert_close(real_loss(logits), -logits.sigmoid().log().mean())
+    torch.testing.assert_close(fake_loss(logits), -(1 - logits.sigmoid()).log().mean())
+
+
+def test_losses_stay_finite_where_a_probability_would_underflow():
+    assert real_loss(torch.tensor([-200.0])).item() == 200.0
+
+
+def test_an_undecided_discriminator_has_two_log_two_to_lower():
+    loss = discriminator_loss(undecided(), torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), torch.randn(4, 6))
+    torch.testing.assert_close(loss, torch.tensor(2 * math.log(2)))
+
+
+def test_one_pair_has_no_wrong_pair_and_does_not_break():
+    discriminator = undecided().eval()
+    loss = discriminator_loss(discriminator, torch.randn(1, 3, 16, 16), torch.randn(1, 3, 16, 16), torch.randn(1, 6))
+    torch.testing.assert_close(loss, torch.tensor(math.log(2) * (1 + 2 / 3)))
+
+
+def test_the_discriminators_loss_sends_no_gradient_into_the_pictures():
+    fakes = torch.randn(3, 3, 16, 16, requires_grad=True)
+    discriminator_loss(undecided(), torch.randn(3, 3, 16, 16), fakes * 1, torch.randn(3, 6)).backward()
+    assert fakes.grad is None
+
+
+def test_the_generators_loss_reaches_the_pictures():
+    fakes = torch.randn(3, 3, 16, 16, requires_grad=True)
+    generator_loss(Discriminator(resolution=16, text_dim=6, channels=4), fakes, torch.randn(3, 6)).backward()
+    assert fakes.grad.abs().sum() > 0
+
+
+def test_kl_is_the_divergence_of_two_gaussians():
+    mean, log_variance = torch.randn(4, 5), torch.randn(4, 5)
+    ours = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    known = torch.distributions.kl_divergence(ours, torch.distributions.Normal(0.0, 1.0)).mean()
+    torch.testing.assert_close(kl_loss(mean, log_variance), known)

@@ -1,0 +1,80 @@
+"""Result folders: complete or refused, never half."""
+
+import json
+
+import pytest
+
+from attngan import artifacts
+from attngan.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(b"12345")
+    artifacts.finish(tmp_path, "damsm", ["weights.bin"], epochs=3)
+    return tmp_path
+
+
+def change_manifest(folder, **changes):
+    path = folder / artifacts.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_complete_folder_tells_its_facts(folder):
+    manifest = artifacts.check(folder, "damsm", contents=True)
+    assert manifest["epochs"] == 3 and manifest["files"]["weights.bin"]["bytes"] == 5
+
+
+def test_the_fingerprint_follows_the_content(folder):
+    before = artifacts.check(folder, "damsm")["fingerprint"]
+    (folder / "weights.bin").write_bytes(b"12346")
+    assert artifacts.finish(folder, "damsm", ["weights.bin"])["fingerprint"] != before
+
+
+def test_a_folder_that_is_begun_again_is_not_complete(folder):
+    artifacts.begin(folder)
+    with pytest.raises(InputError, match="not complete"):
+        artifacts.check(folder, "damsm")
+
+
+def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path_factory):
+    with pytest.raises(InputError, match="no such folder"):
+        artifacts.check(folder / "absent", "damsm")
+    with pytest.raises(InputError, match="expected a bundle folder, found a damsm folder"):
+        artifacts.check(folder, "bundle")
+    (folder / "weights.bin").write_bytes(b"54321")
+    artifacts.check(folder, "damsm")
+    with pytest.raises(InputError, match="sha256"):
+        artifacts.check(folder, "damsm", contents=True)
+    (folder / "weights.bin").write_bytes(b"123")
+    with pytest.raises(InputError, match="expected 5 bytes, found 3"):
+        artifacts.check(folder, "damsm")
+    (folder / "weights.bin").unlink()
+    with pytest.raises(InputError, match="not there"):
+        artifacts.check(folder, "damsm")
+
+
+def test_another_format_version_and_names_that_leave_the_folder_are_refused(folder):
+    change_manifest(folder, files={"../secret": {"bytes": 1, "sha256": ""}})
+    with pytest.raises(InputError, match="leads out of the folder"):
+        artifacts.check(folder, "damsm")
+    change_manifest(folder, format_version=99)
+    with pytest.raises(InputError, match="format version is 99"):
+        artifacts.check(folder, "damsm")
+    (folder / artifacts.MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="expected JSON"):
+        artifacts.check(folder, "damsm")
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_no_scraps(tmp_path):
+    artifacts.write_text(tmp_path / "file", "old")
+    with pytest.raises(RuntimeError), artifacts.atomic_file(tmp_path / "file") as handle:
+        handle.write(b"half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_not_a_number_is_never_written_as_json(tmp_path):
+    with pytest.raises(ValueError):
+        artifacts.write_json(tmp_path / "figures.json", {"loss": float("nan")})

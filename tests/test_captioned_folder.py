@@ -1,0 +1,139 @@
+import json
+
+import pytest
+from PIL import Image
+
+from attngan.data import captioned_folder
+from attngan.data.records import Record, number_classes, split_by_hash
+from attngan.errors import InputError
+
+
+def write_list(folder, *entries):
+    lines = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_a_line_gives_a_record_with_all_it_says(tmp_path):
+    entry = {
+        "file": "a/b.jpg",
+        "captions": ["a cat ", "", "the cat"],
+        "class": "cat",
+        "box": [1, 2.5, 3, 4],
+        "split": "test",
+    }
+    write_list(tmp_path, entry)
+    (record,) = captioned_folder.read(tmp_path).records
+    assert record == Record(
+        "a/b.jpg", tmp_path / "a" / "b.jpg", (1.0, 2.5, 3.0, 4.0), "cat", "test", ("a cat", "the cat")
+    )
+
+
+def test_class_box_and_split_may_be_left_out_or_null(tmp_path):
+    write_list(tmp_path, {"file": "a.jpg", "captions": ["a cat"]}, {"file": "b.jpg", "captions": ["x"], "box": None})
+    first, second = captioned_folder.read(tmp_path).records
+    assert (first.class_name, first.box, first.split) == (None, None, None)
+    assert second.box is None
+
+
+def test_emoji_and_other_scripts_in_names_and_captions_are_kept(tmp_path):
+    write_list(tmp_path, {"file": "\u9e1f/\U0001f426.jpg", "captions": ["\U0001f426 bird"]})
+    (record,) = captioned_folder.read(tmp_path).records
+    assert (record.name, record.captions) == ("\u9e1f/\U0001f426.jpg", ("\U0001f426 bird",))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"file": "a.jpg", "captions": ["a', "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"captions": ["a cat"]}', 'expected "file" to be a path'),
+        ('{"file": 3, "captions": ["a cat"]}', 'expected "file" to be a path'),
+        ('{"file": "../a.jpg", "captions": ["a cat"]}', 'expected "file" to be a path below the folder'),
+        ('{"file": "/a.jpg", "captions": ["a cat"]}', 'expected "file" to be a path below the folder'),
+        ('{"file": "a.jpg"}', 'expected "captions" to be a list of texts'),
+        ('{"file": "a.jpg", "captions": "a cat"}', 'expected "captions" to be a list of texts'),
+        ('{"file": "a.jpg", "captions": [1]}', 'expected "captions" to be a list of texts'),
+        ('{"file": "a.jpg", "caption": ["a cat"]}', "unknown key 'caption'"),
+        ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3]}', 'expected "box" to be'),
+        ('{"file": "a.jpg", "captions": ["a cat"], "box": "1 2 3 4"}', 'expected "box" to be'),
+        ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3, true]}', 'expected "box" to be'),
+        ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3, 1' + "0" * 400 + "]}", "far larger"),
+        ('{"file": "a.jpg", "captions": ["a cat"], "split": "val"}', 'expected "split" to be "train" or "test"'),
+        ('{"file": "a.jpg", "captions": ["a cat"], "split": ["test"]}', 'expected "split" to be "train" or "test"'),
+        ('{"file": "a.jpg", "captions": ["a cat"], "class": 3}', 'expected "class" to be text'),
+        ('{"file": "a.jpg", "captions": ["\\ud83d"]}', "surrogate"),
+    ],
+)
+def test_a_line_that_describes_no_picture_is_rejected_with_its_number(tmp_path, line, reason):
+    write_list(tmp_path, {"file": "good.jpg", "captions": ["a cat"]}, line)
+    source = captioned_folder.read(tmp_path)
+    assert [record.name for record in source.records] == ["good.jpg"]
+    ((file, found),) = [(entry.file, entry.reason) for entry in source.rejected]
+    assert file == "captions.jsonl, line 2"
+    assert reason in found
+
+
+def test_a_file_that_is_listed_twice_counts_once(tmp_path):
+    write_list(tmp_path, {"file": "a.jpg", "captions": ["a cat"]}, {"file": "a.jpg", "captions": ["a dog"]})
+    source = captioned_folder.read(tmp_path)
+    assert [record.captions for record in source.records] == [("a cat",)]
+    assert "earlier line" in source.rejected[0].reason
+
+
+def test_the_list_is_found_one_folder_below_as_archives_have_it(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    write_list(tmp_path / "pictures", {"file": "a.jpg", "captions": ["a cat"]})
+    assert captioned_folder.read(tmp_path).records[0].path == tmp_path / "pictures" / "a.jpg"
+
+
+def test_the_list_may_lie_apart_from_the_images(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "lists").mkdir()
+    write_list(tmp_path / "lists", {"file": "a.jpg", "captions": ["a cat"]})
+    source = captioned_folder.read(tmp_path / "images", tmp_path / "lists")
+    assert source.records[0].path == tmp_path / "images" / "a.jpg"
+
+
+def test_text_files_beside_the_images_are_their_captions(tmp_path):
+    for name in ("b.png", "deep/a.jpg", "c.webp", "no_text.JPG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (10, 10)).save(tmp_path / name)
+    for name in ("b.txt", "deep/a.txt", "c.txt"):
+        (tmp_path / name).write_text(f"a picture of {name[0]}\n\nit is black\n")
+    source = captioned_folder.read(tmp_path)
+    assert [(record.name, record.captions[0]) for record in source.records] == [
+        ("b.png", "a picture of b"),
+        ("c.webp", "a picture of c"),
+        ("deep/a.jpg", "a picture of d"),
+    ]
+    assert [(entry.file, entry.reason) for entry in source.rejected] == [
+        ("no_text.JPG", "captions: no text file of its name beside it"),
+    ]
+
+
+def test_an_empty_text_file_is_a_rejection(tmp_path):
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("\n")
+    assert captioned_folder.read(tmp_path).rejected[0].reason == "captions: a.txt is empty"
+
+
+def test_a_folder_with_nothing_of_the_kind_stops_and_says_what_is_expected(tmp_path):
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"expected CUB-200-2011 \(images.txt\), captions.jsonl, or NAME.txt"):
+        captioned_folder.read(tmp_path)
+
+
+def test_one_picture_in_ten_is_for_testing_by_its_name_alone():
+    splits = [split_by_hash(f"picture_{number}.jpg") for number in range(5000)]
+    assert abs(splits.count("test") - 500) < 85  # four standard deviations
+    # The first 64 bits of sha256("a") are ca978112ca1bbdca, of sha256("b") 3e23e8160039594a: they end in 0 and 6.
+    assert (split_by_hash("a"), split_by_hash("b")) == ("test", "train")
+
+
+def test_classes_are_numbered_by_name_and_a_picture_without_one_is_its_own():
+    def record(name, class_name):
+        return Record(name, None, None, class_name, None, ())
+
+    records = [record("z", "dog"), record("a", None), record("y", "cat"), record("x", "dog"), record("cat", None)]
+    assert number_classes(records) == [1, 2, 0, 1, 3]

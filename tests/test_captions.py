@@ -1,0 +1,111 @@
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attngan.data.captions import Vocabulary, pad, tokenize
+from attngan.errors import InputError
+
+
+def test_words_are_lower_case_runs_of_letters_digits_and_underscores():
+    assert tokenize("This bird's 2 wing-bars are Black, yellow_ish!") == [
+        *("this", "bird", "s", "2", "wing", "bars", "are", "black", "yellow_ish"),
+    ]
+
+
+def test_a_doubled_replacement_character_separates_words_and_so_does_a_single_one():
+    assert tokenize("a black\ufffd\ufffdbird") == ["a", "black", "bird"]
+    assert tokenize("a black\ufffdbird") == ["a", "black", "bird"]
+
+
+def test_characters_that_are_not_ascii_are_dropped_from_within_words():
+    assert tokenize("caf\u00e9 na\u00efve \u9e1f \U0001f426 bird") == ["caf", "nave", "bird"]
+
+
+def test_an_accent_of_its_own_splits_a_word_and_a_letter_with_an_accent_does_not():
+    assert tokenize("caf\u00e9s") == ["cafs"]
+    assert tokenize("cafe\u0301s") == ["cafe", "s"]
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "...!?", "\U0001f426\U0001f426", "\u9e1f"])
+def test_a_text_without_usable_characters_has_no_words(text):
+    assert tokenize(text) == []
+
+
+@given(st.text())
+def test_the_tokeniser_is_the_rule_of_the_released_code(text):
+    found = re.findall(r"\w+", text.replace("\ufffd\ufffd", " ").lower())
+    plain = [word.encode("ascii", "ignore").decode("ascii") for word in found]
+    assert tokenize(text) == [word for word in plain if len(word) > 0]
+
+
+@given(st.text())
+def test_tokenising_the_joined_words_again_changes_nothing(text):
+    words = tokenize(text)
+    assert tokenize(" ".join(words)) == words
+
+
+def test_the_vocabulary_starts_with_the_end_word_and_puts_frequent_words_first():
+    vocabulary = Vocabulary.from_captions([["red", "bird"], ["blue", "bird"]])
+    assert vocabulary.words == ["<end>", "bird", "blue", "red"]
+    assert len(vocabulary) == 4
+
+
+def test_words_seen_too_rarely_stay_out_of_the_vocabulary():
+    vocabulary = Vocabulary.from_captions([["red", "bird"], ["blue", "bird"]], min_count=2)
+    assert vocabulary.words == ["<end>", "bird"]
+
+
+def test_encoding_keeps_the_order_and_leaves_unknown_words_out():
+    vocabulary = Vocabulary(["<end>", "red", "bird"])
+    assert vocabulary.encode(["bird", "thcik", "red", "bird"]) == [2, 1, 2]
+
+
+def test_the_end_word_is_never_encoded():
+    assert Vocabulary(["<end>", "bird"]).encode(["<end>", "bird"]) == [1]
+
+
+def test_unknown_words_are_named_once_with_the_nearest_known_one():
+    vocabulary = Vocabulary(["<end>", "thick", "wingspan", "bird"])
+    assert vocabulary.unknown(["thcik", "bird", "winspan", "thcik", "xylophone"]) == {
+        "thcik": "thick",
+        "winspan": "wingspan",
+        "xylophone": None,
+    }
+
+
+def test_a_saved_vocabulary_loads_as_it_was(tmp_path):
+    Vocabulary(["<end>", "red", "bird"]).save(tmp_path / "vocabulary.json")
+    assert Vocabulary.load(tmp_path / "vocabulary.json").words == ["<end>", "red", "bird"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('["<end>", "red", "red"]', "found 'red' more often"),
+        ('["red", "<end>"]', "expected '<end>' as the first word"),
+        ("[]", "found nothing"),
+        ('{"red": 1}', "expected a JSON list of words"),
+        ('["<end>", 3]', "expected a JSON list of words"),
+        ('["<end>", "re', "expected JSON"),
+    ],
+)
+def test_a_damaged_vocabulary_is_refused_with_its_path(tmp_path, content, sentence):
+    path = tmp_path / "vocabulary.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        Vocabulary.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_padding_fills_up_with_zeros_to_the_longest():
+    word_ids, lengths = pad([[3, 1], [2], [5, 6, 7]])
+    torch.testing.assert_close(word_ids, torch.tensor([[3, 1, 0], [2, 0, 0], [5, 6, 7]]))
+    torch.testing.assert_close(lengths, torch.tensor([2, 1, 3]))
+
+
+def test_padding_a_single_caption_and_none_keeps_two_axes():
+    assert pad([[4]])[0].shape == (1, 1)
+    assert pad([])[0].shape == (0, 1)

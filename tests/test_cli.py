@@ -1,0 +1,199 @@
+"""The command line: exit status, sentences, dry runs, and paths in cloud storage."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from attngan import cli, exit_status
+from attngan import config as settings
+from attngan.errors import InputError
+
+COMMANDS = [
+    "draw-birds",
+    "preprocess",
+    "pretrain-damsm",
+    "train-generator",
+    "evaluate",
+    "export-samples",
+    "publish",
+    "restore-champion",
+    "generate",
+]
+
+
+def call(*arguments: str):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+@pytest.fixture
+def step(monkeypatch):
+    """Put a stand-in for a step's module in place, which keeps what it was called with."""
+
+    def install(name: str, function: str = "", result=None, error: BaseException | None = None):
+        calls = []
+
+        def stand_in(*args, **kwargs):
+            calls.append((args, kwargs))
+            if error is not None:
+                raise error
+            return result
+
+        module = types.ModuleType(f"attngan.{name}")
+        setattr(module, function or name, stand_in)
+        monkeypatch.setitem(sys.modules, f"attngan.{name}", module)
+        import attngan
+
+        monkeypatch.setattr(attngan, name, module, raising=False)
+        return calls
+
+    return install
+
+
+def test_help_names_every_command():
+    shown = call("--help").output
+    assert [name for name in COMMANDS if name not in shown] == []
+
+
+def test_help_appears_without_loading_torch():
+    code = "import sys, attngan.cli; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_dry_run_prints_the_full_config_and_stops(step, tmp_path):
+    calls = step("preprocess")
+    result = call("preprocess", "--source", "x", "--out", str(tmp_path / "d"), "--dry-run", "--set", "damsm.epochs=2")
+    assert result.exit_code == 0
+    assert settings.load(result.output) == settings.load(overrides=["damsm.epochs=2"])
+    assert yaml.safe_load(result.output)["training"]["epochs"] == 600
+    assert calls == []
+    assert not (tmp_path / "d").exists()
+
+
+def test_flags_become_the_arguments_of_the_step(step, tmp_path):
+    calls = step("pretrain_damsm")
+    file = tmp_path / "my.yaml"
+    file.write_text("seed: 5\n", encoding="utf-8")
+    result = call(
+        *("pretrain-damsm", "--dataset", "d", "--out", "o", "--inception-weights", "w.pth", "--state", "s"),
+        *("--config", str(file), "--set", "damsm.epochs=2", "--set", "damsm.batch_size=4"),
+    )
+    assert result.exit_code == 0, result.output
+    (((dataset, out, config), extra),) = calls
+    assert (str(dataset), str(out)) == ("d", "o")
+    assert (config.seed, config.damsm.epochs, config.damsm.batch_size) == (5, 2, 4)
+    assert {name: str(value) for name, value in extra.items()} == {"inception_weights": "w.pth", "state": "s"}
+
+
+def test_generate_hands_on_caption_number_and_seed(step, tmp_path):
+    calls = step("generate", result=[])
+    result = call("generate", "bundle", "a small red bird", "-n", "3", "--seed", "9", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    (((bundle, caption, out), extra),) = calls
+    assert (str(bundle), caption, out) == ("bundle", "a small red bird", tmp_path)
+    assert extra == {"num_images": 3, "seed": 9}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (InputError("d: no such folder; give another."), 2, "attngan: d: no such folder; give another."),
+        (OSError(errno.ENOSPC, "No space left"), 2, "the disk is full"),
+        (OSError(errno.EDQUOT, "Quota"), 2, "the disk quota is used up"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "/x/y: permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/x/y"), 2, "/x/y: no such file or directory"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
+        (exit_status.Terminated(), 143, "interrupted; run the same command again to go on"),
+        (SystemExit(143), 143, "stopped; run the same command again to go on"),
+    ],
+)
+def test_what_stops_a_step_is_one_line_and_a_status(step, error, status, said):
+    step("preprocess", error=error)
+    result = call("preprocess", "--source", "x", "--out", "place")
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_is_recognised_behind_another_error(tmp_path):
+    error = RuntimeError("writing failed")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left")
+    sentence = f"{tmp_path}: the disk is full; make room there, then run the same command again."
+    assert exit_status.explain(error, tmp_path) == sentence
+
+
+def test_a_bug_keeps_its_traceback(step):
+    step("preprocess", error=ZeroDivisionError("a bug"))
+    result = call("preprocess", "--source", "x", "--out", "place")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot read the config"),
+        (["--set", "damsm.epoch=2"], "did you mean damsm.epochs?"),
+        (["--set", "damsm.epochs=two"], "damsm.epochs"),
+        (["--set", "damsm"], "expected section.name=value"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_one_line_and_status_two(step, arguments, said):
+    step("preprocess")
+    result = call("preprocess", "--source", "x", "--out", "y", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["preprocess"], ["preprocess", "--sauce", "x"]])
+def test_a_mistake_in_the_flags_is_status_two(arguments):
+    assert call(*arguments).exit_code == 2
+
+
+def test_training_to_cloud_storage_asks_for_a_place_for_its_state(step):
+    calls = step("train_generator")
+    result = call("train-generator", "--dataset", "d", "--damsm", "e", "--out", "gs://bucket/generator")
+    assert result.exit_code == 2
+    assert "give --state too" in result.stderr
+    assert calls == []
+
+
+def test_the_champion_must_lie_in_a_folder_that_can_be_changed(step):
+    step("publish")
+    result = call("publish", "--bundle", "b", "--metrics", "m", "--model-uri", "gs://bucket/models")
+    assert result.exit_code == 2
+    assert "local or mounted folder" in result.stderr
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_its_status(tmp_path, signum, status):
+    code = (
+        "import signal, sys, time, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "module = types.ModuleType('attngan.preprocess')\n"
+        "def preprocess(*a, **k):\n"
+        "    print('started', flush=True)\n"
+        "    time.sleep(60)\n"
+        "module.preprocess = preprocess\n"
+        "sys.modules['attngan.preprocess'] = module\n"
+        "import attngan; attngan.preprocess = module\n"
+        "from attngan.cli import main\n"
+        "sys.argv = ['attngan', 'preprocess', '--source', 'x', '--out', 'y']\n"
+        "main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout.readline() == "started\n"
+        time.sleep(0.1)
+        os.kill(process.pid, signum)
+        assert process.wait(timeout=30) == status
+        assert process.stderr.read() == "attngan: interrupted; run the same command again to go on.\n"

@@ -1,0 +1,103 @@
+"""Each component's own function on drawn birds, in pipeline order."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("kfp")
+
+from kfp import dsl
+
+import components
+from attngan import artifacts
+from attngan import config as settings
+from attngan.data import drawn_birds
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Run the six components and return their outputs by name."""
+    root = tmp_path_factory.mktemp("components")
+    drawn_birds.draw(root / "birds", count=len(drawn_birds.bird_classes()) * 2, seed=1)
+    kinds = {
+        "dataset": dsl.Dataset,
+        "damsm": dsl.Model,
+        "generator": dsl.Model,
+        "bundle": dsl.Model,
+        "metrics": dsl.Artifact,
+        "gallery": dsl.Artifact,
+        "progress": dsl.HTML,
+        "report": dsl.HTML,
+        "page": dsl.HTML,
+        "damsm_scores": dsl.Metrics,
+        "generator_scores": dsl.Metrics,
+        "scores": dsl.Metrics,
+    }
+    made = {name: kind(name=name, uri=str(root / "out" / name)) for name, kind in kinds.items()}
+    (root / "out").mkdir()
+    config = settings.dump(settings.load_file(Path("smoke")))
+    state = str(root / "state")
+
+    def take(*names: str) -> dict:
+        return {name: made[name] for name in names}
+
+    components.preprocess.python_func(source=str(root / "birds"), captions="", config=config, **take("dataset"))
+    components.pretrain_damsm.python_func(
+        **take("dataset", "damsm"),
+        inception_weights="",
+        checkpoint_root=state,
+        config=config,
+        scores=made["damsm_scores"],
+    )
+    components.train_generator.python_func(
+        **take("dataset", "damsm", "generator", "progress"),
+        checkpoint_root=state,
+        config=config,
+        scores=made["generator_scores"],
+    )
+    components.evaluate.python_func(
+        **take("dataset", "damsm", "generator", "metrics", "report", "scores"), config=config
+    )
+    components.export_samples.python_func(
+        **take("generator", "dataset", "metrics", "gallery", "page", "bundle"), config=config
+    )
+    made["promoted"] = components.publish.python_func(
+        **take("bundle", "metrics"), model_uri=str(root / "models"), force=False, config=config
+    )
+    return made
+
+
+@pytest.mark.parametrize("kind", ["dataset", "damsm", "generator", "metrics", "gallery", "bundle"])
+def test_each_folder_is_a_complete_result(ran, kind):
+    artifacts.check(Path(ran[kind].path), kind, contents=True)
+
+
+@pytest.mark.parametrize("page", ["progress", "report", "page"])
+def test_each_page_is_html_by_itself(ran, page):
+    text = Path(ran[page].path).read_text(encoding="utf-8")
+    assert "<html" in text
+    assert 'src="http' not in text
+
+
+def test_the_dataset_carries_its_fingerprint(ran):
+    info = artifacts.read_json(Path(ran["dataset"].path) / "dataset.json")
+    assert ran["dataset"].metadata["fingerprint"] == info["fingerprint"] != ""
+
+
+@pytest.mark.parametrize("name", ["damsm_scores", "generator_scores", "scores"])
+def test_scores_are_logged_and_written(ran, name):
+    written = json.loads(Path(ran[name].path).read_text(encoding="utf-8"))
+    assert {key: ran[name].metadata[key] for key in written} == written != {}
+
+
+def test_the_first_bundle_becomes_the_champion(ran):
+    assert ran["promoted"] is True
+
+
+def test_what_a_person_can_put_right_ends_a_component_with_status_two(tmp_path, capsys):
+    dataset = dsl.Dataset(name="dataset", uri=str(tmp_path / "dataset"))
+    with pytest.raises(SystemExit) as stop:
+        components.preprocess.python_func(source=str(tmp_path / "none"), captions="", config="", dataset=dataset)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("attngan: ")

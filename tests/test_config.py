@@ -1,0 +1,78 @@
+"""Settings: the paper's defaults, and every mistake said at once with the name of the setting."""
+
+from pathlib import Path
+
+import pytest
+
+from attngan import config as configs
+from attngan.config import Config
+from attngan.errors import InputError
+
+
+def test_the_defaults_are_the_papers_bird_recipe():
+    config = configs.load()
+    assert config.resolutions == [64, 128, 256]
+    assert (config.damsm.gamma1, config.damsm.gamma2, config.damsm.gamma3) == (4, 5, 10)
+    assert (config.training.batch_size, config.training.epochs, config.training.damsm_weight) == (20, 600, 5)
+
+
+@pytest.mark.parametrize("name", configs.shipped())
+def test_every_shipped_config_loads_and_dumps_to_itself(name):
+    config = configs.load_file(Path(name))
+    assert configs.load(configs.dump(config)) == config
+
+
+def test_an_override_is_applied_last():
+    assert configs.load("seed: 1", overrides=["seed=2", "damsm.epochs=3"]).damsm.epochs == 3
+
+
+def test_unknown_settings_are_named_with_the_nearest_known_one():
+    with pytest.raises(InputError, match=r"unknown setting damsm\.epoch \(did you mean damsm\.epochs\?\)"):
+        configs.load("damsm: {epoch: 3}", where="my.yaml")
+    with pytest.raises(InputError, match=r"unknown setting traning \(did you mean training\?\)"):
+        configs.load("traning: {epochs: 3}")
+
+
+def test_every_mistake_is_said_at_once():
+    with pytest.raises(InputError) as caught:
+        configs.load("training: {epochs: zero, batch_size: 1, spectral: true}")
+    message = str(caught.value)
+    assert "training.epochs" in message and "training.batch_size" in message and "training.spectral" in message
+
+
+def test_a_number_that_yaml_reads_as_text_is_explained():
+    with pytest.raises(InputError, match=r"generator_learning_rate: .*write 0\.0002"):
+        configs.load("training: {generator_learning_rate: 2e-4}")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1, 2]", "expected settings"),
+        ("a: b: c", "not readable as YAML"),
+        ("seed: -1", "seed"),
+        ("seed: .nan", "seed|not a number"),
+        ("data: {resolution: 100}", "power of two"),
+        ("generator: 3", "generator"),
+        ("text_encoder: {feature_dim: 7}", "even"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_words(text, says):
+    with pytest.raises(InputError, match=says):
+        configs.load(text)
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "seed.deeper=1", "seed=[1"])
+def test_overrides_that_are_none_are_refused(override):
+    with pytest.raises(InputError, match="--set"):
+        configs.load("seed: 1", overrides=[override])
+
+
+def test_a_missing_file_names_the_configs_that_exist(tmp_path):
+    with pytest.raises(InputError, match="smoke, toy"):
+        configs.load_file(tmp_path / "absent.yaml")
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 3

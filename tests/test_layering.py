@@ -1,0 +1,111 @@
+"""Who may import whom: arrows point down only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = {"preprocess", "pretrain_damsm", "train_generator", "evaluate", "export_samples", "publish"}
+FOLDERS = {"data", "models", "losses", "metrics"}
+MAY_IMPORT = {"losses": {"models"}, "metrics": {"models", "losses"}}  # beyond their own folder
+SERVICES = {"config", "storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status"}
+FREE = {"errors", "artifacts", "seeding"}  # which any part may use: they know nothing of config, logs or Kubeflow
+FILES = sorted([*ROOT.glob("attngan/**/*.py"), *ROOT.glob("components/*.py"), ROOT / "pipeline.py"])
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names of all modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own(path: Path) -> set[str]:
+    """Return what a file imports of attngan: "config", "models", ..., one name for each module or folder."""
+    names = {name.split(".")[1] for name in imported(path) if name.startswith("attngan.")}
+    known = {entry.stem for entry in (ROOT / "attngan").iterdir()}
+    return names & known
+
+
+def layer_files(names: set[str]) -> list[Path]:
+    return [path for path in FILES if path.parent == ROOT / "attngan" and path.stem in names]
+
+
+def part_files() -> list[Path]:
+    return [path for path in FILES if path.parent.name in FOLDERS]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_the_wiring_imports_kfp(path):
+    if path.parent.name != "components" and path.name != "pipeline.py":
+        assert not {name for name in imported(path) if name.split(".")[0] == "kfp"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_storage_imports_google_cloud(path):
+    if path.name != "storage.py":
+        assert not {name for name in imported(path) if name.startswith("google")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_config_reads_yaml(path):
+    if path.name not in ("config.py", "compiled.py"):  # the other reads back what kfp compiled
+        assert "yaml" not in imported(path)
+
+
+@pytest.mark.parametrize("path", layer_files(STEPS), ids=relative)
+def test_no_step_imports_another(path):
+    assert not own(path) & (STEPS | {"cli"})
+
+
+@pytest.mark.parametrize("path", part_files(), ids=relative)
+def test_parts_import_their_own_folder_and_nothing_above(path):
+    folder = path.parent.name
+    assert own(path) <= {folder} | MAY_IMPORT.get(folder, set()) | FREE
+
+
+@pytest.mark.parametrize("path", layer_files(SERVICES), ids=relative)
+def test_services_import_only_services(path):
+    assert own(path) <= SERVICES
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT / "components"], ids=relative)
+def test_a_component_calls_one_step_with_config_and_services(path):
+    allowed = {path.stem, "config", "exit_status", "storage", "errors"}
+    assert own(path) <= allowed
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "components" in path.parts or path.name == "pipeline.py"])
+def test_annotations_stay_readable_for_kfp(path):
+    assert "from __future__ import annotations" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 50, f"{relative(path)}: {node.name}"
+
+
+def test_attngan_imports_without_kfp_and_google_cloud():
+    modules = [
+        name.removesuffix(".py").replace("/", ".") for name in map(relative, FILES) if name.startswith("attngan")
+    ]
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['kfp', 'google', 'google.cloud']))\n"
+    lines = "\n".join(f"import {name.removesuffix('.__init__')}" for name in modules if not name.endswith("__main__"))
+    subprocess.run([sys.executable, "-c", blocked + lines], check=True, cwd=ROOT)

@@ -1,0 +1,139 @@
+"""The networks: the paper's sizes, shapes, and what must not depend on what."""
+
+import pytest
+import torch
+
+from attngan.config import Config
+from attngan.models.discriminator import Discriminator
+from attngan.models.ema import averaged_copy, update_average_
+from attngan.models.generator import ConditioningAugmentation, Generator
+from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
+from attngan.models.layers import num_parameters
+from attngan.models.text_encoder import TextEncoder
+from attngan.weights import build_discriminators, build_generator, build_text_encoder
+
+
+def test_the_default_config_has_the_papers_parameter_counts():
+    config = Config()
+    assert num_parameters(build_generator(config)) == 7_084_592
+    assert [num_parameters(each) for each in build_discriminators(config)] == [6_313_730, 19_424_002, 71_858_946]
+    assert num_parameters(build_text_encoder(config, 5450)) == 2_075_320
+
+
+def small_generator(**changes) -> Generator:
+    sizes = {"text_dim": 6, "resolutions": [16, 32, 64], "channels": 4, "noise_dim": 5, "condition_dim": 3}
+    return Generator(**(sizes | changes))
+
+
+def draw(generator: Generator, lengths: list[int], longest: int = 4):
+    state = torch.Generator().manual_seed(1)
+    count = len(lengths)
+    words = torch.randn(count, 6, longest, generator=state)
+    is_padding = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+    noise, sentence = torch.randn(count, 5, generator=state), torch.randn(count, 6, generator=state)
+    return generator(noise, sentence, words, is_padding, epsilon=torch.zeros(count, 3))
+
+
+def test_the_generator_draws_at_every_resolution_and_attends_before_each_refinement():
+    drawn = draw(small_generator(), [4, 2])
+    assert [tuple(images.shape) for images in drawn.images] == [(2, 3, 16, 16), (2, 3, 32, 32), (2, 3, 64, 64)]
+    assert [tuple(each.shape) for each in drawn.attention] == [(2, 4, 16, 16), (2, 4, 32, 32)]
+    assert all(images.abs().max() <= 1 for images in drawn.images)
+    assert (drawn.attention[1][1, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_the_generator_has_one_to_three_stages(stages):
+    drawn = draw(small_generator(resolutions=[16 * 2**stage for stage in range(stages)]), [4, 2])
+    assert len(drawn.images) == stages and len(drawn.attention) == stages - 1
+
+
+def test_one_caption_alone_is_drawn_as_in_a_batch_in_evaluation_mode():
+    generator = small_generator().eval()
+    together = draw(generator, [3, 3]).images[-1][:1]
+    state = torch.Generator().manual_seed(1)
+    words = torch.randn(2, 6, 4, generator=state)[:1]
+    noise, sentence = torch.randn(2, 5, generator=state)[:1], torch.randn(2, 6, generator=state)[:1]
+    is_padding = torch.tensor([[False, False, False, True]])
+    alone = generator(noise, sentence, words, is_padding, epsilon=torch.zeros(1, 3)).images[-1]
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+def test_the_condition_is_the_mean_where_epsilon_is_zero():
+    augment = ConditioningAugmentation(text_dim=6, condition_dim=3)
+    condition, mean, log_variance = augment(torch.randn(4, 6), torch.zeros(4, 3))
+    assert torch.equal(condition, mean)
+    shifted, _, _ = augment(torch.zeros(4, 6), torch.ones(4, 3))
+    _, mean, log_variance = augment(torch.zeros(4, 6), torch.ones(4, 3))
+    torch.testing.assert_close(shifted - mean, (0.5 * log_variance).exp())
+
+
+def test_the_text_encoder_takes_captions_in_any_order_and_ignores_padding():
+    encoder = TextEncoder(vocabulary_size=20, embedding_dim=8, feature_dim=6).eval()
+    word_ids = torch.tensor([[3, 4, 0, 0], [5, 6, 7, 8], [9, 0, 0, 0]])
+    words, sentence = encoder(word_ids, torch.tensor([2, 4, 1]))
+    assert words.shape == (3, 6, 4) and sentence.shape == (3, 6)
+    assert (words[0, :, 2:] == 0).all() and (words[2, :, 1:] == 0).all()
+    alone_words, alone_sentence = encoder(torch.tensor([[3, 4]]), torch.tensor([2]))
+    torch.testing.assert_close(alone_words[0], words[0, :, :2])
+    torch.testing.assert_close(alone_sentence[0], sentence[0])
+
+
+def test_the_sentence_feature_is_the_last_state_of_each_direction():
+    encoder = TextEncoder(vocabulary_size=20, embedding_dim=8, feature_dim=6).eval()
+    words, sentence = encoder(torch.tensor([[3, 4, 5, 0]]), torch.tensor([3]))
+    torch.testing.assert_close(sentence[0, :3], words[0, :3, 2])
+    torch.testing.assert_close(sentence[0, 3:], words[0, 3:, 0])
+
+
+def test_the_small_image_encoder_sees_an_eighth_of_the_side():
+    regions, image = SmallImageEncoder(feature_dim=6, channels=4)(torch.randn(2, 3, 32, 32))
+    assert regions.shape == (2, 6, 4, 4) and image.shape == (2, 6)
+
+
+@pytest.fixture(scope="module")
+def inception() -> ImageEncoder:
+    return ImageEncoder(feature_dim=8).eval()
+
+
+def test_inception_gives_17_by_17_regions_of_any_picture_and_its_trunk_is_frozen(inception):
+    with torch.no_grad():
+        regions, image = inception(torch.zeros(1, 3, 64, 64))
+    assert regions.shape == (1, 8, 17, 17) and image.shape == (1, 8)
+    assert num_parameters(inception) == 768 * 8 + 2048 * 8 + 8
+
+
+def test_inception_weights_are_read_by_torchvisions_names(inception):
+    weights = {name: torch.full_like(tensor, 0.5) for name, tensor in inception.trunk.state_dict().items()}
+    weights |= {"fc.weight": torch.zeros(1000, 2048), "AuxLogits.fc.bias": torch.zeros(1000)}
+    encoder = ImageEncoder(feature_dim=8)
+    load_inception_trunk(encoder, weights)
+    assert (encoder.trunk["Mixed_7c"].branch1x1.conv.weight == 0.5).all()
+    del weights["Mixed_5b.branch1x1.conv.weight"]
+    with pytest.raises(ValueError, match=r"1 tensors missing, the first is Mixed_5b\.branch1x1\.conv\.weight"):
+        load_inception_trunk(encoder, weights)
+
+
+@pytest.mark.parametrize("resolution", [16, 32, 64, 128])
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_a_discriminator_gives_a_logit_a_picture_with_and_without_its_sentence(resolution, spectral_norm):
+    discriminator = Discriminator(resolution=resolution, text_dim=6, channels=2, spectral_norm=spectral_norm)
+    images = torch.randn(3, 3, resolution, resolution)
+    unconditional, conditional = discriminator(images, torch.randn(3, 6))
+    assert unconditional.shape == conditional.shape == (3,)
+    assert discriminator(images)[1] is None
+
+
+def test_the_average_moves_by_one_minus_decay_in_weights_and_batch_norm_statistics():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = averaged_copy(network)
+    before = {name: tensor.clone() for name, tensor in average.state_dict().items()}
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(1)
+    update_average_(average, network, decay=0.9)
+    after = average.state_dict()
+    for name in ("0.weight", "1.bias", "1.running_mean", "1.running_var"):
+        torch.testing.assert_close(after[name], before[name] + 0.1)
+    assert after["1.num_batches_tracked"] == 1
+    assert not average.training and not any(each.requires_grad for each in average.parameters())

@@ -1,0 +1,171 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from small_sources import file_of, pack, write_cub
+
+from attngan import artifacts, config
+from attngan.data import dataset_writer, images
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.preprocess import preprocess
+
+SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "cub-sample"
+
+
+def settings(*overrides):
+    return config.load(overrides=["data.resolution=64", "generator.num_stages=2", *overrides])
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_cub(tmp_path / "source")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "dataset"
+
+
+def caption_file(source, number):
+    return (source / "text" / file_of(number)).with_suffix(".txt")
+
+
+def captioned(folder, count=40, **extra):
+    folder.mkdir()
+    lines = []
+    for number in range(count):
+        Image.new("RGB", (70, 70), (6 * number, 0, 0)).save(folder / f"{number}.png")
+        lines.append({"file": f"{number}.png", "captions": [f"picture number {number}"], **extra})
+    (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_cub_folder_becomes_a_dataset_that_opens(source, out):
+    info = preprocess(source, out, settings())
+    assert info == artifacts.read_json(out / "dataset.json")
+    assert info["counts"]["train"] == {"images": 4, "captions": 8, "classes": 2, "words": 40}
+    assert info["counts"]["test"] == {"images": 2, "captions": 4, "classes": 1, "words": 20}
+    assert (info["format_version"], info["resolution"], info["stored_short_side"]) == (1, 64, 76)
+    assert (info["source"], info["rejected"], info["dropped_captions"], info["warnings"]) == ("cub", [], [], [])
+    train, test = Dataset.open(out, "train"), Dataset.open(out, "test")
+    assert [record["name"] for record in train.records] == [file_of(number) for number in (1, 2, 5, 6)]
+    assert train.class_ids.tolist() == [1, 1, 2, 2]
+    assert test.class_ids.tolist() == [0, 0]
+    red = train.evaluation_batch([0], [0], resolutions=[64], max_words=18).images[0]
+    torch.testing.assert_close(red.mean(dim=(0, 2, 3)), torch.tensor([1.0, -1.0, -1.0]), atol=0.03, rtol=0)
+
+
+def test_the_result_is_complete_and_says_what_it_is(source, out):
+    info = preprocess(source, out, settings("seed=5"))
+    manifest = artifacts.check(out, "dataset", contents=True)
+    assert manifest["fingerprint"] == info["fingerprint"]
+    assert config.load_file(out / "config.yaml").seed == 5
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written == {*manifest["files"], "manifest.json"}
+
+
+def test_the_vocabulary_is_that_of_the_training_captions_and_unknown_test_words_are_counted(source, out):
+    caption_file(source, 9).write_text("this bird is black\nan unseen unseen word\n")
+    info = preprocess(source, out, settings())
+    words = Dataset.open(out, "train").vocabulary.words
+    assert set(words) == {"<end>", *"this bird is red a with two wings green blue white".split()}
+    assert info["vocabulary_size"] == 12
+    # Bird 9: black, and a whole caption of unknown words, which is dropped; bird 11: yellow, twice.
+    assert info["unknown_test_words"] == {"kinds": 2, "occurrences": 3}
+    assert info["dropped_captions"] == [{"file": file_of(9), "caption": "an unseen unseen word"}]
+    test = Dataset.open(out, "test")
+    assert test.captions_per_image(0) == 1
+    assert test.evaluation_batch([0], [0], resolutions=[64], max_words=18).lengths.tolist() == [3]
+
+
+def test_rare_words_stay_out_and_what_they_alone_described_goes(source, out):
+    caption_file(source, 5).write_text("unique singular\n")
+    info = preprocess(source, out, settings("data.min_word_count=2", "data.max_rejected_share=0.5"))
+    train = Dataset.open(out, "train")
+    assert "unique" not in train.vocabulary
+    assert [entry["file"] for entry in info["rejected"]] == [file_of(5)]
+    assert [record["name"] for record in train.records] == [file_of(number) for number in (1, 2, 6)]
+    white = train.evaluation_batch([2], [0], resolutions=[64], max_words=18).images[0]
+    assert white.min() > 0.97
+
+
+def test_the_same_source_gives_the_same_bytes_for_any_number_of_workers(source, tmp_path, monkeypatch):
+    infos = []
+    for workers in (1, 3):
+        monkeypatch.setattr(images, "num_cores", lambda workers=workers: workers)
+        infos.append(preprocess(source, tmp_path / str(workers), settings()))
+    assert infos[0] == infos[1]
+    for split in ("train", "test"):
+        for name in dataset_writer.SPLIT_FILES:
+            assert (tmp_path / "1" / split / name).read_bytes() == (tmp_path / "3" / split / name).read_bytes()
+
+
+def test_other_training_settings_do_not_change_the_fingerprint_and_other_captions_do(source, tmp_path):
+    first = preprocess(source, tmp_path / "a", settings())
+    other_settings = preprocess(source, tmp_path / "b", settings("training.epochs=3", "seed=9"))
+    caption_file(source, 1).write_text("a bird that is red\n")
+    other_captions = preprocess(source, tmp_path / "c", settings())
+    assert first["fingerprint"] == other_settings["fingerprint"] != other_captions["fingerprint"]
+
+
+@pytest.mark.parametrize("kind", ["tgz", "tar", "zip"])
+@pytest.mark.parametrize("text", ["inside", "beside", "archive"])
+def test_archives_give_what_the_folder_gives(source, tmp_path, out, kind, text):
+    expected = preprocess(source, tmp_path / "expected", settings())
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    parts = ["CUB_200_2011", "text"] if text == "inside" else ["CUB_200_2011"]
+    archive = pack(source, parts, packed / f"birds.{kind}")
+    captions = None
+    if text == "beside":
+        shutil.copytree(source / "text", packed / "text")
+    elif text == "archive":
+        captions = pack(source, ["text"], packed / f"text.{kind}")
+    shutil.rmtree(source)
+    assert preprocess(archive, out, settings(), captions=captions) == expected
+
+
+def test_a_folder_of_captioned_images_is_split_by_name_and_each_picture_is_a_class(tmp_path, out):
+    info = preprocess(captioned(tmp_path / "pictures"), out, settings())
+    train, test = Dataset.open(out, "train"), Dataset.open(out, "test")
+    assert info["source"] == "captioned folder"
+    assert len(train) + len(test) == 40
+    assert 1 <= len(test) <= 8
+    assert sorted([*train.class_ids.tolist(), *test.class_ids.tolist()]) == list(range(40))
+    assert train.records[0]["class_name"] is None
+
+
+def test_a_split_that_the_list_names_rules(tmp_path, out):
+    folder = captioned(tmp_path / "pictures", split="train")
+    with pytest.raises(InputError, match=r'no usable image is left for the test split.*"split" in captions.jsonl'):
+        preprocess(folder, out, settings())
+    with (folder / "captions.jsonl").open("a") as handle:
+        Image.new("RGB", (70, 70)).save(folder / "last.png")
+        handle.write(json.dumps({"file": "last.png", "captions": ["the last picture"], "split": "test"}) + "\n")
+    preprocess(folder, out, settings())
+    assert [record["name"] for record in Dataset.open(out, "test").records] == ["last.png"]
+
+
+def test_palette_and_attributes_of_drawn_birds_are_kept(source, out):
+    root = source / "CUB_200_2011"
+    (root / "palette.json").write_text('{"red": [206, 38, 38]}')
+    (root / "attributes.jsonl").write_text(json.dumps({"file": file_of(9), "body": "black"}) + "\n")
+    assert preprocess(source, out, settings())["palette"] == {"red": [206, 38, 38]}
+    assert Dataset.open(out, "test").records[0]["attributes"]["body"] == "black"
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the real slice of CUB is not beside the checkout")
+def test_the_real_slice_of_cub_is_read_whole(out):
+    info = preprocess(SAMPLE, out, settings())
+    assert info["rejected"] == []
+    assert info["counts"]["train"]["images"] == 217
+    assert info["counts"]["test"]["images"] == 209
+    assert {info["counts"][split]["classes"] for split in ("train", "test")} == {4}
+    train = Dataset.open(out, "train")
+    batch = train.training_batch(range(32), resolutions=[32, 64], max_words=18, generator=torch.Generator())
+    assert batch.lengths.max() == 18
+    assert batch.images[-1].std() > 0.2

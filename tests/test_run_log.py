@@ -1,0 +1,45 @@
+"""What a run tells: figures by step, progress where no terminal is, and a loss that is no number."""
+
+import json
+
+import pytest
+
+from attngan import run_log
+from attngan.errors import InputError
+
+
+def test_figures_go_on_from_those_of_an_earlier_run(tmp_path):
+    log = run_log.RunLog(tmp_path, [])
+    log.write(step=1, loss=0.5)
+    log.close()
+    again = run_log.RunLog(tmp_path, log.rows)
+    again.write(step=2, loss=0.25)
+    files = again.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+    assert files[0] == "metrics.jsonl" and len([name for name in files if name.startswith("tensorboard/")]) == 1
+
+
+def test_tensorboard_reads_the_events(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = run_log.RunLog(tmp_path, [{"step": 1, "loss": 0.5}])
+    log.write(step=2, loss=0.25)
+    log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 0.25)]
+
+
+def test_progress_without_a_terminal_is_whole_lines_with_rate_and_note(capsys, monkeypatch):
+    monkeypatch.setattr(run_log, "LINE_EVERY_SECONDS", 0.0)
+    with run_log.progress("training", total=10, unit="images", start=4) as advance:
+        advance(3, "loss 1.5")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("training: 7/10 images (70 %), ") and lines[0].endswith("loss 1.5")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_by_name(value):
+    with pytest.raises(InputError, match="step 7: the loss words is"):
+        run_log.check_finite(7, {"kl": 0.1, "words": value})

@@ -1,0 +1,180 @@
+"""Cloud storage against gcp-storage-emulator over real HTTP."""
+
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from attngan import artifacts, cli, storage
+from attngan.data import drawn_birds
+from attngan.errors import InputError
+
+pytest.importorskip("google.cloud.storage")
+emulator = pytest.importorskip("gcp_storage_emulator.server")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    try:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bucket(server):
+    from google.cloud import storage as google
+
+    return google.Client(project="test").create_bucket("pictures")
+
+
+def result_folder(folder: Path) -> Path:
+    artifacts.begin(folder)
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "numbers.bin").write_bytes(bytes(range(256)) * 1000)
+    (folder / "words.txt").write_text("a red bird", encoding="utf-8")
+    (folder / "left-over.part").write_text("not part of the result", encoding="utf-8")
+    artifacts.finish(folder, "dataset", ["deep/er/numbers.bin", "words.txt"])
+    return folder
+
+
+def names(bucket) -> set[str]:
+    return {blob.name for blob in bucket.list_blobs()}
+
+
+def test_a_delivered_folder_comes_back_byte_for_byte(bucket, tmp_path):
+    folder = result_folder(tmp_path / "dataset")
+    storage.deliver(folder, "gs://pictures/runs/one")
+    back = storage.fetch("gs://pictures/runs/one", tmp_path / "back")
+    assert back == tmp_path / "back" / "one"
+    artifacts.check(back, "dataset", contents=True)
+    assert (back / "deep" / "er" / "numbers.bin").read_bytes() == bytes(range(256)) * 1000
+
+
+def test_only_the_files_of_the_manifest_are_delivered(bucket, tmp_path):
+    storage.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one/")
+    assert names(bucket) == {"one/deep/er/numbers.bin", "one/words.txt", "one/manifest.json"}
+
+
+def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(bucket, tmp_path, monkeypatch):
+    bucket.blob("one/manifest.json").upload_from_string("{}")
+    sent = []
+    send = storage._upload
+
+    def watched(pairs):
+        sent.append(([blob.name for _, blob in pairs], "one/manifest.json" in names(bucket)))
+        send(pairs)
+
+    monkeypatch.setattr(storage, "_upload", watched)
+    storage.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one")
+    assert sent == [(["one/deep/er/numbers.bin", "one/words.txt"], False), (["one/manifest.json"], False)]
+
+
+def test_a_single_object_is_fetched_as_a_file(bucket, tmp_path):
+    bucket.blob("archives/birds.tgz").upload_from_string(b"not really an archive")
+    assert storage.fetch("gs://pictures/archives/birds.tgz", tmp_path).read_bytes() == b"not really an archive"
+
+
+def test_a_prefix_does_not_take_its_longer_namesake(bucket, tmp_path):
+    bucket.blob("one/a.txt").upload_from_string("a")
+    bucket.blob("one-more/b.txt").upload_from_string("b")
+    folder = storage.fetch("gs://pictures/one", tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+
+
+def test_a_local_input_is_given_as_it_is_and_none_stays_none(tmp_path):
+    with storage.local_input(str(tmp_path)) as path, storage.local_input(None) as nothing:
+        assert (path, nothing) == (tmp_path, None)
+
+
+def test_a_remote_input_is_gone_after_the_block(bucket):
+    bucket.blob("one/a.txt").upload_from_string("a")
+    with storage.local_input("gs://pictures/one") as folder:
+        assert (folder / "a.txt").read_text(encoding="utf-8") == "a"
+    assert not folder.exists()
+
+
+def test_a_remote_output_is_delivered_only_if_the_step_succeeded(bucket):
+    def fail():
+        with storage.output("gs://pictures/failed") as folder:
+            result_folder(folder)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with storage.output("gs://pictures/good") as folder:
+        result_folder(folder)
+    assert {name.partition("/")[0] for name in names(bucket)} == {"good"}
+
+
+def test_an_object_that_arrives_damaged_is_refused(server, bucket, tmp_path):
+    bucket.blob("one/a.txt").upload_from_string("what was stored")
+    stored = server._storage._store._files
+    assert stored["pictures/one/a.txt"] == b"what was stored"
+    stored["pictures/one/a.txt"] = b"what was st0red"
+    with pytest.raises(InputError, match="crc32c"):
+        storage.fetch("gs://pictures/one", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("gs://pictures/nowhere", "nothing is there"),
+        ("gs://no-such-bucket/one", "there is no bucket no-such-bucket"),
+        ("gs://", "expected gs://BUCKET/NAME"),
+    ],
+)
+def test_what_is_missing_is_named(bucket, tmp_path, uri, said):
+    with pytest.raises(InputError, match=said):
+        storage.fetch(uri, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil", "a//b"])
+def test_an_object_name_that_leads_out_of_the_folder_is_refused(name):
+    with pytest.raises(InputError, match="leads out of its folder"):
+        storage._safe(name, "gs://pictures/one")
+
+
+def test_a_server_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr(storage, "DEADLINE_SECONDS", 0.5)
+    with pytest.raises(InputError, match="cloud storage does not answer"):
+        storage.fetch("gs://pictures/one", tmp_path)
+
+
+def test_missing_credentials_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(InputError, match="no valid Google Cloud credentials"):
+        storage.fetch("gs://pictures/one", tmp_path)
+
+
+def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
+    monkeypatch.setitem(sys.modules, "google.cloud", None)
+    with pytest.raises(InputError, match="install the gcs extra"):
+        storage.fetch("gs://pictures/one", tmp_path)
+
+
+def test_a_folder_without_manifest_is_delivered_whole(bucket, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.png").write_bytes(b"png")
+    storage.deliver(tmp_path / "pictures", "gs://pictures/drawn")
+    assert names(bucket) == {"drawn/1.png"}
+
+
+def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(bucket, tmp_path):
+    drawn_birds.draw(tmp_path / "birds", count=len(drawn_birds.bird_classes()), seed=1)
+    with tarfile.open(tmp_path / "birds.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "birds", "birds")
+    bucket.blob("birds.tgz").upload_from_filename(tmp_path / "birds.tgz")
+    flags = ["--source", "gs://pictures/birds.tgz", "--out", "gs://pictures/run/dataset", "--set", "data.resolution=64"]
+    result = CliRunner().invoke(cli.app, ["preprocess", *flags])
+    assert result.exit_code == 0, result.output
+    back = storage.fetch("gs://pictures/run/dataset", tmp_path / "back")
+    assert artifacts.check(back, "dataset", contents=True)["kind"] == "dataset"

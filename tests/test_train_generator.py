@@ -1,0 +1,181 @@
+"""The adversarial training: what it writes, and that whatever ends it, the same command goes on to the same weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from attngan import artifacts, checkpoint
+from attngan import config as configs
+from attngan import train_generator as step
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.gan_run import GanRun
+from attngan.train_generator import train_generator, training_step
+
+
+def weights_of(folder):
+    return artifacts.check(folder, "generator", contents=True)["files"]["generator.safetensors"]["sha256"]
+
+
+def changed(smoke, **settings):
+    return smoke.model_copy(update={"training": smoke.training.model_copy(update=settings)})
+
+
+def test_the_folder_holds_all_that_drawing_needs_and_what_was_seen_on_the_way(generator):
+    files = set(artifacts.check(generator, "generator", contents=True)["files"])
+    assert {"generator.safetensors", "text_encoder.safetensors", "vocabulary.json", "config.yaml", "progress.html"} <= files
+    assert any(name.startswith("samples/step-") for name in files)
+    rows = [json.loads(line) for line in (generator / "metrics.jsonl").read_text().splitlines()]
+    assert all({"discriminator", "adversarial", "words", "sentence", "kl"} <= row.keys() for row in rows)
+
+
+def test_the_progress_page_needs_no_network(generator):
+    page = (generator / "progress.html").read_text()
+    assert "data:image/png;base64," in page and "http://" not in page and "https://" not in page
+
+
+def test_a_step_changes_every_network_and_the_encoders_not(dataset, damsm, smoke):
+    train = Dataset.open(dataset, "train")
+    run = GanRun(smoke, train, damsm, torch.device("cpu"))
+    networks = {"G": run.generator, "EMA": run.average, "D": run.discriminators, "T": run.text_encoder, "I": run.image_encoder}
+    before = {name: [each.clone() for each in network.parameters()] for name, network in networks.items()}
+    batch = train.training_batch(
+        range(8), resolutions=smoke.resolutions, max_words=18, generator=torch.Generator().manual_seed(0)
+    )
+    losses = training_step(run, batch)
+    moved = {
+        name: [not torch.equal(old, new) for old, new in zip(before[name], network.parameters())]
+        for name, network in networks.items()
+    }
+    assert all(moved["G"]) and all(moved["EMA"]) and all(moved["D"])
+    assert not any(moved["T"]) and not any(moved["I"])
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 9])
+def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
+    stop_at, dataset, damsm, generator, smoke, tmp_path, monkeypatch
+):
+    def dying_step(run, batch):
+        if run.step == stop_at:
+            raise RuntimeError("the machine is gone")
+        return training_step(run, batch)
+
+    eager = changed(smoke, checkpoint_every_seconds=0.0)
+    monkeypatch.setattr(step, "training_step", dying_step)
+    with pytest.raises(RuntimeError):
+        train_generator(dataset, damsm, tmp_path / "generator", eager)
+    monkeypatch.setattr(step, "training_step", training_step)
+    train_generator(dataset, damsm, tmp_path / "generator", eager)
+    assert weights_of(tmp_path / "generator") == weights_of(generator)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, dataset, damsm, generator, smoke, tmp_path):
+    (tmp_path / "config.yaml").write_text(configs.dump(changed(smoke, checkpoint_every_seconds=0.0)))
+    out = tmp_path / "generator"
+    command = [sys.executable, "-m", "attngan", "train-generator", "--dataset", str(dataset), "--damsm", str(damsm)]
+    command += ["--out", str(out), "--config", str(tmp_path / "config.yaml")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    state = Path(f"{out}.state")
+    deadline = time.monotonic() + 120
+    while not list(state.glob("*/step-*.pt")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == status, output
+    assert "Traceback" not in output
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert "goes on after step" in again.stdout
+    assert weights_of(out) == weights_of(generator)
+
+
+def test_a_state_that_is_cut_off_costs_the_steps_since_the_one_before(dataset, damsm, generator, smoke, tmp_path):
+    eager = changed(smoke, checkpoint_every_seconds=0.0)
+    train_generator(dataset, damsm, tmp_path / "generator", eager)
+    newest = max(Path(f"{tmp_path / 'generator'}.state").glob("*/step-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train_generator(dataset, damsm, tmp_path / "generator", eager)
+    assert weights_of(tmp_path / "generator") == weights_of(generator)
+
+
+def test_a_state_of_other_shapes_is_refused(dataset, damsm, smoke, tmp_path):
+    state = tmp_path / "state"
+    train_generator(dataset, damsm, tmp_path / "generator", smoke, state=state)
+    newest = max(state.glob("*/step-*.pt"))
+    saved = torch.load(newest, weights_only=True)
+    saved["generator"] = {name: tensor[:1] for name, tensor in saved["generator"].items() if tensor.ndim}
+    torch.save(saved, newest)
+    with pytest.raises(InputError, match="the checkpoint's generator does not fit this run"):
+        train_generator(dataset, damsm, tmp_path / "generator", smoke, state=state)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(dataset, damsm, smoke, tmp_path, monkeypatch):
+    def broken_step(run, batch):
+        losses = training_step(run, batch)
+        return {name: loss * float("nan") for name, loss in losses.items()} if run.step >= 3 else losses
+
+    monkeypatch.setattr(step, "training_step", broken_step)
+    with pytest.raises(InputError, match="step 4: the loss discriminator is nan"):
+        train_generator(dataset, damsm, tmp_path / "generator", smoke)
+
+
+def test_a_damsm_of_another_vocabulary_is_refused(dataset, damsm, smoke, tmp_path):
+    import shutil
+
+    other = tmp_path / "damsm"
+    shutil.copytree(damsm, other)
+    words = artifacts.read_json(other / "vocabulary.json")
+    artifacts.write_json(other / "vocabulary.json", [*words[:-1], "zebra"])
+    manifest = artifacts.read_json(other / "manifest.json")
+    artifacts.finish(other, "damsm", list(manifest["files"]))
+    with pytest.raises(InputError, match="its vocabulary is not the dataset's"):
+        train_generator(dataset, other, tmp_path / "generator", smoke)
+
+
+@pytest.mark.slow
+def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
+    """Full size: Inception-v3 with random weights, three stages, three discriminators, batch of two."""
+    from attngan.preprocess import preprocess
+    from attngan.pretrain_damsm import _Run, _training_step
+
+    config = configs.load("damsm: {batch_size: 2}\ntraining: {batch_size: 2}")
+    preprocess(birds, tmp_path / "dataset", config)
+    train = Dataset.open(tmp_path / "dataset", "train")
+    batch = train.training_batch([0, 1], resolutions=[256], max_words=18, generator=torch.Generator().manual_seed(0))
+    damsm = _Run(config, train, torch.device("cpu"), None)
+    _training_step(damsm, batch)
+    assert damsm.loss_sums.isfinite().all()
+
+    run = _full_size_run(config, train, damsm, tmp_path)
+    batch = train.training_batch([0, 1], resolutions=[64, 128, 256], max_words=18, generator=torch.Generator().manual_seed(0))
+    assert all(loss.isfinite() for loss in training_step(run, batch).values())
+
+
+def _full_size_run(config, train, damsm_run, folder):
+    from attngan import weights
+
+    out = folder / "damsm"
+    artifacts.begin(out)
+    for name, network in damsm_run.networks().items():
+        weights.save_weights(out / f"{name}.safetensors", network)
+    train.vocabulary.save(out / "vocabulary.json")
+    artifacts.write_text(out / "config.yaml", configs.dump(config))
+    artifacts.finish(out, "damsm", ["text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"])
+    return GanRun(config, train, out, torch.device("cpu"))
+
+
+def test_states_are_saved_by_time_and_at_the_end(generator):
+    state = checkpoint.load(next(Path(f"{generator}.state").iterdir()))
+    manifest = artifacts.check(generator, "generator")
+    assert state["step"] == manifest["steps"]
