@@ -50,7 +50,8 @@ def load(folder: Path) -> dict[str, Any] | None:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            say(f"{path}: this checkpoint cannot be read ({str(error).splitlines()[0]}); trying the one before it.")
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            say(f"{path}: this checkpoint cannot be read ({reason}); trying the one before it.")
             continue
         return state
     if saved:
@@ -71,6 +72,15 @@ def restore(target: Any, state: Any, *, name: str, folder: Path) -> None:
             f"{folder}: the checkpoint's {name} does not fit this run ({detail}); "
             "use the settings it was made with, or remove the folder to start from the beginning."
         ) from None
+
+
+def check_not_beyond(step: int, total: int, folder: Path, *, setting: str) -> None:
+    """Refuse to call a run finished that was trained longer than is asked for now."""
+    if step > total:
+        raise InputError(
+            f"{folder}: this run was already trained for {step:,} steps, {setting} asks for {total:,}; "
+            "raise it, or remove the folder to start from the beginning."
+        )
 
 
 class Timer:

@@ -3,16 +3,16 @@
 A YAML file holds only what differs. Unknown names and wrong types are refused, all of them in one message.
 """
 
-import difflib
 import importlib.resources
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from attngan import config_errors
 from attngan.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
@@ -49,6 +49,7 @@ class ImageEncoder(Section):
 
     kind: Literal["inception_v3", "small"] = "inception_v3"
     channels: Count = 32  # width of the small network's first layer; Inception's widths are its own
+    noise: NotNegative = 0.0  # standard deviation added to what it sees in training: harder to fool; the paper has none
 
 
 class Damsm(Section):
@@ -94,7 +95,7 @@ class Training(Section):
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
     kl_weight: NotNegative = 1.0  # of the conditioning augmentation
-    max_translation: Share = 0.0  # DiffAugment (Zhao et al. 2020): random shift of what discriminators see; off in the paper
+    )
     checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
     snapshot_every_seconds: NotNegative = 300.0  # fixed captions drawn again into a grid
     log_every_steps: Count = 50
@@ -184,7 +185,7 @@ def load(text: str | None = None, *, overrides: Iterable[str] = (), where: str =
     try:
         return Config.model_validate_json(json.dumps(values, allow_nan=False))
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(_explain(entry) for entry in error.errors())) from None
+        raise InputError(f"{where}: {config_errors.explain(error, Config)}") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: a value is not a number, text, list or section ({error}).") from None
 
@@ -198,7 +199,9 @@ def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         known = ", ".join(shipped())
-        raise InputError(f"{path}: cannot read the config ({error.strerror}); give a YAML file or one of {known}.") from None
+        raise InputError(
+            f"{path}: cannot read the config ({error.strerror}); give a YAML file or one of {known}."
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected YAML text in UTF-8, found other bytes.") from None
     return load(text, overrides=overrides, where=str(path))
@@ -240,25 +243,3 @@ def _place(values: dict[str, Any], path: list[str], value: Any, override: str) -
         if not isinstance(values, dict):
             raise InputError(f"--set {override}: {name} is a single value, it has no settings inside.")
     values[path[-1]] = value
-
-
-def _explain(entry: Any) -> str:
-    place = [str(part) for part in entry["loc"]]
-    name = ".".join(place)
-    if entry["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], _names_at(place[:-1]), n=1)
-        return f"unknown setting {name}" + (f" (did you mean {'.'.join([*place[:-1], near[0]])}?)" if near else "")
-    if entry["type"] == "value_error":
-        return str(entry["ctx"]["error"])
-    hint = "; in YAML write 0.0002, since 2e-4 is read as text" if isinstance(entry["input"], str) else ""
-    return f"{name}: {entry['msg'].lower()}, found {entry['input']!r}{hint}"
-
-
-def _names_at(place: list[str]) -> list[str]:
-    model: Any = Config
-    for name in place:
-        field = model.model_fields.get(name) if isinstance(model, type) and issubclass(model, Section) else None
-        model = field.annotation if field else None
-    if model is None or get_args(model) or not issubclass(model, Section):
-        return []
-    return list(model.model_fields)

@@ -63,7 +63,9 @@ def evaluate(dataset: Path, damsm: Path, generator: Path, out: Path, config: Con
     artifacts.write_json(out / "metrics.json", {"figures": figures, "conditions": conditions})
     page = report.render("report.html.j2", figures=figures, conditions=conditions, shown=shown, meanings=MEANINGS)
     artifacts.write_text(out / "report.html", page)
-    artifacts.finish(out, "metrics", ["metrics.json", "report.html"], figures=figures, generator=conditions["generator"])
+    artifacts.finish(
+        out, "metrics", ["metrics.json", "report.html"], figures=figures, generator=conditions["generator"]
+    )
     return figures
 
 
@@ -102,7 +104,10 @@ class _Judge:
         settings = self.config.evaluate
         queries = self._queries(settings.num_images)
         state = seeding.generator_for(self.config.seed, "mismatches")
-        pool = [_Query(image, int(torch.randint(len(captions), (), generator=state))) for image, captions in enumerate(self.labels)]
+        pool = [
+            _Query(image, int(torch.randint(len(captions), (), generator=state)))
+            for image, captions in enumerate(self.labels)
+        ]
         candidates = torch.cat([self._sentences(part) for part in _parts(pool, settings.batch_size)])
         pool_labels = torch.tensor([self.labels[query.image][query.caption] for query in pool])
         found: dict[str, list[Tensor]] = {"r_precision": [], "r_precision_real": [], "r_precision_shuffled": []}
@@ -130,9 +135,10 @@ class _Judge:
         queries = self._queries(self.config.evaluate.num_colour_captions, naming=COLOURED_PARTS)
         templates = drawn_templates.part_templates()
         parts = [drawn_templates.PARTS.index(part) for part in COLOURED_PARTS]
-        drawn, real = (torch.cat(both) for both in zip(*(self._draw(part, "colours") for part in _parts(queries, self.config.evaluate.batch_size)), strict=True))  # fmt: skip
-        read_drawn = read_colours(drawn.cpu(), templates, colours)[:, parts]
-        read_real = read_colours(real.cpu(), templates, colours)[:, parts]
+        both = [self._draw(part, "colours") for part in _parts(queries, self.config.evaluate.batch_size)]
+        drawn, real = (torch.cat(images).cpu() for images in zip(*both, strict=True))
+        read_drawn = read_colours(drawn, templates, colours)[:, parts]
+        read_real = read_colours(real, templates, colours)[:, parts]
         attributes = [self.test.records[query.image]["attributes"] for query in queries]
         named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in attributes])
         figures = {}

@@ -88,9 +88,7 @@ def _draw_entry(
         entry["stages"].append({"resolution": resolution, "pngs": [_small_png(picture, resolution) for picture in row]})
     if drawn.attention:
         words = [model.vocabulary.words[index] for index in word_ids[0].tolist()]
-        overlays = _attention_overlays(
-            drawn.attention[-1][0], words, stages[-1][0], config.samples.num_attention_words
-        )
+        overlays = _attention_overlays(drawn.attention[-1][0], words, stages[-1][0], config.samples.num_attention_words)
         written.append(f"{name}-attention.png")
         pictures.save(pictures.grid([[overlay for _, overlay in overlays]], gap=4), gallery / written[1])
         entry["attention"] = [{"word": word, "png": _small_png(picture, SHOWN_SIDE)} for word, picture in overlays]
@@ -143,7 +141,9 @@ def _write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[s
     if metrics is not None:
         measured = artifacts.check(metrics, "metrics", contents=True)
         if measured["generator"] != source["fingerprint"]:
-            raise InputError(f"{metrics}: these are the metrics of another generator than {generator}; evaluate this one.")
+            raise InputError(
+                f"{metrics}: these are the metrics of another generator than {generator}; evaluate this one."
+            )
         provenance["metrics"] = measured["figures"]
     artifacts.begin(bundle)
     for name in MODEL_FILES:

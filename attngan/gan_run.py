@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attngan import artifacts, checkpoint, seeding, weights
 from attngan.config import Config
@@ -48,13 +48,6 @@ class GanRun:
         self.loss_sums = torch.zeros(NUM_LOSSES, device=device)  # since they were last logged
         self.num_summed = 0
         self.rows: list[dict[str, float]] = []
-
-    def draw_noise(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Return this step's noise (B, Z) and epsilon (B, A)."""
-        state = seeding.generator_for(self.config.seed, "noise", self.step)
-        noise = torch.randn(batch_size, self.generator.noise_dim, generator=state)
-        epsilon = torch.randn(batch_size, self.generator.condition_dim, generator=state)
-        return noise.to(self.device), epsilon.to(self.device)
 
     def mean_losses(self, names: list[str]) -> dict[str, float]:
         """Return the means since the last call, and start anew."""

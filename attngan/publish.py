@@ -33,7 +33,9 @@ def publish(bundle: Path, metrics: Path, model_uri: Path, config: Config, *, for
     manifest = artifacts.check(bundle, "bundle", contents=True)
     measured = artifacts.check(metrics, "metrics", contents=True)
     if manifest["generator"] != measured["generator"]:
-        raise InputError(f"{metrics}: these are the metrics of another generator than {bundle} holds; evaluate that one.")
+        raise InputError(
+            f"{metrics}: these are the metrics of another generator than {bundle} holds; evaluate that one."
+        )
     figures = measured["figures"]
     settings = config.publish
     challenger = _value(figures, settings.metric, metrics)
@@ -124,7 +126,9 @@ def _read_pointer(model_uri: Path) -> dict[str, Any]:
         return {"champion": None, "previous": None}
     pointer = artifacts.read_json(path)
     if not isinstance(pointer, dict) or not {"champion", "previous"} <= pointer.keys():
-        raise InputError(f"{path}: expected the champion's name and the previous one, found other JSON; restore the file.")
+        raise InputError(
+            f"{path}: expected the champion's name and the previous one, found other JSON; restore the file."
+        )
     return pointer
 
 

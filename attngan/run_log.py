@@ -37,7 +37,13 @@ def progress(name: str, *, total: int, unit: str, start: int = 0) -> Iterator[Ca
         advance(count, note=""): says that `count` more units are done; the note stands behind the bar.
     """
     if _console().is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(unit),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=_console()) as bar:
             task = bar.add_task(name, total=total, completed=start, note="")
 
@@ -131,7 +137,9 @@ class _Rate(ProgressColumn):
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} {self.unit}/s" if task.speed else f"- {self.unit}/s", style="progress.data.speed")
+        return Text(
+            f"{task.speed:,.0f} {self.unit}/s" if task.speed else f"- {self.unit}/s", style="progress.data.speed"
+        )
 
 
 def _console() -> Console:

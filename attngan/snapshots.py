@@ -36,9 +36,7 @@ class Snapshots:
         chosen = [index * len(test) // count for index in range(count)]
         self.captions = [test.records[index]["captions"][0] for index in chosen]
         images = [index for index in chosen for _ in range(VARIANTS)]
-        self.word_ids, self.lengths = test.captions(
-            images, [0] * len(images), max_words=run.config.data.max_words
-        )
+        self.word_ids, self.lengths = test.captions(images, [0] * len(images), max_words=run.config.data.max_words)
         state = seeding.generator_for(run.config.seed, "snapshot")
         self.noise = torch.randn(len(images), run.generator.noise_dim, generator=state)
         self.epsilon = torch.randn(len(images), run.generator.condition_dim, generator=state)
@@ -85,5 +83,7 @@ class Snapshots:
         for path in chosen:
             with Image.open(path) as grid:
                 column = grid.crop((0, 0, width, grid.height))
-            history.append({"step": int(path.stem.removeprefix("step-")), "png": report.data_uri(pictures.to_png(column))})
+            history.append(
+                {"step": int(path.stem.removeprefix("step-")), "png": report.data_uri(pictures.to_png(column))}
+            )
         return history

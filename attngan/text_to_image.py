@@ -1,4 +1,4 @@
-"""A trained model ready to draw: text encoder, averaged generator and vocabulary, from a `generator` or `bundle` folder."""
+"""A trained model ready to draw, from a `generator` or `bundle` folder: text encoder, generator, vocabulary."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,7 +39,9 @@ class TextToImage:
         weights.load_weights(folder / "text_encoder.safetensors", text_encoder)
         generator = weights.build_generator(config)
         weights.load_weights(folder / "generator.safetensors", generator)
-        return cls(config, vocabulary, text_encoder.to(device).eval(), generator.to(device).eval(), torch.device(device))
+        return cls(
+            config, vocabulary, text_encoder.to(device).eval(), generator.to(device).eval(), torch.device(device)
+        )
 
     def read(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turn texts of any length into word_ids (B, T) and lengths (B,); what is left out is said by `notes`.

@@ -9,11 +9,13 @@ from attngan import artifacts, checkpoint, seeding, weights
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
+from attngan.data.sampling import batch_of_step
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
 from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
 from attngan.losses.damsm import sentence_loss, word_loss
 from attngan.models.ema import update_average_
+from attngan.models.image_encoder import add_noise
 from attngan.run_log import RunLog, check_finite, progress
 from attngan.snapshots import Snapshots
 
@@ -43,8 +45,11 @@ def train_generator(
             f"{config.training.batch_size}; lower it."
         )
     run = GanRun(config, train, damsm, weights.choose_device(config))
+    shaping = config.model_dump(exclude={"device", "num_threads", "evaluate", "samples", "publish"})
+    for name in ("epochs", "checkpoint_every_seconds", "snapshot_every_seconds", "log_every_steps"):
+        del shaping["training"][name]  # more epochs go on from what is there
     key = {
-        "config": config.model_dump(exclude={"num_threads", "damsm", "evaluate", "samples", "publish"}),
+        "config": shaping,
         "dataset": train.manifest["fingerprint"],
         "damsm": run.damsm_fingerprint,
         "code": artifacts.source_digest("models", "losses", "data", "gan_run.py", "train_generator.py"),
@@ -55,6 +60,7 @@ def train_generator(
     log = RunLog(out, run.rows)
     snapshots = Snapshots(run, test, out, config.training.epochs * (len(train) // config.training.batch_size))
     _train(run, train, snapshots, log, folder)
+    snapshots.draw(log.rows)
 
     weights.save_weights(out / "generator.safetensors", run.average)
     weights.save_weights(out / "text_encoder.safetensors", run.text_encoder)
@@ -70,18 +76,20 @@ def _train(run: GanRun, train: Dataset, snapshots: Snapshots, log: RunLog, folde
     """Run all steps that are left; save the state now and then, at the end, and when told to stop."""
     settings, batch_size = run.config.training, run.config.training.batch_size
     steps_per_epoch, total = len(train) // batch_size, snapshots.total
+    checkpoint.check_not_beyond(run.step, total, folder, setting="training.epochs")
     save_timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     snapshot_timer = checkpoint.Timer(settings.snapshot_every_seconds)
     bar = progress("generator", total=total * batch_size, unit="images", start=run.step * batch_size)
     with bar as advance, checkpoint.stop_request() as stop:
         while run.step < total:
-            epoch, position = divmod(run.step, steps_per_epoch)
-            order = torch.randperm(len(train), generator=seeding.generator_for(run.config.seed, "order", epoch))
-            batch = train.training_batch(
-                order[position * batch_size :][:batch_size],
+            batch = batch_of_step(
+                train,
+                run.step,
+                batch_size=batch_size,
                 resolutions=run.config.resolutions,
                 max_words=run.config.data.max_words,
-                generator=seeding.generator_for(run.config.seed, "batch", run.step),
+                seed=run.config.seed,
+                purpose="generator",
             )
             losses = training_step(run, batch)
             run.step += 1
@@ -95,7 +103,7 @@ def _train(run: GanRun, train: Dataset, snapshots: Snapshots, log: RunLog, folde
                 log.write(step=run.step, epoch=run.step / steps_per_epoch, **figures)
                 run.rows = log.rows
                 advance(0, f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}")
-            if snapshot_timer.due() or run.step == total:
+            if snapshot_timer.due():
                 snapshots.draw(log.rows)
             if stop or save_timer.due() or run.step == total:
                 checkpoint.save(folder, run.step, run.state())
@@ -114,12 +122,13 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
         The losses, on the device and without gradients: a sum for all discriminators, and the parts of the generator's.
     """
     settings = run.config.training
+    torch.manual_seed(seeding.seed_for(run.config.seed, "gan step", run.step))
     batch = batch.to(run.device)
     with torch.no_grad():
         word_features, sentence_feature = run.text_encoder(batch.word_ids, batch.lengths)
 
-    noise, epsilon = run.draw_noise(len(batch.lengths))
-    fakes = run.generator(noise, sentence_feature, word_features, batch.is_padding, epsilon=epsilon)
+    noise = torch.randn(len(sentence_feature), run.generator.noise_dim, device=run.device)
+    fakes = run.generator(noise, sentence_feature, word_features, batch.is_padding)
 
     discriminator_total = torch.zeros((), device=run.device)
     for discriminator, optimiser, real, fake in zip(
@@ -158,7 +167,7 @@ def _damsm_losses(
 ) -> dict[str, Tensor]:
     """Return how badly the finest pictures fit their captions, by words and by sentences (Eq. 3)."""
     settings = run.config.damsm
-    region_features, image_feature = run.image_encoder(images)
+    region_features, image_feature = run.image_encoder(add_noise(images, run.config.image_encoder.noise))
     words = word_loss(
         region_features,
         word_features,

@@ -28,7 +28,9 @@ def choose_device(config: Config) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu.") from None
+        raise InputError(
+            f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu."
+        ) from None
     return device
 
 
@@ -99,8 +101,12 @@ def load_weights(path: Path, network: nn.Module) -> None:
     own = network.state_dict()
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unexpected:
-        named = ", ".join([f"{name} is missing" for name in missing[:3]] + [f"{name} is extra" for name in unexpected[:3]])
-        raise InputError(f"{path}: not the weights of this {type(network).__name__}: {named}; use the config it came with.")
+        named = ", ".join(
+            [f"{name} is missing" for name in missing[:3]] + [f"{name} is extra" for name in unexpected[:3]]
+        )
+        raise InputError(
+            f"{path}: not the weights of this {type(network).__name__}: {named}; use the config it came with."
+        )
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise InputError(

@@ -52,7 +52,9 @@ def generator(dataset: Path, damsm: Path, smoke: Config, tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
-def metrics(dataset: Path, damsm: Path, generator: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def metrics(
+    dataset: Path, damsm: Path, generator: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     from attngan.evaluate import evaluate
 
     folder = tmp_path_factory.mktemp("made") / "metrics"

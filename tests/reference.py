@@ -69,7 +69,5 @@ def word_loss(
 
 def sentence_loss(images: Tensor, sentences: Tensor, class_ids: list[int], gamma3: float) -> tuple[float, float]:
     """The sentence loss pair by pair: images (B, D), sentences (B, D)."""
-    scores = [
-        [gamma3 * float(i @ s) / max(float(i.norm() * s.norm()), 1e-8) for s in sentences] for i in images
-    ]
+    scores = [[gamma3 * float(i @ s) / max(float(i.norm() * s.norm()), 1e-8) for s in sentences] for i in images]
     return matching_losses(scores, class_ids)

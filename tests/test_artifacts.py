@@ -68,13 +68,18 @@ def test_another_format_version_and_names_that_leave_the_folder_are_refused(fold
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_no_scraps(tmp_path):
     artifacts.write_text(tmp_path / "file", "old")
-    with pytest.raises(RuntimeError), artifacts.atomic_file(tmp_path / "file") as handle:
-        handle.write(b"half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with artifacts.atomic_file(tmp_path / "file") as handle:
+            handle.write(b"half")
+            raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        fail_half_way()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
 
 
 def test_not_a_number_is_never_written_as_json(tmp_path):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Out of range"):
         artifacts.write_json(tmp_path / "figures.json", {"loss": float("nan")})

@@ -66,7 +66,7 @@ def test_a_scrap_of_a_killed_save_is_cleared_away(tmp_path):
 
 def test_a_state_of_other_shapes_is_refused_by_name(tmp_path):
     state = torch.nn.Linear(3, 3).state_dict()
-    with pytest.raises(InputError, match="the checkpoint's generator does not fit this run.*size mismatch"):
+    with pytest.raises(InputError, match=r"the checkpoint's generator does not fit this run.*size mismatch"):
         checkpoint.restore(torch.nn.Linear(2, 2), state, name="generator", folder=tmp_path)
 
 
@@ -84,6 +84,7 @@ def test_a_signal_asks_once_and_leaves_as_it_would(number, leaves_by):
 
 def test_the_state_folder_follows_everything_that_shapes_the_result(tmp_path):
     first, same, other = (
-        checkpoint.state_folder(tmp_path, step_name="damsm", key=key) for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1})
+        checkpoint.state_folder(tmp_path, step_name="damsm", key=key)
+        for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1})
     )
     assert first == same != other

@@ -80,7 +80,7 @@ def test_captions_vary_in_wording_and_every_test_word_occurs_in_training(birds):
 def test_the_box_holds_the_bird_and_lies_in_the_picture(birds):
     for line in (birds / "bounding_boxes.txt").read_text().splitlines():
         _, x, y, width, height = map(float, line.split())
-        assert 0 <= x and 0 <= y and x + width <= drawn_birds.CANVAS and y + height <= drawn_birds.CANVAS
+        assert x >= 0 and y >= 0 and x + width <= drawn_birds.CANVAS and y + height <= drawn_birds.CANVAS
         assert width > 60 and height > 30
 
 

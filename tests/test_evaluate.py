@@ -24,7 +24,10 @@ def test_the_controls_land_where_they_must(metrics):
 
 
 def test_the_same_seed_measures_the_same(dataset, damsm, generator, metrics, smoke, tmp_path):
-    assert evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke) == artifacts.check(metrics, "metrics")["figures"]
+    assert (
+        evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)
+        == artifacts.check(metrics, "metrics")["figures"]
+    )
 
 
 def test_the_report_is_one_page_that_names_its_conditions(metrics, dataset):

@@ -20,7 +20,9 @@ def test_the_gallery_is_one_page_that_needs_no_network(exported, smoke):
     assert len(manifest["captions"]) == smoke.samples.num_test_captions
     assert all(caption in page for caption in manifest["captions"])
     assert "https://" not in page and "http://" not in page and 'src="data:image/png;base64,' in page
-    assert page.count("<img") == len(manifest["captions"]) * (2 * smoke.samples.variants + smoke.samples.num_attention_words)
+    assert page.count("<img") == len(manifest["captions"]) * (
+        2 * smoke.samples.variants + smoke.samples.num_attention_words
+    )
 
 
 def test_captions_of_the_config_are_drawn_and_markup_in_them_stays_text(generator, smoke, tmp_path):
@@ -64,7 +66,14 @@ def test_the_same_seed_draws_the_same_pictures_and_more_pictures_begin_with_the_
 
 @pytest.mark.parametrize(
     "caption",
-    ["bird", "a red bird \U0001f426 with na\u00efve wings", "red " * 3000, "a\u0000red\nbird", "RED BIRD!!!", "a reed brid red"],
+    [
+        "bird",
+        "a red bird \U0001f426 with na\u00efve wings",
+        "red " * 3000,
+        "a\u0000red\nbird",
+        "RED BIRD!!!",
+        "a reed brid red",
+    ],
 )
 def test_any_caption_with_a_known_word_is_drawn(caption, bundle, tmp_path):
     assert len(generate(bundle, caption, tmp_path / "out", num_images=1, seed=0)) == 2

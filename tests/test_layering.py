@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = {"preprocess", "pretrain_damsm", "train_generator", "evaluate", "export_samples", "publish"}
 FOLDERS = {"data", "models", "losses", "metrics"}
-MAY_IMPORT = {"losses": {"models"}, "metrics": {"models", "losses"}}  # beyond their own folder
-SERVICES = {"config", "storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status"}
+MAY_IMPORT = {"losses": {"models"}}  # beyond their own folder
+SERVICES = {"storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status", "report", "pictures"}
+SERVICES |= {"config", "config_errors"}
+ASSEMBLIES = {"weights", "text_to_image", "damsm_run", "gan_run", "snapshots"}  # parts and settings put together
 FREE = {"errors", "artifacts", "seeding"}  # which any part may use: they know nothing of config, logs or Kubeflow
 FILES = sorted([*ROOT.glob("attngan/**/*.py"), *ROOT.glob("components/*.py"), ROOT / "pipeline.py"])
 
@@ -80,6 +82,16 @@ def test_parts_import_their_own_folder_and_nothing_above(path):
 @pytest.mark.parametrize("path", layer_files(SERVICES), ids=relative)
 def test_services_import_only_services(path):
     assert own(path) <= SERVICES
+
+
+@pytest.mark.parametrize("path", layer_files(ASSEMBLIES), ids=relative)
+def test_assemblies_know_no_step(path):
+    assert own(path) <= SERVICES | ASSEMBLIES | FOLDERS
+
+
+def test_every_module_has_a_layer():
+    modules = {path.stem for path in FILES if path.parent == ROOT / "attngan"}
+    assert modules == STEPS | SERVICES | ASSEMBLIES | {"__init__", "__main__", "cli", "generate"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT / "components"], ids=relative)

@@ -18,7 +18,9 @@ def fingerprint(folder):
 
 def test_the_folder_holds_encoders_vocabulary_config_and_an_epochs_figures_a_row(damsm, smoke):
     manifest = artifacts.check(damsm, "damsm", contents=True)
-    assert {"text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"} <= set(manifest["files"])
+    assert {"text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"} <= set(
+        manifest["files"]
+    )
     rows = [json.loads(line) for line in (damsm / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(0 <= row["recall_at_1"] <= row["recall_at_5"] <= 1 for row in rows)
@@ -68,9 +70,15 @@ def test_bad_input_is_said_in_a_sentence(dataset, smoke, tmp_path):
 
 
 def test_inception_weights_that_are_none_are_refused(dataset, smoke, tmp_path):
-    inception = smoke.model_copy(update={"image_encoder": smoke.image_encoder.model_copy(update={"kind": "inception_v3"})})
+    inception = smoke.model_copy(
+        update={"image_encoder": smoke.image_encoder.model_copy(update={"kind": "inception_v3"})}
+    )
     torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    for name, says in (("other.pth", "not the weights of Inception-v3"), ("text.pth", "not readable"), ("absent", "no such file")):
+    for name, says in (
+        ("other.pth", "not the weights of Inception-v3"),
+        ("text.pth", "not readable"),
+        ("absent", "no such file"),
+    ):
         with pytest.raises(InputError, match=says):
             pretrain_damsm(dataset, tmp_path / "damsm", inception, inception_weights=tmp_path / name)

@@ -30,7 +30,13 @@ def changed(smoke, **settings):
 
 def test_the_folder_holds_all_that_drawing_needs_and_what_was_seen_on_the_way(generator):
     files = set(artifacts.check(generator, "generator", contents=True)["files"])
-    assert {"generator.safetensors", "text_encoder.safetensors", "vocabulary.json", "config.yaml", "progress.html"} <= files
+    assert {
+        "generator.safetensors",
+        "text_encoder.safetensors",
+        "vocabulary.json",
+        "config.yaml",
+        "progress.html",
+    } <= files
     assert any(name.startswith("samples/step-") for name in files)
     rows = [json.loads(line) for line in (generator / "metrics.jsonl").read_text().splitlines()]
     assert all({"discriminator", "adversarial", "words", "sentence", "kl"} <= row.keys() for row in rows)
@@ -44,7 +50,13 @@ def test_the_progress_page_needs_no_network(generator):
 def test_a_step_changes_every_network_and_the_encoders_not(dataset, damsm, smoke):
     train = Dataset.open(dataset, "train")
     run = GanRun(smoke, train, damsm, torch.device("cpu"))
-    networks = {"G": run.generator, "EMA": run.average, "D": run.discriminators, "T": run.text_encoder, "I": run.image_encoder}
+    networks = {
+        "G": run.generator,
+        "EMA": run.average,
+        "D": run.discriminators,
+        "T": run.text_encoder,
+        "I": run.image_encoder,
+    }
     before = {name: [each.clone() for each in network.parameters()] for name, network in networks.items()}
     batch = train.training_batch(
         range(8), resolutions=smoke.resolutions, max_words=18, generator=torch.Generator().manual_seed(0)
@@ -158,7 +170,9 @@ def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
     assert damsm.loss_sums.isfinite().all()
 
     run = _full_size_run(config, train, damsm, tmp_path)
-    batch = train.training_batch([0, 1], resolutions=[64, 128, 256], max_words=18, generator=torch.Generator().manual_seed(0))
+    batch = train.training_batch(
+        [0, 1], resolutions=[64, 128, 256], max_words=18, generator=torch.Generator().manual_seed(0)
+    )
     assert all(loss.isfinite() for loss in training_step(run, batch).values())
 
 
@@ -171,7 +185,9 @@ def _full_size_run(config, train, damsm_run, folder):
         weights.save_weights(out / f"{name}.safetensors", network)
     train.vocabulary.save(out / "vocabulary.json")
     artifacts.write_text(out / "config.yaml", configs.dump(config))
-    artifacts.finish(out, "damsm", ["text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"])
+    artifacts.finish(
+        out, "damsm", ["text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"]
+    )
     return GanRun(config, train, out, torch.device("cpu"))
 
 
@@ -179,3 +195,12 @@ def test_states_are_saved_by_time_and_at_the_end(generator):
     state = checkpoint.load(next(Path(f"{generator}.state").iterdir()))
     manifest = artifacts.check(generator, "generator")
     assert state["step"] == manifest["steps"]
+
+
+def test_more_epochs_go_on_from_what_is_there_and_fewer_are_refused(dataset, damsm, generator, smoke, tmp_path):
+    state = tmp_path / "state"
+    train_generator(dataset, damsm, tmp_path / "generator", changed(smoke, epochs=1), state=state)
+    train_generator(dataset, damsm, tmp_path / "generator", smoke, state=state)
+    assert weights_of(tmp_path / "generator") == weights_of(generator)
+    with pytest.raises(InputError, match="already trained for"):
+        train_generator(dataset, damsm, tmp_path / "generator", changed(smoke, epochs=1), state=state)

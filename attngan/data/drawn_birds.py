@@ -8,16 +8,15 @@ attributes are kept, so that whether a picture follows its words can be computed
 import dataclasses
 import itertools
 import json
-import math
 import random
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from attngan.data import drawn_captions
+from attngan.data.drawn_geometry import CANVAS, Bird, bird_parts, bounding_box, place
 from attngan.errors import InputError
 
-Point = tuple[float, float]
 Rgb = tuple[int, int, int]
 
 PALETTE: dict[str, Rgb] = {
@@ -43,31 +42,10 @@ BACKGROUNDS: dict[str, Rgb] = {
     "dusk": (196, 184, 204),
 }
 CAPTIONS_PER_IMAGE = 10
-CANVAS = 192  # pixels; the bird is about half as long
 SUPERSAMPLING = 4
 
 # Body and wing colour of a test class lie 3 or 6 places apart in the palette, those of a training class never do.
 TEST_OFFSETS = (3, 6)
-
-
-@dataclasses.dataclass(frozen=True)
-class Bird:
-    """What one picture shows; the fields up to `beak_length` are its class."""
-
-    body: str
-    wing: str
-    crown: str
-    tail: str
-    beak: str
-    beak_length: str  # "short" or "long"
-    legs: str = "orange"
-    scene: str = "branch"  # or "water", which hides the legs
-    background: str = "sky"
-    facing: str = "right"  # or "left"
-    size: str = "small"  # or "medium"
-    length: float = 0.5  # of the bird's own unit, as a share of the canvas
-    tilt: float = 0.0  # degrees, beak up
-    centre: Point = (0.5, 0.5)  # of the body, as shares of the canvas
 
 
 def bird_classes() -> list[tuple[Bird, bool]]:
@@ -86,43 +64,6 @@ def bird_classes() -> list[tuple[Bird, bool]]:
         )
         classes.append((look, (j - i) % len(colours) in TEST_OFFSETS))
     return classes
-
-
-def bird_parts(beak_length: str = "short") -> dict[str, list[Point]]:
-    """Return the outline of each part, back to front, of a bird that faces right.
-
-    The unit is roughly the bird's length without its beak; x points right, y down, the body's centre is the origin.
-    """
-    reach = 0.13 if beak_length == "short" else 0.26
-    return {
-        "tail": [(-0.24, -0.08), (-0.62, 0.02), (-0.65, 0.11), (-0.56, 0.17), (-0.20, 0.10)],
-        "beak": [(0.38, -0.30), (0.42 + reach, -0.205), (0.38, -0.17)],
-        "body": _ellipse((0.0, 0.0), 0.34, 0.235, -14),
-        "head": _ellipse((0.29, -0.22), 0.145, 0.14, 0),
-        "crown": _arc((0.29, -0.22), 0.148, 0.143, 180, 352),
-        "wing": [*_arc((-0.05, -0.03), 0.25, 0.15, -100, 100, turn=12), (-0.44, 0.055), (-0.36, -0.05)],
-    }
-
-
-def place(points: list[Point], bird: Bird, size: float) -> list[Point]:
-    """Move outline points from the bird's own units to pixels of a square picture with the given side."""
-    angle = math.radians(-bird.tilt)
-    mirror = 1 if bird.facing == "right" else -1
-    unit = bird.length * size
-    placed = []
-    for x, y in points:
-        turned_x = x * math.cos(angle) - y * math.sin(angle)
-        turned_y = x * math.sin(angle) + y * math.cos(angle)
-        placed.append((bird.centre[0] * size + mirror * unit * turned_x, bird.centre[1] * size + unit * turned_y))
-    return placed
-
-
-def bounding_box(bird: Bird, size: int = CANVAS) -> tuple[int, int, int, int]:
-    """Return the (x, y, width, height) in whole pixels around everything the bird shows but its legs."""
-    points = [point for outline in bird_parts(bird.beak_length).values() for point in place(outline, bird, size)]
-    left, top = (math.floor(min(values)) for values in zip(*points, strict=True))
-    right, bottom = (math.ceil(max(values)) for values in zip(*points, strict=True))
-    return left, top, right - left, bottom - top
 
 
 def draw_bird(bird: Bird, jitter: random.Random, size: int = CANVAS) -> Image.Image:
@@ -252,21 +193,6 @@ def _draw_water(pen: ImageDraw.ImageDraw, bird: Bird, jitter: random.Random, siz
 def _class_name(look: Bird) -> str:
     crown = look.crown.capitalize()
     return f"{look.body.capitalize()}_Body_{look.wing.capitalize()}_Wing_{crown}_Crown"
-
-
-def _ellipse(centre: Point, a: float, b: float, turn: float) -> list[Point]:
-    return _arc(centre, a, b, 0, 360, turn=turn)
-
-
-def _arc(centre: Point, a: float, b: float, start: float, stop: float, *, turn: float = 0) -> list[Point]:
-    """Return points along an ellipse from one angle to another, in degrees, clockwise on the screen from the right."""
-    cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    points = []
-    for step in range(49):
-        angle = math.radians(start + (stop - start) * step / 48)
-        x, y = a * math.cos(angle), b * math.sin(angle)
-        points.append((centre[0] + x * cosine - y * sine, centre[1] + x * sine + y * cosine))
-    return points
 
 
 def _vary(colour: Rgb, jitter: random.Random, amount: int) -> Rgb:

@@ -49,13 +49,20 @@ def describe(bird: DescribedBird, draw: random.Random) -> tuple[str, list[str]]:
     place = draw.choice(_PLACES[bird.scene]) if draw.random() < 0.2 else ""
     if "body" in named and draw.random() < 0.35:
         rest = [part for part in named if part != "body"]
-        opening = draw.choice([f"a {size}{{}} bird", f"this {size}{{}} bird", f"{{}} {size}bird", f"the bird is {size}{{}}"])
+        opening = draw.choice(
+            [f"a {size}{{}} bird", f"this {size}{{}} bird", f"{{}} {size}bird", f"the bird is {size}{{}}"]
+        )
         joint = "with" if opening.startswith("the") else draw.choice(["with", "with", "that has"])
         opening = opening.format(_colour(bird.body, draw))
     else:
         rest = list(named)
         opening, joint = draw.choice(
-            [(f"this {size}bird", "has"), (f"a {size}bird", "with"), (f"the {size}bird", "has"), (f"{size}bird", "with")]
+            [
+                (f"this {size}bird", "has"),
+                (f"a {size}bird", "with"),
+                (f"the {size}bird", "has"),
+                (f"{size}bird", "with"),
+            ]
         )
     draw.shuffle(rest)
     phrases = [_phrase(part, bird, draw) for part in rest]

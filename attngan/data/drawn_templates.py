@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from attngan.data.drawn_birds import Bird, bird_parts, place
+from attngan.data.drawn_geometry import Bird, bird_parts, place
 
 PARTS = ("body", "wing", "tail", "rest")  # rest: everything that is none of the other three, crown and beak too
 SIDE = 64  # pixels; pictures are brought to it before they are read
@@ -19,7 +19,7 @@ TILTS = (-5.0, 0.0, 5.0)
 
 
 def part_templates() -> Tensor:
-    """Return every placement's masks (K, P, 64, 64) bool, the parts in the order of `PARTS`; each pixel has one part."""
+    """Return every placement's masks (K, P, 64, 64) bool, parts in the order of `PARTS`; each pixel has one part."""
     look = {"body": "red", "wing": "blue", "crown": "red", "tail": "blue", "beak": "black", "beak_length": "short"}
     placements = itertools.product(("left", "right"), LENGTHS, TILTS, SHIFTS, SHIFTS)
     masks = [

@@ -1,7 +1,7 @@
 """Whether a drawn bird has the colours its caption names: read off by fitting the bird's geometry, no network involved.
 
-For each picture the placement of the parts is chosen that leaves the least colour variance within parts; a part's colour
-is then the palette entry nearest to its mean.
+For each picture the placement of the parts is chosen that leaves the least colour variance within parts; a part's
+colour is then the palette entry nearest to its mean.
 """
 
 import torch

@@ -41,9 +41,7 @@ def r_precision(image_feature: Tensor, sentence_feature: Tensor, candidates: Ten
     return right > torch.einsum("ND,NKD->NK", images, others).amax(dim=1)
 
 
-def draw_mismatches(
-    own: Tensor, candidates: Tensor, num_mismatches: int, generator: torch.Generator
-) -> Tensor:
+def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, generator: torch.Generator) -> Tensor:
     """Draw for each picture sentences that do not fit it, without drawing one twice.
 
     Args:

@@ -1,4 +1,4 @@
-"""The averaged generator, which is the product: parameters averaged over steps, with batch-norm statistics of its own."""
+"""The averaged generator, which is the product: parameters and batch-norm statistics averaged over steps."""
 
 import copy
 

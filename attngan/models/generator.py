@@ -51,7 +51,9 @@ class InitialStage(nn.Module):
             GatedLinearUnit(),
         )
         widths = [self.widest // 2**step for step in range(num_doublings + 1)]
-        self.upsample = nn.Sequential(*(UpBlock(wide, narrow) for wide, narrow in zip(widths, widths[1:], strict=False)))
+        self.upsample = nn.Sequential(
+            *(UpBlock(wide, narrow) for wide, narrow in zip(widths, widths[1:], strict=False))
+        )
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Map (B, A) and (B, Z) to hidden (B, C, H, W)."""

@@ -83,6 +83,15 @@ class SmallImageEncoder(nn.Module):
         return self.project_regions(regions), self.project_image(pooled)
 
 
+def add_noise(images: Tensor, deviation: float) -> Tensor:
+    """Add Gaussian noise to images (B, 3, H, W), from torch's own random state.
+
+    An encoder trained on noisy pictures has smooth gradients, so a generator that climbs them paints what can be seen
+    rather than patterns that only the encoder sees.
+    """
+    return images + deviation * torch.randn_like(images) if deviation else images
+
+
 def load_inception_trunk(encoder: ImageEncoder, weights: dict[str, Tensor]) -> None:
     """Put torchvision's ImageNet weights of Inception-v3 into an encoder's trunk.
 

@@ -62,9 +62,7 @@ class DownBlock(nn.Sequential):
     """Halves height and width with a 4 x 4 convolution; the first block of a discriminator has no batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int, *, batch_norm: bool = True, bias: bool = False):
-        super().__init__(
-            *_leaky(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias), batch_norm)
-        )
+        super().__init__(*_leaky(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias), batch_norm))
 
 
 def _leaky(convolution: nn.Conv2d, batch_norm: bool) -> list[nn.Module]:

@@ -1,0 +1,35 @@
+"""Every mistake in a config in words: the setting's name, what it takes, what was found."""
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return all mistakes as one sentence; an unknown setting comes with the nearest known one.
+
+    Args:
+        error: of validating `model`.
+        model: the whole config.
+    """
+    return "; ".join(_explain(entry, model) for entry in error.errors())
+
+
+def _explain(entry: Any, model: type[BaseModel]) -> str:
+    place = [str(part) for part in entry["loc"]]
+    name = ".".join(place)
+    if entry["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], _names_at(place[:-1], model), n=1)
+        return f"unknown setting {name}" + (f" (did you mean {'.'.join([*place[:-1], near[0]])}?)" if near else "")
+    if entry["type"] == "value_error":
+        return str(entry["ctx"]["error"])
+    hint = "; in YAML write 0.0002, since 2e-4 is read as text" if isinstance(entry["input"], str) else ""
+    return f"{name}: {entry['msg'].lower()}, found {entry['input']!r}{hint}"
+
+
+def _names_at(place: list[str], model: type[BaseModel]) -> list[str]:
+    section: Any = model
+    for name in place:
+        section = section.model_fields[name].annotation
+    return list(section.model_fields)

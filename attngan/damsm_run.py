@@ -1,0 +1,115 @@
+"""Everything a DAMSM pretraining holds: encoders, optimiser, position, the best so far; and its state for resuming."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from attngan import checkpoint, seeding, weights
+from attngan.config import Config
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
+from attngan.models.text_encoder import TextEncoder
+from attngan.run_log import say
+
+LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
+
+
+class DamsmRun:
+    """A run at its first step; `resume` moves it on to its last saved one.
+
+    Args:
+        config: the run's settings.
+        train: the training pictures.
+        device: where everything lives.
+        inception_weights: torchvision's ImageNet state dict for the trunk; None leaves it random, and trains it.
+    """
+
+    def __init__(self, config: Config, train: Dataset, device: torch.device, inception_weights: Path | None):
+        self.config = config
+        self.device = device
+        torch.manual_seed(seeding.seed_for(config.seed, "damsm weights"))
+        self.text_encoder: TextEncoder = weights.build_text_encoder(config, len(train.vocabulary)).to(device)
+        self.image_encoder: ImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
+        if isinstance(self.image_encoder, ImageEncoder):
+            self._prepare_trunk(self.image_encoder, inception_weights)
+        trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
+        trained = [parameter for parameter in trained if parameter.requires_grad]
+        self.optimiser = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999), fused=True)
+        self.steps_per_epoch = len(train) // config.damsm.batch_size
+        self.step = 0
+        self.loss_sums = torch.zeros(len(LOSSES), device=device)  # of the epoch so far
+        self.best: dict[str, float] = {}
+        self.best_weights: dict[str, dict[str, Tensor]] = {}
+        self.rows: list[dict[str, float]] = []
+
+    def _prepare_trunk(self, encoder: ImageEncoder, inception_weights: Path | None) -> None:
+        if inception_weights is None:
+            say("no Inception weights given: the image encoder's trunk starts at random and is trained too.")
+            encoder.trunk.requires_grad_(True)
+            return
+        try:
+            load_inception_trunk(encoder, _read_tensors(inception_weights))
+        except ValueError as error:
+            raise InputError(f"{inception_weights}: {error}; give torchvision's inception_v3 ImageNet file.") from None
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return both encoders by name."""
+        return {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that shapes the rest of the run; random states follow from seed and step."""
+        return {
+            **{name: network.state_dict() for name, network in self.networks().items()},
+            "optimiser": self.optimiser.state_dict(),
+            "loss_sums": self.loss_sums,
+            "best": self.best,
+            "best_weights": self.best_weights,
+            "rows": self.rows,
+        }
+
+    def resume(self, folder: Path) -> None:
+        """Go on from the newest state in `folder`, if there is one; InputError where it cannot be read or used."""
+        saved = checkpoint.load(folder)
+        if saved is None:
+            say(f"DAMSM: starts from the beginning; state for resuming in {folder}")
+            return
+        for name, network in self.networks().items():
+            checkpoint.restore(network, saved[name], name=name, folder=folder)
+        checkpoint.restore(self.optimiser, saved["optimiser"], name="optimiser", folder=folder)
+        self.step, self.loss_sums = saved["step"], saved["loss_sums"].to(self.device)
+        self.best, self.best_weights, self.rows = saved["best"], saved["best_weights"], saved["rows"]
+        say(f"DAMSM: goes on after step {self.step:,} ({folder})")
+
+    def keep_if_best(self, figures: dict[str, float]) -> None:
+        """Keep a copy of both encoders if no epoch before found captions better."""
+        if not self.best or (figures["recall_at_1"], figures["recall_at_5"]) > (
+            self.best["recall_at_1"],
+            self.best["recall_at_5"],
+        ):
+            self.best = figures
+            self.best_weights = {
+                name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
+                for name, network in self.networks().items()
+            }
+
+    def load_best(self) -> None:
+        """Put the best epoch's weights back into the encoders."""
+        for name, network in self.networks().items():
+            network.load_state_dict(self.best_weights[name])
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give torchvision's ImageNet weights of Inception-v3.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        detail = " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: not readable as a state dict of tensors ({detail}).") from None
