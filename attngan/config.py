@@ -40,6 +40,7 @@ class TextEncoder(Section):
     """The bi-directional LSTM of section 3.2."""
 
     embedding_dim: Count = 300
+    embedding_range: Positive = 0.1  # first embeddings are uniform between minus and plus this
     feature_dim: Count = 256  # D, the joint feature size; half of it in each direction
     dropout: Share = 0.5  # on the word embeddings, while pretraining
 
@@ -95,7 +96,6 @@ class Training(Section):
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
     kl_weight: NotNegative = 1.0  # of the conditioning augmentation
-    )
     checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
     snapshot_every_seconds: NotNegative = 300.0  # fixed captions drawn again into a grid
     log_every_steps: Count = 50

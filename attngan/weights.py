@@ -42,6 +42,7 @@ def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
         embedding_dim=settings.embedding_dim,
         feature_dim=settings.feature_dim,
         dropout=settings.dropout,
+        embedding_range=settings.embedding_range,
     )
 
 

@@ -12,6 +12,10 @@ from attngan.data import drawn_birds
 torch.set_num_threads(1)  # tests run beside each other, and sums have one order
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write the promised numbers in tests/golden anew")
+
+
 @pytest.fixture(scope="session")
 def smoke() -> Config:
     return configs.load_file(Path("smoke"))

@@ -41,7 +41,7 @@ def test_test_classes_combine_colours_as_training_never_does():
     pairs = {True: set(), False: set()}
     for look, is_test in drawn_birds.bird_classes():
         pairs[is_test].add((look.body, look.wing))
-    assert len(pairs[True]) == 16 and len(pairs[False]) == 40
+    assert len(pairs[True]) == 8 and len(pairs[False]) == 48
     assert not pairs[True] & pairs[False]
     for part in (0, 1):
         assert {pair[part] for pair in pairs[True]} <= {pair[part] for pair in pairs[False]} == set(drawn_birds.PALETTE)

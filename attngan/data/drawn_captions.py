@@ -5,14 +5,14 @@ import re
 from typing import Protocol
 
 COLOUR_WORDS = {
-    "red": ["red", "red", "red", "red", "crimson", "scarlet"],
-    "yellow": ["yellow", "yellow", "yellow", "yellow", "golden"],
-    "green": ["green", "green", "green", "green", "emerald"],
-    "blue": ["blue", "blue", "blue", "blue", "azure"],
-    "purple": ["purple", "purple", "purple", "purple", "violet"],
-    "brown": ["brown", "brown", "brown", "brown", "chestnut"],
-    "black": ["black", "black", "black", "black", "jet black"],
-    "white": ["white", "white", "white", "white", "snowy white"],
+    "red": [*["red"] * 8, "crimson", "scarlet"],
+    "yellow": [*["yellow"] * 8, "golden"],
+    "green": [*["green"] * 8, "emerald"],
+    "blue": [*["blue"] * 8, "azure"],
+    "purple": [*["purple"] * 8, "violet"],
+    "brown": [*["brown"] * 8, "chestnut"],
+    "black": [*["black"] * 8, "jet black"],
+    "white": [*["white"] * 8, "snowy white"],
     "orange": ["orange"],
     "grey": ["grey", "gray"],
 }
@@ -70,7 +70,7 @@ def describe(bird: DescribedBird, draw: random.Random) -> tuple[str, list[str]]:
     return re.sub(r"\ba (?=[aeiou])", "an ", caption), sorted(named)
 
 
-_CHANCES = (("body", 0.92), ("wing", 0.85), ("crown", 0.35), ("beak", 0.35), ("tail", 0.2), ("legs", 0.12))
+_CHANCES = (("body", 0.8), ("wing", 0.75), ("crown", 0.25), ("beak", 0.3), ("tail", 0.15), ("legs", 0.1))
 _PLACES = {
     "branch": ["sitting on a branch", "on a branch", "perched on a twig"],
     "water": ["swimming on the water", "on a lake", "floating on water"],

@@ -10,14 +10,14 @@ CANVAS = 192  # pixels, side of a picture; the bird is about half as long
 
 @dataclasses.dataclass(frozen=True)
 class Bird:
-    """What one picture shows; the fields up to `beak_length` are its class."""
+    """What one picture shows; body and wing colour are its class."""
 
     body: str
     wing: str
-    crown: str
-    tail: str
-    beak: str
-    beak_length: str  # "short" or "long"
+    crown: str = "red"
+    tail: str = "red"
+    beak: str = "black"
+    beak_length: str = "short"  # or "long"
     legs: str = "orange"
     scene: str = "branch"  # or "water", which hides the legs
     background: str = "sky"

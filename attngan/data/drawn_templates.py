@@ -20,10 +20,9 @@ TILTS = (-5.0, 0.0, 5.0)
 
 def part_templates() -> Tensor:
     """Return every placement's masks (K, P, 64, 64) bool, parts in the order of `PARTS`; each pixel has one part."""
-    look = {"body": "red", "wing": "blue", "crown": "red", "tail": "blue", "beak": "black", "beak_length": "short"}
     placements = itertools.product(("left", "right"), LENGTHS, TILTS, SHIFTS, SHIFTS)
     masks = [
-        _part_masks(Bird(**look, facing=facing, length=length, tilt=tilt, centre=(0.5 + x, 0.54 + y)))
+        _part_masks(Bird("red", "blue", facing=facing, length=length, tilt=tilt, centre=(0.5 + x, 0.54 + y)))
         for facing, length, tilt, x, y in placements
     ]
     return torch.from_numpy(np.stack(masks))

@@ -63,10 +63,10 @@ class SmallImageEncoder(nn.Module):
     def __init__(self, *, feature_dim: int, channels: int = 32):
         super().__init__()
         self.to_regions = nn.Sequential(
+            nn.AvgPool2d(2),  # so that the generator cannot please it with patterns of single pixels
             DownBlock(3, channels, batch_norm=False),
             DownBlock(channels, 2 * channels),
-            DownBlock(2 * channels, 4 * channels),
-            LeakyBlock(4 * channels, 4 * channels),
+            LeakyBlock(2 * channels, 4 * channels),
         )
         self.to_image = DownBlock(4 * channels, 8 * channels)
         self.project_regions = nn.Conv2d(4 * channels, feature_dim, 1, bias=False)

@@ -12,14 +12,23 @@ class TextEncoder(nn.Module):
         embedding_dim: size of a word's embedding.
         feature_dim: D, even: half of it comes from each direction.
         dropout: share of embedding values dropped while training.
+        embedding_range: first embeddings are uniform between minus and plus this.
     """
 
-    def __init__(self, *, vocabulary_size: int, embedding_dim: int = 300, feature_dim: int = 256, dropout: float = 0.5):
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        embedding_dim: int = 300,
+        feature_dim: int = 256,
+        dropout: float = 0.5,
+        embedding_range: float = 0.1,
+    ):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(embedding_dim, feature_dim // 2, batch_first=True, bidirectional=True)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.uniform_(self.embedding.weight, -embedding_range, embedding_range)
 
     def forward(self, word_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode captions of any lengths in any order.
