@@ -82,9 +82,9 @@ def draw_bird(bird: Bird, jitter: random.Random, size: int = CANVAS) -> Image.Im
     for part, outline in bird_parts(bird.beak_length).items():
         pen.polygon(place(outline, bird, large), fill=varied[part])
     edge = _shade(varied["wing"], 0.78 if sum(varied["wing"]) > 150 else 1.9)
-    for feather in ([(-0.02, 0.07), (-0.36, 0.045)], [(0.06, 0.03), (-0.34, 0.0)], [(0.06, -0.04), (-0.28, -0.055)]):
+    for feather in ([(-0.02, 0.10), (-0.34, 0.085)], [(0.07, 0.04), (-0.33, 0.03)], [(0.08, -0.04), (-0.27, -0.04)]):
         pen.line(place(feather, bird, large), fill=edge, width=round(unit * 0.012))
-    eye = place([(0.335, -0.235)], bird, large)[0]
+    eye = place([(0.30, -0.27)], bird, large)[0]
     for radius, colour in ((0.036, (250, 250, 250)), (0.026, (12, 12, 12))):
         reach = radius * unit
         pen.ellipse((eye[0] - reach, eye[1] - reach, eye[0] + reach, eye[1] + reach), fill=colour)
@@ -169,18 +169,18 @@ def _draw_scene(pen: ImageDraw.ImageDraw, bird: Bird, jitter: random.Random, siz
     if bird.scene == "water":
         return
     unit = bird.length * size
-    height = bird.centre[1] * size + 0.40 * unit
+    height = bird.centre[1] * size + 0.46 * unit
     wood = _vary((104, 84, 70), jitter, 8)
     slope = jitter.uniform(-0.04, 0.04) * size
     pen.line([(0, height + slope), (size, height - slope)], fill=wood, width=round(0.075 * unit))
     for x in (-0.06, 0.08):
-        hip, foot = place([(x, 0.18), (x + 0.02, 0.40)], bird, size)
+        hip, foot = place([(x, 0.22), (x + 0.02, 0.46)], bird, size)
         pen.line([hip, (foot[0], height)], fill=BEAK_PALETTE[bird.legs], width=round(0.032 * unit))
 
 
 def _draw_water(pen: ImageDraw.ImageDraw, bird: Bird, jitter: random.Random, size: int) -> None:
     unit = bird.length * size
-    surface = bird.centre[1] * size + 0.185 * unit
+    surface = bird.centre[1] * size + 0.215 * unit
     water = _vary((104, 158, 186), jitter, 8)
     pen.rectangle((0, surface, size, size), fill=water)
     for _ in range(6):

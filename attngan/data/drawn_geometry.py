@@ -33,14 +33,14 @@ def bird_parts(beak_length: str = "short") -> dict[str, list[Point]]:
 
     The unit is roughly the bird's length without its beak; x points right, y down, the body's centre is the origin.
     """
-    reach = 0.13 if beak_length == "short" else 0.26
+    reach = 0.09 if beak_length == "short" else 0.20
     return {
-        "tail": [(-0.24, -0.08), (-0.62, 0.02), (-0.65, 0.11), (-0.56, 0.17), (-0.20, 0.10)],
-        "beak": [(0.38, -0.30), (0.42 + reach, -0.205), (0.38, -0.17)],
-        "body": _ellipse((0.0, 0.0), 0.34, 0.235, -14),
-        "head": _ellipse((0.29, -0.22), 0.145, 0.14, 0),
-        "crown": _arc((0.29, -0.22), 0.148, 0.143, 180, 352),
-        "wing": [*_arc((-0.05, -0.03), 0.25, 0.15, -100, 100, turn=12), (-0.44, 0.055), (-0.36, -0.05)],
+        "tail": [(-0.26, -0.06), (-0.50, 0.02), (-0.53, 0.10), (-0.46, 0.16), (-0.20, 0.14)],
+        "beak": [(0.36, -0.35), (0.39 + reach, -0.25), (0.36, -0.20)],
+        "body": _ellipse((0.0, 0.0), 0.36, 0.29, -12),
+        "head": _ellipse((0.25, -0.26), 0.165, 0.16, 0),
+        "crown": _arc((0.25, -0.26), 0.168, 0.163, 180, 352),
+        "wing": [*_arc((-0.05, -0.01), 0.27, 0.19, -100, 100, turn=10), (-0.43, 0.09), (-0.35, -0.06)],
     }
 
 

@@ -13,7 +13,7 @@ PARTS = ("body", "wing", "tail", "rest")  # rest: everything that is none of the
 SIDE = 64  # pixels; pictures are brought to it before they are read
 
 # The crop makes the bird's box two thirds of the stored side, and training cuts 64 / 76 of that at random.
-LENGTHS = (0.58, 0.62, 0.66)
+LENGTHS = (0.69, 0.73, 0.77)
 SHIFTS = (-0.12, -0.09, -0.06, -0.03, 0.0, 0.03, 0.06, 0.09, 0.12)
 TILTS = (-5.0, 0.0, 5.0)
 
@@ -22,7 +22,7 @@ def part_templates() -> Tensor:
     """Return every placement's masks (K, P, 64, 64) bool, parts in the order of `PARTS`; each pixel has one part."""
     placements = itertools.product(("left", "right"), LENGTHS, TILTS, SHIFTS, SHIFTS)
     masks = [
-        _part_masks(Bird("red", "blue", facing=facing, length=length, tilt=tilt, centre=(0.5 + x, 0.54 + y)))
+        _part_masks(Bird("red", "blue", facing=facing, length=length, tilt=tilt, centre=(0.5 + x, 0.55 + y)))
         for facing, length, tilt, x, y in placements
     ]
     return torch.from_numpy(np.stack(masks))
