@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrize import cached
 
 from attngan import artifacts, checkpoint, seeding, weights
 from attngan import config as configs
@@ -135,18 +136,21 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
         run.discriminators, run.discriminator_optimisers, batch.images, fakes.images, strict=True
     ):
         discriminator.requires_grad_(True)
-        loss = discriminator_loss(discriminator, real, fake, sentence_feature)
+        with cached():  # spectral norms are computed once an update, not once a forward
+            loss = discriminator_loss(discriminator, real, fake, sentence_feature)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
         discriminator_total += loss.detach()
 
-    losses = {
-        "adversarial": sum(
+    with cached():
+        adversarial = sum(
             generator_loss(discriminator, fake, sentence_feature)
             for discriminator, fake in zip(run.discriminators, fakes.images, strict=True)
-        ),
+        )
+    losses = {
+        "adversarial": adversarial,
         **_damsm_losses(run, batch, fakes.images[-1], word_features, sentence_feature),
         "kl": kl_loss(fakes.mean, fakes.log_variance),
     }

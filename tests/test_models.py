@@ -86,9 +86,10 @@ def test_the_sentence_feature_is_the_last_state_of_each_direction():
     torch.testing.assert_close(sentence[0, 3:], words[0, 3:, 0])
 
 
-def test_the_small_image_encoder_sees_an_eighth_of_the_side():
-    regions, image = SmallImageEncoder(feature_dim=6, channels=4)(torch.randn(2, 3, 32, 32))
-    assert regions.shape == (2, 6, 4, 4) and image.shape == (2, 6)
+@pytest.mark.parametrize("side", [32, 64])
+def test_the_small_image_encoder_gives_8_by_8_regions(side):
+    regions, image = SmallImageEncoder(feature_dim=6, channels=4)(torch.randn(2, 3, side, side))
+    assert regions.shape == (2, 6, 8, 8) and image.shape == (2, 6)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from attngan.models.layers import DownBlock, LeakyBlock
 
+SMALL_SIDE = 32  # pixels that the small network looks at; gives 8 x 8 regions
 INCEPTION_SIDE = 299  # pixels that Inception-v3 was made for; gives 17 x 17 regions
 TRUNK_LAYERS = (
     "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2 "
@@ -55,6 +56,8 @@ class ImageEncoder(nn.Module):
 class SmallImageEncoder(nn.Module):
     """A stack of convolutions for small pictures, trained from the start.
 
+    Larger pictures are averaged down to 32 pixels first: a generator cannot please it with patterns of single pixels.
+
     Args:
         feature_dim: D.
         channels: width of the first layer.
@@ -63,7 +66,6 @@ class SmallImageEncoder(nn.Module):
     def __init__(self, *, feature_dim: int, channels: int = 32):
         super().__init__()
         self.to_regions = nn.Sequential(
-            nn.AvgPool2d(2),  # so that the generator cannot please it with patterns of single pixels
             DownBlock(3, channels, batch_norm=False),
             DownBlock(channels, 2 * channels),
             LeakyBlock(2 * channels, 4 * channels),
@@ -76,8 +78,9 @@ class SmallImageEncoder(nn.Module):
         """Encode images (B, 3, H, W) in [-1, 1].
 
         Returns:
-            region_features (B, D, H / 8, W / 8) and image_feature (B, D).
+            region_features (B, D, 8, 8) and image_feature (B, D).
         """
+        images = functional.adaptive_avg_pool2d(images, SMALL_SIDE)
         regions = self.to_regions(images)
         pooled = self.to_image(regions).mean(dim=(2, 3))
         return self.project_regions(regions), self.project_image(pooled)
