@@ -67,6 +67,11 @@ class Damsm(Section):
     gamma3: Positive = 10.0  # Eq. 11: how sharply the right pair must win
     checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
 
+    @property
+    def gammas(self) -> dict[str, float]:
+        """The three sharpnesses by name, as the losses take them."""
+        return {"gamma1": self.gamma1, "gamma2": self.gamma2, "gamma3": self.gamma3}
+
 
 class Generator(Section):
     """F_ca and the stages F_0, F_1, F_2 (section 3.1)."""

@@ -12,11 +12,10 @@ from attngan import checkpoint, seeding, weights
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
+from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
 from attngan.models.text_encoder import TextEncoder
 from attngan.run_log import say
-
-LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
 
 
 class DamsmRun:
@@ -42,7 +41,7 @@ class DamsmRun:
         self.optimiser = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999), fused=True)
         self.steps_per_epoch = len(train) // config.damsm.batch_size
         self.step = 0
-        self.loss_sums = torch.zeros(len(LOSSES), device=device)  # of the epoch so far
+        self.loss_sums = torch.zeros(len(DAMSM_LOSSES), device=device)  # of the epoch so far
         self.best: dict[str, float] = {}
         self.best_weights: dict[str, dict[str, Tensor]] = {}
         self.rows: list[dict[str, float]] = []

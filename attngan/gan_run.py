@@ -11,10 +11,11 @@ from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
+from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.ema import averaged_copy
 from attngan.run_log import say
 
-NUM_LOSSES = 6  # those that a training step returns
+NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns
 
 
 class GanRun:

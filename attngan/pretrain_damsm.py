@@ -6,16 +6,16 @@ Every epoch ends with a retrieval test on the classes that training does not see
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attngan import artifacts, checkpoint, seeding, weights
 from attngan import config as configs
 from attngan.config import Config
-from attngan.damsm_run import LOSSES, DamsmRun
+from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
 from attngan.errors import InputError
-from attngan.losses.damsm import sentence_loss, word_loss
+from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
 from attngan.models.image_encoder import add_noise
 from attngan.run_log import RunLog, check_finite, progress
@@ -112,6 +112,7 @@ def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, folder: Pa
                 figures = _end_epoch(run, epoch + 1, test, log)
                 advance(0, f"loss {figures['loss']:.2f}, R@1 {figures['recall_at_1']:.1%}")
             if stop or timer.due() or run.step == total:
+                check_finite(run.step, dict(zip(DAMSM_LOSSES, run.loss_sums.tolist(), strict=True)))
                 run.rows = log.rows
                 checkpoint.save(folder, run.step, run.state())
             if stop:
@@ -124,7 +125,10 @@ def _training_step(run: DamsmRun, batch: Batch) -> None:
     run.text_encoder.train()
     run.image_encoder.train()
     batch = batch.to(run.device)
-    losses = torch.stack(_damsm_losses(run, batch))
+    images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise))
+    captions = run.text_encoder(batch.word_ids, batch.lengths)
+    parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
+    losses = torch.stack(list(parts.values()))
     run.optimiser.zero_grad(set_to_none=True)
     losses.sum().backward()
     nn.utils.clip_grad_norm_(run.text_encoder.parameters(), run.config.damsm.max_text_gradient_norm)
@@ -132,27 +136,9 @@ def _training_step(run: DamsmRun, batch: Batch) -> None:
     run.loss_sums += losses.detach()
 
 
-def _damsm_losses(run: DamsmRun, batch: Batch) -> list[Tensor]:
-    settings = run.config.damsm
-    word_features, sentence_feature = run.text_encoder(batch.word_ids, batch.lengths)
-    images = add_noise(batch.images[-1], run.config.image_encoder.noise)
-    region_features, image_feature = run.image_encoder(images)
-    words = word_loss(
-        region_features,
-        word_features,
-        batch.is_padding,
-        batch.class_ids,
-        gamma1=settings.gamma1,
-        gamma2=settings.gamma2,
-        gamma3=settings.gamma3,
-    )
-    sentence = sentence_loss(image_feature, sentence_feature, batch.class_ids, gamma3=settings.gamma3)
-    return [*words, *sentence]
-
-
 def _end_epoch(run: DamsmRun, epoch: int, test: Dataset, log: RunLog) -> dict[str, float]:
     means = (run.loss_sums / run.steps_per_epoch).tolist()
-    losses = dict(zip(LOSSES, means, strict=True))
+    losses = dict(zip(DAMSM_LOSSES, means, strict=True))
     check_finite(run.step, losses)
     figures = {"epoch": float(epoch), **_validate(run, test)}
     run.keep_if_best(figures)

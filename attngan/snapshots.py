@@ -8,12 +8,13 @@ from PIL import Image
 from attngan import artifacts, pictures, report, seeding
 from attngan.data.dataset import Dataset
 from attngan.gan_run import GanRun
+from attngan.losses.damsm import DAMSM_LOSSES
 
 CAPTIONS, VARIANTS = 6, 4
 MIN_SIDE = 96  # pixels: smaller pictures are enlarged to it
 PANELS = {
     "adversarial": ("discriminator", "adversarial"),
-    "DAMSM": ("words", "sentence"),
+    "DAMSM": DAMSM_LOSSES,
     "conditioning": ("kl",),
 }
 HISTORY = 12  # earlier snapshots on the page

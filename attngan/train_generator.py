@@ -14,7 +14,7 @@ from attngan.data.sampling import batch_of_step
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
 from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
-from attngan.losses.damsm import sentence_loss, word_loss
+from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.image_encoder import add_noise
 from attngan.run_log import RunLog, check_finite, progress
@@ -107,6 +107,7 @@ def _train(run: GanRun, train: Dataset, snapshots: Snapshots, log: RunLog, folde
             if snapshot_timer.due():
                 snapshots.draw(log.rows)
             if stop or save_timer.due() or run.step == total:
+                check_finite(run.step, dict(zip(losses, run.loss_sums.tolist(), strict=True)))
                 checkpoint.save(folder, run.step, run.state())
             if stop:
                 stop.stop()
@@ -149,37 +150,21 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
             generator_loss(discriminator, fake, sentence_feature)
             for discriminator, fake in zip(run.discriminators, fakes.images, strict=True)
         )
-    losses = {
-        "adversarial": adversarial,
-        **_damsm_losses(run, batch, fakes.images[-1], word_features, sentence_feature),
-        "kl": kl_loss(fakes.mean, fakes.log_variance),
-    }
-    total = losses["adversarial"] + settings.kl_weight * losses["kl"]
-    total = total + settings.damsm_weight * (losses["words"] + losses["sentence"])
+    features = run.image_encoder(add_noise(fakes.images[-1], run.config.image_encoder.noise))
+    captions = word_features, sentence_feature
+    matching = damsm_losses(features, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
+    kl = kl_loss(fakes.mean, fakes.log_variance)
+    total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
     run.generator_optimiser.zero_grad(set_to_none=True)
     total.backward()
     run.generator_optimiser.step()
 
     update_average_(run.average, run.generator, decay=settings.ema_decay)
-    return {"discriminator": discriminator_total, "generator": total.detach()} | {
-        name: loss.detach() for name, loss in losses.items()
+    losses = {
+        "discriminator": discriminator_total,
+        "generator": total,
+        "adversarial": adversarial,
+        "kl": kl,
+        **matching,
     }
-
-
-def _damsm_losses(
-    run: GanRun, batch: Batch, images: Tensor, word_features: Tensor, sentence_feature: Tensor
-) -> dict[str, Tensor]:
-    """Return how badly the finest pictures fit their captions, by words and by sentences (Eq. 3)."""
-    settings = run.config.damsm
-    region_features, image_feature = run.image_encoder(add_noise(images, run.config.image_encoder.noise))
-    words = word_loss(
-        region_features,
-        word_features,
-        batch.is_padding,
-        batch.class_ids,
-        gamma1=settings.gamma1,
-        gamma2=settings.gamma2,
-        gamma3=settings.gamma3,
-    )
-    sentence = sentence_loss(image_feature, sentence_feature, batch.class_ids, gamma3=settings.gamma3)
-    return {"words": sum(words), "sentence": sum(sentence)}
+    return {name: loss.detach() for name, loss in losses.items()}

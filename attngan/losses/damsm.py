@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from attngan.models.attention import attend_regions
 
+DAMSM_LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
 MIN_NORM = 1e-8  # cosine denominators are not allowed below it
 
 
@@ -81,3 +82,30 @@ def sentence_loss(
 ) -> tuple[Tensor, Tensor]:
     """Return L_1^s and L_2^s: the same by whole sentences, from (B, D) and (B, D)."""
     return matching_loss(gamma3 * sentence_scores(image_feature, sentence_feature), class_ids)
+
+
+def damsm_losses(
+    images: tuple[Tensor, Tensor],
+    captions: tuple[Tensor, Tensor],
+    is_padding: Tensor,
+    class_ids: Tensor | None = None,
+    *,
+    gamma1: float,
+    gamma2: float,
+    gamma3: float,
+) -> dict[str, Tensor]:
+    """Return the four parts of the DAMSM loss (Eq. 13) by name.
+
+    Args:
+        images: of the image encoder: region_features (B, D, H, W) and image_feature (B, D).
+        captions: of the text encoder: word_features (B, D, T) and sentence_feature (B, D).
+        is_padding: (B, T), True where the caption has no word.
+        class_ids: (B,) or None; other pairs of one class do not count as wrong.
+        gamma1: Eq. 9.
+        gamma2: Eq. 10.
+        gamma3: Eq. 11.
+    """
+    gammas = {"gamma1": gamma1, "gamma2": gamma2, "gamma3": gamma3}
+    words = word_loss(images[0], captions[0], is_padding, class_ids, **gammas)
+    sentence = sentence_loss(images[1], captions[1], class_ids, gamma3=gamma3)
+    return dict(zip(DAMSM_LOSSES, (*words, *sentence), strict=True))

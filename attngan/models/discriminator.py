@@ -14,7 +14,8 @@ class Discriminator(nn.Module):
         resolution: side of its pictures in pixels, a power of two from 16.
         text_dim: D.
         channels: N_d, after the first layer.
-        spectral_norm: bound every layer's gain (Miyato et al. 2018) in place of batch norm; the paper has batch norm.
+        spectral_norm: bound the gain of each layer below the outputs (Miyato et al. 2018) in place of batch norm, which
+            the paper has.
     """
 
     def __init__(self, *, resolution: int, text_dim: int = 256, channels: int = 64, spectral_norm: bool = False):
@@ -38,7 +39,8 @@ class Discriminator(nn.Module):
         self.conditional = nn.Conv2d(width, 1, 4, stride=4)
         initialise_(self)
         if spectral_norm:
-            for module in list(self.modules()):
+            # The two outputs stay free: how sure a discriminator may be is not bounded, only how it sees.
+            for module in [*self.encode.modules(), *self.join.modules()]:
                 if isinstance(module, nn.Conv2d):
                     with_spectral_norm(module)
 
