@@ -6,7 +6,7 @@ SEED ?= 0
 BIN := .venv/bin
 STAMP := .venv/set-up-done
 unexport PYTHONDONTWRITEBYTECODE # importing torch without compiled files takes three times as long
-LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
 
 .PHONY: help setup demo test test-all smoke format lint golden compile lock clean
 

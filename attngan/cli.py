@@ -44,8 +44,10 @@ def draw_birds(
     """Draw the toy set: little birds with captions, in the layout of CUB-200-2011."""
     with exit_status.reported(out):
         from attngan.data import drawn_birds
+        from attngan.run_log import progress
 
-        drawn_birds.draw(out, count=count, seed=seed)
+        with progress("drawing", total=count, unit="birds") as advance:
+            drawn_birds.draw(out, count=count, seed=seed, advance=advance)
 
 
 @app.command()

@@ -56,16 +56,11 @@ def make_venv(uv):
 
 
 def own_uv():
-    """Return uv inside `.venv`, installed there from its pinned requirement, which is kept for the next checkout."""
+    """Return uv inside `.venv`, installed there from its pinned requirement."""
     path = os.path.join(VENV, "bin", "uv")
     if not os.path.exists(path):
         pip = [VENV_PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        pinned = ["--require-hashes", "-r", os.path.join(HERE, "uv.txt")]
-        kept = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "attngan", "uv")
-        install = [*pip, "install", "--no-index", "--find-links", kept, *pinned]
-        if not succeeds(install):
-            run([*pip, "download", "--dest", kept, *pinned])
-            run(install)
+        run([*pip, "install", "--require-hashes", "-r", os.path.join(HERE, "uv.txt")])
     return path
 
 

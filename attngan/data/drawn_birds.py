@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -25,10 +26,10 @@ PALETTE: dict[str, Rgb] = {
     "yellow": (244, 208, 44),
     "green": (44, 140, 58),
     "blue": (38, 84, 206),
+    "white": (244, 244, 240),
+    "black": (30, 30, 34),
     "purple": (144, 56, 176),
     "brown": (132, 84, 44),
-    "black": (30, 30, 34),
-    "white": (244, 244, 240),
 }
 BEAK_PALETTE: dict[str, Rgb] = {
     "yellow": (240, 196, 40),
@@ -45,8 +46,9 @@ BACKGROUNDS: dict[str, Rgb] = {
 CAPTIONS_PER_IMAGE = 10
 SUPERSAMPLING = 4
 
-# Body and wing colour of a test class lie half the palette apart. So a pair of colours is in training in both orders or
-# in neither: which of the two is the wing's must be read, it cannot be guessed.
+# Body and wing colour of a test class lie half the palette apart: red and white, yellow and black, green and purple, blue
+# and brown. So a pair of colours is in training in both orders or in neither: which of the two is the wing's must be
+# read, it cannot be guessed.
 TEST_OFFSET = 4
 
 
@@ -113,13 +115,14 @@ def random_bird(look: Bird, draw: random.Random) -> Bird:
     )
 
 
-def draw(out: Path, *, count: int, seed: int) -> None:
+def draw(out: Path, *, count: int, seed: int, advance: Callable[[int], None] = lambda done: None) -> None:
     """Write `count` drawn birds with ten captions each in CUB's layout, byte for byte the same for the same seed.
 
     Args:
         out: a new or empty folder.
         count: number of pictures; the classes take turns, so at least one a class.
         seed: every picture's random state derives from it and the picture's number.
+        advance: told after each picture that one more is done.
 
     Raises:
         InputError: the folder holds something, or the count is below the number of classes.
@@ -149,6 +152,7 @@ def draw(out: Path, *, count: int, seed: int) -> None:
         lists["split"].append(f"{index + 1} {int(not is_test)}")
         attributes = {"file": f"{file}.jpg", **dataclasses.asdict(bird), "named": [named for _, named in captions]}
         lists["attributes"].append(json.dumps(attributes))
+        advance(1)
     lists["classes"] = [f"{number} {name}" for number, name in enumerate(names, start=1)]
     lists["tests"] = [str(number) for number, (_, is_test) in enumerate(classes, start=1) if is_test]
     files = {
