@@ -105,7 +105,11 @@ def _link(outputs: dict[str, Any], out: Path) -> None:
             raise InputError(f"{link}: expected nothing or a link of an earlier run, found a folder; move it away.")
         draft = out / f".{name}.part"
         draft.unlink(missing_ok=True)
-        draft.symlink_to(os.path.relpath(outputs[output].path, out))
+        result = Path(outputs[output].path)
+        if result.is_dir():
+            draft.symlink_to(os.path.relpath(result, out))
+        else:
+            shutil.copyfile(result, draft)  # kfp's file has no suffix: behind a link, a browser would show its source
         os.replace(draft, link)
 
 

@@ -46,9 +46,9 @@ BACKGROUNDS: dict[str, Rgb] = {
 CAPTIONS_PER_IMAGE = 10
 SUPERSAMPLING = 4
 
-# Body and wing colour of a test class lie half the palette apart: red and white, yellow and black, green and purple, blue
-# and brown. So a pair of colours is in training in both orders or in neither: which of the two is the wing's must be
-# read, it cannot be guessed.
+# Body and wing colour of a test class lie half the palette apart: red and white, yellow and black, green and purple,
+# blue and brown. So a pair of colours is in training in both orders or in neither: which of the two is the wing's must
+# be read, it cannot be guessed.
 TEST_OFFSET = 4
 
 
