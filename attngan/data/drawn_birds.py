@@ -155,6 +155,10 @@ def draw(out: Path, *, count: int, seed: int, advance: Callable[[int], None] = l
         advance(1)
     lists["classes"] = [f"{number} {name}" for number, name in enumerate(names, start=1)]
     lists["tests"] = [str(number) for number, (_, is_test) in enumerate(classes, start=1) if is_test]
+    _write_lists(out, lists)
+
+
+def _write_lists(out: Path, lists: dict[str, list[str]]) -> None:
     files = {
         "images.txt": "images",
         "bounding_boxes.txt": "boxes",
