@@ -70,7 +70,7 @@ def evaluate(dataset: Path, damsm: Path, generator: Path, out: Path, config: Con
 
 
 MEANINGS = {
-    "r_precision": "a generated picture's own caption beats 99 of other classes, judged by the DAMSM",
+    "r_precision": "a generated picture's own caption beats num_candidates - 1 of other classes, judged by the DAMSM",
     "r_precision_real": "the same for the real pictures: what this judge makes of the truth",
     "r_precision_shuffled": "the same for pictures of other captions: must be near chance",
     "body_colour": "the bird's body has the colour its caption names",

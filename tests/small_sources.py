@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from attngan import artifacts
+from attngan import artifacts, config
+from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset_writer import SPLIT_FILES, content_fingerprint, pixel_writer, write_split
 from attngan.data.records import Record
@@ -28,6 +29,16 @@ def file_of(number: int) -> str:
     """Return the name that `images.txt` has for a picture."""
     class_id = next(class_id for other, class_id, _ in PICTURES if other == number)
     return f"{CLASSES[class_id]}/bird_{number}.jpg"
+
+
+def caption_file(source: Path, number: int) -> Path:
+    """Return where `write_cub` put a picture's captions."""
+    return (source / "text" / file_of(number)).with_suffix(".txt")
+
+
+def settings(*overrides: str) -> Config:
+    """Return a config at 64 pixels in two stages, with overrides."""
+    return config.load(overrides=["data.resolution=64", "generator.num_stages=2", *overrides])
 
 
 def write_cub(folder: Path, size: tuple[int, int] = (60, 50)) -> Path:

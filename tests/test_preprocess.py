@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from small_sources import file_of, pack, write_cub
+from small_sources import caption_file, file_of, pack, settings, write_cub
 
 from attngan import artifacts, config
 from attngan.data import dataset_writer, images
@@ -16,10 +16,6 @@ from attngan.preprocess import preprocess
 SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "cub-sample"
 
 
-def settings(*overrides):
-    return config.load(overrides=["data.resolution=64", "generator.num_stages=2", *overrides])
-
-
 @pytest.fixture
 def source(tmp_path):
     return write_cub(tmp_path / "source")
@@ -28,10 +24,6 @@ def source(tmp_path):
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "dataset"
-
-
-def caption_file(source, number):
-    return (source / "text" / file_of(number)).with_suffix(".txt")
 
 
 def captioned(folder, count=40, **extra):

@@ -5,18 +5,12 @@ import zipfile
 
 import pytest
 from PIL import Image
-from small_sources import file_of, pack, replace_line, write_cub
+from small_sources import caption_file, file_of, pack, replace_line, settings, write_cub
 
-from attngan import config
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.preprocess import preprocess
-
-
-def settings(*overrides):
-    return config.load(overrides=["data.resolution=64", "generator.num_stages=2", *overrides])
-
 
 LENIENT = settings("data.max_rejected_share=0.5")
 
@@ -33,10 +27,6 @@ def out(tmp_path):
 
 def picture(source, number):
     return source / "CUB_200_2011" / "images" / file_of(number)
-
-
-def caption_file(source, number):
-    return (source / "text" / file_of(number)).with_suffix(".txt")
 
 
 def refusal(source, out, config, sentence, **options):

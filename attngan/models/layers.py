@@ -1,6 +1,5 @@
 """Building blocks shared by the generator's stages and the discriminators (released code: model.py)."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -85,8 +84,3 @@ def initialise_(network: nn.Module) -> None:
 def num_parameters(network: nn.Module) -> int:
     """Return how many numbers training can change."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Return where a network's parameters are."""
-    return next(network.parameters()).device
