@@ -21,6 +21,7 @@ from attngan.models.image_encoder import add_noise
 from attngan.run_log import RunLog, check_finite, progress
 
 RETRIEVAL_POOL = 100  # captions that a picture chooses among in validation
+RETRIEVAL_ROUNDS = 5  # validation asks with as many captions of each picture: one alone would choose the best by luck
 
 
 def pretrain_damsm(
@@ -149,23 +150,26 @@ def _end_epoch(run: DamsmRun, epoch: int, test: Dataset, log: RunLog) -> dict[st
 
 @torch.no_grad()
 def _validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
-    """Return recall at 1 and 5 of held-out pictures among pools of 100 captions: centre crop, first caption."""
+    """Return recall at 1 and 5 of held-out pictures among pools of 100 captions: centre crop, first captions."""
     run.text_encoder.eval()
     run.image_encoder.eval()
+    data = run.config.data
     order = torch.randperm(len(test), generator=seeding.generator_for(run.config.seed, "damsm validation"))
     pools = list(order.split(RETRIEVAL_POOL))
     if len(pools) > 1 and len(pools[-1]) < RETRIEVAL_POOL:
         pools.pop()  # a smaller pool is an easier question
     found = {1: 0.0, 5: 0.0}
-    for pool in pools:
-        batch = test.evaluation_batch(
-            pool, [0] * len(pool), resolutions=[run.config.data.resolution], max_words=run.config.data.max_words
-        ).to(run.device)
-        _, sentence_feature = run.text_encoder(batch.word_ids, batch.lengths)
-        _, image_feature = run.image_encoder(batch.images[-1])
-        captions = [test.records[index]["captions"][0] for index in pool.tolist()]
-        for k in found:
-            found[k] += recall_at(image_feature, sentence_feature, captions, k=k) / len(pools)
+    for pool in (part.tolist() for part in pools):
+        images = test.evaluation_batch(pool, [0] * len(pool), resolutions=[data.resolution], max_words=data.max_words)
+        _, image_feature = run.image_encoder(images.to(run.device).images[-1])
+        for caption in range(RETRIEVAL_ROUNDS):
+            chosen = [(index, caption % test.captions_per_image(index)) for index in pool]
+            texts = [test.records[index]["captions"][number] for index, number in chosen]
+            word_ids, lengths = test.captions(*zip(*chosen, strict=True), max_words=data.max_words)
+            _, sentence_feature = run.text_encoder(word_ids.to(run.device), lengths)
+            for k in found:
+                recall = recall_at(image_feature, sentence_feature, texts, k=k)
+                found[k] += recall / (len(pools) * RETRIEVAL_ROUNDS)
     return {"recall_at_1": found[1], "recall_at_5": found[5]}
 
 

@@ -7,6 +7,8 @@ import torch
 
 from attngan import artifacts, checkpoint
 from attngan import pretrain_damsm as step
+from attngan.damsm_run import DamsmRun
+from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.pretrain_damsm import pretrain_damsm
 
@@ -82,3 +84,18 @@ def test_inception_weights_that_are_none_are_refused(dataset, smoke, tmp_path):
     ):
         with pytest.raises(InputError, match=says):
             pretrain_damsm(dataset, tmp_path / "damsm", inception, inception_weights=tmp_path / name)
+
+
+def test_validation_asks_with_five_captions_of_every_picture(dataset, smoke, monkeypatch):
+    asked = []
+
+    def recall(image_feature, sentence_feature, captions, *, k):
+        asked.append((k, captions))
+        return 0.25 * k
+
+    monkeypatch.setattr(step, "recall_at", recall)
+    test = Dataset.open(dataset, "test")
+    run = DamsmRun(smoke, test, torch.device("cpu"), None)
+    assert step._validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
+    texts = [text for k, captions in asked if k == 1 for text in captions]
+    assert sorted(texts) == sorted(text for record in test.records for text in record["captions"][:5])
