@@ -22,14 +22,14 @@ from attngan.errors import InputError
 Rgb = tuple[int, int, int]
 
 PALETTE: dict[str, Rgb] = {
-    "red": (206, 38, 38),
+    "red": (224, 24, 30),
     "yellow": (244, 208, 44),
-    "green": (44, 140, 58),
+    "green": (30, 150, 62),
     "blue": (38, 84, 206),
     "white": (244, 244, 240),
-    "black": (30, 30, 34),
-    "purple": (144, 56, 176),
-    "brown": (132, 84, 44),
+    "black": (22, 22, 26),
+    "purple": (156, 48, 180),
+    "brown": (120, 80, 48),
 }
 BEAK_PALETTE: dict[str, Rgb] = {
     "yellow": (240, 196, 40),
