@@ -1,38 +1,12 @@
-"""The command line: the six steps, and what surrounds them. Every input or output folder may also be `gs://`.
+"""The command line: the six steps, and what surrounds them."""
 
-Commands import their step inside, so that `attngan --help` is there at once.
-"""
-
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attngan import exit_status
-
-if TYPE_CHECKING:
-    from attngan.config import Config
-
-app = typer.Typer(
-    name="attngan",
-    help="Pictures from sentences (AttnGAN): the six steps of the pipeline, and drawing from a trained bundle.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # rich help takes twice as long to appear
-    pretty_exceptions_enable=False,
-)
-
-ConfigOption = Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults, or toy, smoke, ...")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
-Out = Annotated[str, typer.Option(help="Folder for the result.")]
-State = Annotated[Path | None, typer.Option(help="Folder for resuming; default: beside --out.")]
-DatasetFolder = Annotated[str, typer.Option(help="What preprocess wrote.")]
-DamsmFolder = Annotated[str, typer.Option(help="What pretrain-damsm wrote.")]
-GeneratorFolder = Annotated[str, typer.Option(help="What train-generator wrote.")]
-MetricsFolder = Annotated[str, typer.Option(help="What evaluate wrote.")]
+from attngan.cli_steps import app
 
 
 @app.command("draw-birds")
@@ -50,139 +24,6 @@ def draw_birds(
             drawn_birds.draw(out, count=count, seed=seed, advance=advance)
 
 
-@app.command()
-def preprocess(
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
-    out: Out,
-    captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Step 1: read the source, clean the captions, build the vocabulary, write the dataset."""
-    with _step(out, config, set_, dry_run) as settings:
-        from attngan import preprocess as step
-        from attngan import storage
-
-        with storage.local_input(source) as images, storage.local_input(captions) as texts, storage.output(out) as to:
-            step.preprocess(images, to, settings, captions=texts)
-
-
-@app.command("pretrain-damsm")
-def pretrain_damsm(
-    dataset: DatasetFolder,
-    out: Out,
-    inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of Inception-v3.")] = None,
-    state: State = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Step 2: train both encoders on matching images and captions."""
-    with _step(out, config, set_, dry_run) as settings:
-        from attngan import pretrain_damsm as step
-        from attngan import storage
-
-        keep = _state(state, out)
-        with (
-            storage.local_input(dataset) as data,
-            storage.local_input(inception_weights) as weights,
-            storage.output(out) as to,
-        ):
-            step.pretrain_damsm(data, to, settings, inception_weights=weights, state=keep)
-
-
-@app.command("train-generator")
-def train_generator(
-    dataset: DatasetFolder,
-    damsm: DamsmFolder,
-    out: Out,
-    state: State = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Step 3: train the generator against its discriminators."""
-    with _step(out, config, set_, dry_run) as settings:
-        from attngan import storage
-        from attngan import train_generator as step
-
-        keep = _state(state, out)
-        with storage.local_input(dataset) as data, storage.local_input(damsm) as encoders, storage.output(out) as to:
-            step.train_generator(data, encoders, to, settings, state=keep)
-
-
-@app.command()
-def evaluate(
-    dataset: DatasetFolder,
-    damsm: DamsmFolder,
-    generator: GeneratorFolder,
-    out: Out,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Step 4: measure how well the pictures follow their captions."""
-    with _step(out, config, set_, dry_run) as settings:
-        from attngan import evaluate as step
-        from attngan import storage
-
-        with (
-            storage.local_input(dataset) as data,
-            storage.local_input(damsm) as encoders,
-            storage.local_input(generator) as model,
-            storage.output(out) as to,
-        ):
-            for name, value in step.evaluate(data, encoders, model, to, settings).items():
-                print(f"{name} {value:.4g}")
-
-
-@app.command("export-samples")
-def export_samples(
-    generator: GeneratorFolder,
-    gallery: Annotated[str, typer.Option(help="Folder for the gallery.")],
-    bundle: Annotated[str, typer.Option(help="Folder for the bundle: all that drawing needs.")],
-    dataset: Annotated[str | None, typer.Option(help="Gives the captions where the config names none.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Kept in the bundle's provenance.")] = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Step 5: draw captions with the attention of their words, and pack the bundle."""
-    with _step(gallery, config, set_, dry_run) as settings:
-        from attngan import export_samples as step
-        from attngan import storage
-
-        with (
-            storage.local_input(generator) as model,
-            storage.local_input(dataset) as data,
-            storage.local_input(metrics) as scores,
-            storage.output(gallery) as pictures,
-            storage.output(bundle) as package,
-        ):
-            step.export_samples(model, pictures, package, settings, dataset=data, metrics=scores)
-
-
-@app.command()
-def publish(
-    bundle: Annotated[str, typer.Option(help="What export-samples wrote.")],
-    metrics: MetricsFolder,
-    model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
-    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Step 6: make the bundle the champion if its metrics are better."""
-    with _step(model_uri, config, set_, dry_run) as settings:
-        from attngan import publish as step
-        from attngan import storage
-
-        champion = storage.local_only(model_uri, "the model URI")
-        with storage.local_input(bundle) as package, storage.local_input(metrics) as scores:
-            print(step.publish(package, scores, champion, settings, force=force)["reason"])
-
-
 @app.command("restore-champion")
 def restore_champion(
     model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
@@ -193,6 +34,30 @@ def restore_champion(
         from attngan import storage
 
         print(step.restore_previous(storage.local_only(model_uri, "the model URI"))["reason"])
+
+
+@app.command("import-released")
+def import_released(
+    text_encoder: Annotated[str, typer.Option(help="The authors' text_encoderN.pth.")],
+    generator: Annotated[str, typer.Option(help="The authors' netG_epoch_N.pth, bird_AttnGAN2.pth ...")],
+    vocabulary: Annotated[str, typer.Option(help="The authors' captions.pickle.")],
+    out: Annotated[str, typer.Option(help="Gets generator, bundle and, with the image encoder, damsm.")],
+    image_encoder: Annotated[str | None, typer.Option(help="The authors' image_encoderN.pth.")] = None,
+) -> None:
+    """Turn the authors' published weights into folders that the steps and generate read."""
+    with exit_status.reported(out):
+        from attngan import import_released as importing
+        from attngan import storage
+
+        with (
+            storage.local_input(text_encoder) as texts,
+            storage.local_input(generator) as network,
+            storage.local_input(vocabulary) as words,
+            storage.local_input(image_encoder) as images,
+            storage.output(out) as to,
+        ):
+            for folder in importing.import_released(texts, network, words, to, image_encoder=images):
+                print(f"{out.rstrip('/')}/{folder.name}")
 
 
 @app.command()
@@ -211,29 +76,6 @@ def generate(
         with storage.local_input(bundle) as package, storage.output(out) as to:
             for path in drawing.generate(package, caption, to, num_images=num_images, seed=seed):
                 print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
-
-
-@contextlib.contextmanager
-def _step(out: str, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
-    """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
-    with exit_status.reported(out):
-        from attngan import config as settings
-
-        given = overrides or []
-        loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
-        if dry_run:
-            print(settings.dump(loaded), end="")
-            raise typer.Exit
-        yield loaded
-
-
-def _state(state: Path | None, out: str) -> Path | None:
-    from attngan import storage
-    from attngan.errors import InputError
-
-    if state is None and storage.is_remote(out):
-        raise InputError(f"--out {out}: give --state too, a local folder that outlives this command, to go on from.")
-    return state
 
 
 def main() -> None:

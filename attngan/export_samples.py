@@ -1,6 +1,5 @@
 """Step: draw captions into a gallery with the attention of their words, and pack the model into a bundle."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from attngan import artifacts, pictures, report, weights
+from attngan.bundle import write_bundle
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.run_log import progress, say
-from attngan.text_to_image import MODEL_FILES, TextToImage
+from attngan.text_to_image import TextToImage
 
 SHOWN_SIDE = 256  # pixels: pictures are enlarged to at least this for the gallery
 
@@ -57,7 +57,7 @@ def export_samples(
     artifacts.write_text(gallery / "index.html", page)
     manifest = artifacts.finish(gallery, "gallery", [*files, "index.html"], captions=captions)
     say(f"gallery: {len(captions)} captions, {len(manifest['files']) - 1} pictures")
-    return _write_bundle(generator, bundle, metrics)
+    return write_bundle(generator, bundle, metrics)
 
 
 def _captions(config: Config, dataset: Path | None) -> list[str]:
@@ -126,29 +126,3 @@ def _attention_overlays(
         lit = pixels * (0.12 + 0.88 * heat)[:, :, None]
         overlays.append((words[index], Image.fromarray(lit.to(torch.uint8).numpy())))
     return overlays
-
-
-def _write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[str, Any]:
-    source = artifacts.check(generator, "generator")
-    provenance: dict[str, Any] = {
-        "revision": source["revision"],
-        "generator": source["fingerprint"],
-        "damsm": source["damsm"],
-        "dataset": source["dataset"],
-        "steps": source["steps"],
-        "metrics": None,
-    }
-    if metrics is not None:
-        measured = artifacts.check(metrics, "metrics", contents=True)
-        if measured["generator"] != source["fingerprint"]:
-            raise InputError(
-                f"{metrics}: these are the metrics of another generator than {generator}; evaluate this one."
-            )
-        provenance["metrics"] = measured["figures"]
-    artifacts.begin(bundle)
-    for name in MODEL_FILES:
-        shutil.copyfile(generator / name, bundle / name)
-    artifacts.write_json(bundle / "provenance.json", provenance)
-    facts = {name: provenance[name] for name in ("generator", "dataset")}
-    artifacts.finish(bundle, "bundle", [*MODEL_FILES, "provenance.json"], **facts)
-    return provenance

@@ -24,7 +24,9 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 REASONS_SHOWN = 3
 
 
-def preprocess(source: Path, out: Path, config: Config, *, captions: Path | None = None) -> dict[str, Any]:
+def preprocess(
+    source: Path, out: Path, config: Config, *, captions: Path | None = None, vocabulary: Path | None = None
+) -> dict[str, Any]:
     """Turn images with captions into the packed dataset.
 
     Args:
@@ -32,6 +34,7 @@ def preprocess(source: Path, out: Path, config: Config, *, captions: Path | None
         out: the dataset folder.
         config: reads `data`.
         captions: folder or archive with the captions, where they are not in the source.
+        vocabulary: `vocabulary.json` of a model that training goes on from; else the training captions give the words.
 
     Returns:
         The content of `dataset.json`.
@@ -48,16 +51,17 @@ def preprocess(source: Path, out: Path, config: Config, *, captions: Path | None
             texts = None if is_inside else source.parent / "text"
         found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
         artifacts.begin(out)
-        return _Run(found, out, config, source).write()
+        given = None if vocabulary is None else Vocabulary.load(vocabulary)
+        return _Run(found, out, config, source, given).write()
 
 
 class _Run:
     """What one preprocessing keeps count of."""
 
-    def __init__(self, source: Source, out: Path, config: Config, where: Path):
-        self.source, self.out, self.config, self.where = source, out, config, where
+    def __init__(self, source: Source, out: Path, config: Config, where: Path, given: Vocabulary | None):
+        self.source, self.out, self.config, self.where, self.given = source, out, config, where, given
         self.num_images = len(source.records) + len(source.rejected)
-        self.unknown: collections.Counter[str] = collections.Counter()  # words of test captions that training lacks
+        self.unknown = {split: collections.Counter[str]() for split in SPLITS}  # words that the vocabulary lacks
         self.dropped: list[dict[str, str]] = []  # captions without a usable word
         self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
@@ -94,6 +98,8 @@ class _Run:
             self._check_not_empty(split, writer.index)
 
     def _vocabulary(self) -> Vocabulary:
+        if self.given is not None:
+            return self.given
         tokenised = (tokenize(caption) for record in self.records["train"] for caption in record.captions)
         vocabulary = Vocabulary.from_captions(tokenised, self.config.data.min_word_count)
         if len(vocabulary) == 1:
@@ -154,7 +160,10 @@ class _Run:
             "stored_short_side": images.stored_side(self.config.data.resolution),
             "counts": counts,
             "vocabulary_size": len(vocabulary),
-            "unknown_test_words": {"kinds": len(self.unknown), "occurrences": self.unknown.total()},
+            **{
+                f"unknown_{split}_words": {"kinds": len(words), "occurrences": words.total()}
+                for split, words in self.unknown.items()
+            },
             "rejected": [dataclasses.asdict(entry) for entry in self.source.rejected],
             "dropped_captions": self.dropped,
             "warnings": self.source.warnings,
@@ -173,8 +182,7 @@ class _Run:
         records = self.records[split]
         tokenised = [[tokenize(caption) for caption in record.captions] for record in records]
         tokens = [word for of_image in tokenised for caption in of_image for word in caption]
-        if split == "test":
-            self.unknown.update(word for word in tokens if word not in vocabulary)
+        self.unknown[split].update(word for word in tokens if word not in vocabulary)
         write_split(
             self.out / split,
             index=self.indices[split],

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from attngan import artifacts, checkpoint, seeding, weights
-from attngan import config as configs
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
@@ -62,26 +61,12 @@ def pretrain_damsm(
     run.resume(folder)
     log = RunLog(out, run.rows)
     _train(run, train, test, log, folder)
-    _write(run, train, out, log)
-    return run.best
-
-
-def _write(run: DamsmRun, train: Dataset, out: Path, log: RunLog) -> None:
-    """Write the best encoders and what belongs to them; the manifest comes last."""
     run.load_best()
-    weights.save_weights(out / "text_encoder.safetensors", run.text_encoder)
-    weights.save_weights(out / "image_encoder.safetensors", run.image_encoder)
-    train.vocabulary.save(out / "vocabulary.json")
-    artifacts.write_text(out / "config.yaml", configs.dump(run.config))
+    files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
     artifacts.write_json(out / "retrieval.json", run.best)
-    files = [
-        "text_encoder.safetensors",
-        "image_encoder.safetensors",
-        "vocabulary.json",
-        "config.yaml",
-        "retrieval.json",
-    ]
-    artifacts.finish(out, "damsm", [*files, *log.close()], dataset=train.manifest["fingerprint"], retrieval=run.best)
+    files += ["retrieval.json", *log.close()]
+    artifacts.finish(out, "damsm", files, dataset=train.manifest["fingerprint"], retrieval=run.best)
+    return run.best
 
 
 def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, folder: Path) -> None:

@@ -43,6 +43,14 @@ class TextToImage:
             config, vocabulary, text_encoder.to(device).eval(), generator.to(device).eval(), torch.device(device)
         )
 
+    def save(self, folder: Path) -> list[str]:
+        """Write what `open` reads, and return the files' names for the manifest, which is yet to come."""
+        artifacts.write_text(folder / "config.yaml", configs.dump(self.config))
+        self.vocabulary.save(folder / "vocabulary.json")
+        weights.save_weights(folder / "generator.safetensors", self.generator)
+        weights.save_weights(folder / "text_encoder.safetensors", self.text_encoder)
+        return list(MODEL_FILES)
+
     def read(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turn texts of any length into word_ids (B, T) and lengths (B,); what is left out is said by `notes`.
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.utils.parametrize import cached
 
 from attngan import artifacts, checkpoint, seeding, weights
-from attngan import config as configs
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
@@ -19,6 +18,7 @@ from attngan.models.ema import update_average_
 from attngan.models.image_encoder import add_noise
 from attngan.run_log import RunLog, check_finite, progress
 from attngan.snapshots import Snapshots
+from attngan.text_to_image import TextToImage
 
 
 def train_generator(
@@ -63,13 +63,10 @@ def train_generator(
     _train(run, train, snapshots, log, folder)
     snapshots.draw(log.rows)
 
-    weights.save_weights(out / "generator.safetensors", run.average)
-    weights.save_weights(out / "text_encoder.safetensors", run.text_encoder)
-    train.vocabulary.save(out / "vocabulary.json")
-    artifacts.write_text(out / "config.yaml", configs.dump(config))
-    files = ["generator.safetensors", "text_encoder.safetensors", "vocabulary.json", "config.yaml"]
+    files = TextToImage(config, train.vocabulary, run.text_encoder, run.average, run.device).save(out)
+    files += [*snapshots.files(), *log.close()]
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint, "steps": run.step}
-    artifacts.finish(out, "generator", [*files, *snapshots.files(), *log.close()], **facts)
+    artifacts.finish(out, "generator", files, **facts)
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 
 

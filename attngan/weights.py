@@ -10,6 +10,7 @@ from torch import nn
 from attngan import artifacts
 from attngan import config as configs
 from attngan.config import Config
+from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
 from attngan.models.discriminator import Discriminator
 from attngan.models.generator import Generator
@@ -115,6 +116,21 @@ def load_weights(path: Path, network: nn.Module) -> None:
                 f"{tuple(own[name].shape)}; use the config it came with."
             )
     network.load_state_dict(tensors)
+
+
+def save_damsm(
+    folder: Path,
+    text_encoder: TextEncoder,
+    image_encoder: ImageEncoder | SmallImageEncoder,
+    vocabulary: Vocabulary,
+    config: Config,
+) -> list[str]:
+    """Write what `load_damsm` reads, and return the files' names for the manifest, which is yet to come."""
+    save_weights(folder / "text_encoder.safetensors", text_encoder)
+    save_weights(folder / "image_encoder.safetensors", image_encoder)
+    vocabulary.save(folder / "vocabulary.json")
+    artifacts.write_text(folder / "config.yaml", configs.dump(config))
+    return ["text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"]
 
 
 def load_damsm(

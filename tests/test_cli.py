@@ -26,6 +26,7 @@ COMMANDS = [
     "publish",
     "restore-champion",
     "generate",
+    "import-released",
 ]
 
 

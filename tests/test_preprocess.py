@@ -74,6 +74,20 @@ def test_the_vocabulary_is_that_of_the_training_captions_and_unknown_test_words_
     assert test.evaluation_batch([0], [0], resolutions=[64], max_words=18).lengths.tolist() == [3]
 
 
+def test_a_given_vocabulary_is_kept_and_the_words_it_lacks_are_counted(source, out, tmp_path):
+    given = ["<end>", "bird", "wings", "penguin", "this"]
+    artifacts.write_json(tmp_path / "vocabulary.json", given)
+    info = preprocess(source, out, settings(), vocabulary=tmp_path / "vocabulary.json")
+    train = Dataset.open(out, "train")
+    assert train.vocabulary.words == given
+    encoded = train.evaluation_batch([0], [0], resolutions=[64], max_words=18).word_ids[0].tolist()
+    known = [word for word in train.records[0]["captions"][0].split() if word in given]
+    assert [given[index] for index in encoded] == known
+    assert info["unknown_train_words"]["occurrences"] > 0
+    with pytest.raises(InputError, match="no such file"):
+        preprocess(source, out, settings(), vocabulary=tmp_path / "absent.json")
+
+
 def test_rare_words_stay_out_and_what_they_alone_described_goes(source, out):
     caption_file(source, 5).write_text("unique singular\n")
     info = preprocess(source, out, settings("data.min_word_count=2", "data.max_rejected_share=0.5"))

@@ -26,4 +26,5 @@ def update_average_(average: nn.Module, network: nn.Module, *, decay: float) -> 
             news.append(theirs[name])
         else:
             own.copy_(theirs[name])
-    torch._foreach_lerp_(floats, news, 1 - decay)
+    torch._foreach_mul_(floats, decay)  # two roundings, as in the released code: its numbers are the promise
+    torch._foreach_add_(floats, news, alpha=1 - decay)
