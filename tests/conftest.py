@@ -1,13 +1,20 @@
 """Drawn birds and what the steps make of them at smoke size, made once for all tests; no downloads."""
 
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch import nn
 
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data import drawn_birds
+
+if TYPE_CHECKING:
+    from reference_numbers import Reference
 
 torch.set_num_threads(1)  # tests run beside each other, and sums have one order
 
@@ -81,3 +88,20 @@ def exported(
 @pytest.fixture(scope="session")
 def bundle(exported: tuple[Path, Path]) -> Path:
     return exported[1]
+
+
+@pytest.fixture(scope="session")
+def reference() -> "Reference":
+    from reference_numbers import Reference
+
+    return Reference()
+
+
+@pytest.fixture(scope="session")
+def load(reference: "Reference", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], nn.Module]]:
+    """Load one of the authors' networks by its name in the reference, from a file such as they would have written."""
+    from reference_numbers import authors_network
+
+    folder = tmp_path_factory.mktemp("released")
+    yield lambda name: authors_network(reference, name, folder)
+    shutil.rmtree(folder)  # half a gigabyte

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from authors_files import discriminator_name
-from reference_numbers import Reference, authors_network, mean_and_rms, named, needed
+from reference_numbers import mean_and_rms, named, needed
 
 from attngan.losses.adversarial import discriminator_loss, generator_loss, real_loss
 from attngan.losses.damsm import damsm_losses, sentence_loss, sentence_scores, word_loss, word_scores
@@ -18,17 +18,6 @@ GRADIENTS = {
     2: "img_code_s16.0.weight img_code_s64.0.weight img_code_s64_1.1.bias img_code_s64_2.0.weight "
     "COND_DNET.jointConv.1.weight UNCOND_DNET.outlogits.0.bias",
 }
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return Reference()
-
-
-@pytest.fixture(scope="module")
-def load(reference, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("released")
-    return lambda name: authors_network(reference, name, folder)
 
 
 def masked(scores, class_ids):

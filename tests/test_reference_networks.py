@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference_numbers import Reference, authors_network, mean_and_std, needed, tiled_attend_words
+from reference_numbers import mean_and_std, needed, tiled_attend_words
 from torch.nn import functional
 
 from attngan.losses.adversarial import kl_loss
@@ -10,17 +10,6 @@ from attngan.models import generator as generator_module
 from attngan.models.attention import attend_regions, attend_words
 
 pytestmark = needed
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return Reference()
-
-
-@pytest.fixture(scope="module")
-def load(reference, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("released")
-    return lambda name: authors_network(reference, name, folder)
 
 
 def test_every_section_has_a_test(reference):

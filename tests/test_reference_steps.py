@@ -7,8 +7,6 @@ import pytest
 import torch
 from authors_files import discriminator_name, generator_name, image_encoder_name, text_encoder_name
 from reference_numbers import (
-    Reference,
-    authors_network,
     mean_and_rms,
     mean_and_std,
     named,
@@ -26,17 +24,6 @@ from attngan.models import generator as generator_module
 from attngan.models.ema import averaged_copy
 
 pytestmark = [needed, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return Reference()
-
-
-@pytest.fixture(scope="module")
-def load(reference, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("released")
-    return lambda name: authors_network(reference, name, folder)
 
 
 def batch_of(reference, *images):
