@@ -139,9 +139,9 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
 def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
     """Return a file's float32 tensors without `module.`; `first` names tensors it must have, and their dimensions."""
-    size = path.stat().st_size if path.is_file() else 0
-    if not size:
-        raise InputError(f"{path}: no such file, or an empty one; expected the authors' {what}.")
+    if not path.is_file():
+        raise InputError(f"{path}: expected the file of the authors' {what}, found {_what_is(path)}.")
+    size = path.stat().st_size
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -152,7 +152,7 @@ def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes torch fail in many ways; none of it is a fault of ours
-        if isinstance(error, pickle.UnpicklingError) and re.search(r"unsupported|GLOBAL", str(error), re.IGNORECASE):
+        if isinstance(error, pickle.UnpicklingError) and re.search(r"\bglobal\b", str(error), re.IGNORECASE):
             raise InputError(
                 f"{path}: holds more than tensors, which could run code; it was not read. Get the file from where it "
                 "was published."
@@ -170,6 +170,10 @@ def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
                 f"{path}: not the authors' {what}: expected {name} with {dimensions} dimensions, found {found}, ..."
             )
     return tensors
+
+
+def _what_is(path: Path) -> str:
+    return "a folder" if path.is_dir() else "no such file"
 
 
 def _check_size(path: Path, claimed: int, size: int) -> None:
@@ -210,6 +214,8 @@ def _fill(network: Network, tensors: dict[str, Tensor], renames: Renames, path: 
                 f"{path}: {released} holds {_short(tensor.dtype)}, expected {_short(own[name].dtype)}; rounded weights "
                 "draw other pictures, so get the file as it was published."
             )
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {released} holds values that are not finite; get the file as it was published.")
         filled[name] = tensor.reshape(own[name].shape).contiguous()
     network.load_state_dict(filled, assign=True)
     return network.eval()
