@@ -62,7 +62,7 @@ def import_released(
 
 @app.command()
 def generate(
-    bundle: Annotated[str, typer.Argument(help="What export-samples wrote.")],
+    bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
     caption: Annotated[str, typer.Argument(help='Such as "a small red bird with black wings".')],
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures, each from other noise.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same pictures.")] = 1,

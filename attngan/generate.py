@@ -13,7 +13,7 @@ def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: in
     """Draw one sentence several times, each time from other noise.
 
     Args:
-        bundle: folder of `export_samples`.
+        bundle: folder of `export_samples`, or one that holds it as `bundle`, as a run's or an import's does.
         caption: any text of which the model knows a word; the others are named on the console.
         out: folder for the pictures; what is there already stays, but for pictures of the same name.
         num_images: how many.
@@ -22,7 +22,8 @@ def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: in
     Returns:
         The PNG files: each picture, then a grid of all.
     """
-    model = TextToImage.open(bundle, kind="bundle")
+    inside = bundle / "bundle"
+    model = TextToImage.open(inside if inside.is_dir() else bundle, kind="bundle")
     for note in model.notes(caption):
         say(note)
     word_ids, lengths = model.read([caption])

@@ -44,9 +44,10 @@ def test_the_bundle_draws_what_the_authors_networks_draw(tmp_path):
     assert provenance["imported"] == {name: artifacts.sha256_of(path) for name, path in files.items()}
 
 
-def test_generate_draws_from_the_imported_bundle(tmp_path):
+@pytest.mark.parametrize("named", ["out", "out/bundle"])
+def test_generate_draws_from_the_imported_bundle(tmp_path, named):
     call(write_all(tmp_path / "authors"), tmp_path / "out")
-    arguments = ["generate", str(tmp_path / "out" / "bundle"), "a small red bird with black wings", "-n", "2"]
+    arguments = ["generate", str(tmp_path / named), "a small red bird with black wings", "-n", "2"]
     result = CliRunner().invoke(cli.app, [*arguments, "--out", str(tmp_path / "pictures")])
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
