@@ -6,12 +6,17 @@ SEED ?= 0
 BIN := .venv/bin
 STAMP := .venv/set-up-done
 unexport PYTHONDONTWRITEBYTECODE # importing torch without compiled files takes three times as long
-LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
+UV = $(or $(shell command -v uv),$(BIN)/uv)
+LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
+IMAGE ?= attngan/python
+BASE_IMAGE ?= python:3.11-slim-bookworm
+DOCKER_BUILD ?= # more options for docker build, such as --network host
+REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*')
 
-.PHONY: help setup demo test test-all smoke format lint golden compile lock clean
+.PHONY: help setup demo test test-all test-docker smoke format lint golden compile image image-push lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## make .venv with everything attngan needs
 $(STAMP): requirements/requirements.txt requirements/uv.txt requirements/set_up.py pyproject.toml
@@ -28,6 +33,9 @@ test: $(STAMP) ## run the tests (minutes, no network, no GPU)
 test-all: $(STAMP) ## run every test this machine can, the slow ones too
 	$(BIN)/python -m pytest -q
 
+test-docker: $(STAMP) ## run the six steps in the container image of this commit
+	$(BIN)/python -m pytest -q -rs -m docker
+
 smoke: $(STAMP) ## run the six steps at the smallest size
 	$(BIN)/python -m pytest -q tests/test_pipeline.py
 
@@ -43,9 +51,19 @@ golden: $(STAMP) ## write the promised numbers in tests/golden anew
 compile: $(STAMP) ## write build/pipeline.yaml for a cluster
 	$(BIN)/python pipeline.py compile --out build/pipeline.yaml
 
+image: $(STAMP) ## build the container image, tagged with the commit
+	rm -rf dist build/lib build/bdist.*
+	$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+	tar -c images requirements dist | docker build $(DOCKER_BUILD) --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg REVISION=$(REVISION) -t $(IMAGE):$(REVISION) -f images/Dockerfile -
+
+image-push: image ## push it; IMAGE=registry/name says where to
+	docker push $(IMAGE):$(REVISION)
+
 lock: $(STAMP) ## resolve requirements/*.in anew
 	$(LOCK) --upgrade requirements/requirements.in -o requirements/requirements.txt
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
+	$(LOCK) --constraint requirements/requirements.txt --extra gcs pyproject.toml -o requirements/image.txt
+	echo kfp | $(LOCK) --no-deps --constraint requirements/requirements.txt - -o requirements/image-kfp.txt
 
 clean: ## remove what was built and the demo, keep .venv
 	rm -rf build dist $(DEMO) .pytest_cache .ruff_cache .hypothesis *.egg-info
