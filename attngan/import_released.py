@@ -37,40 +37,35 @@ def import_released(
     network = released.load_generator(generator)
     images = None if image_encoder is None else released.load_image_encoder(image_encoder)
     feature_dim = 2 * encoder.lstm.hidden_size
-    _check_sizes("words", {vocabulary: len(words), text_encoder: encoder.embedding.num_embeddings})
-    _check_sizes("features", {text_encoder: feature_dim, generator: network.augment_condition.project.in_features})
-    if image_encoder is not None:
-        _check_sizes("features", {text_encoder: feature_dim, image_encoder: images.project_image.out_features})
+    _check_same("words", (vocabulary, len(words)), (text_encoder, encoder.embedding.num_embeddings))
+    text_dim = network.augment_condition.project.in_features
+    _check_same("features", (text_encoder, feature_dim), (generator, text_dim))
+    if images is not None:
+        _check_same("features", (text_encoder, feature_dim), (image_encoder, images.project_image.out_features))
 
     settings = _settings(encoder, network)
     files = {"text_encoder": text_encoder, "generator": generator, "vocabulary": vocabulary}
     files |= {} if image_encoder is None else {"image_encoder": image_encoder}
     imported = {name: artifacts.sha256_of(path) for name, path in files.items()}
-    folders = []
+    folders = [out / "generator", out / "bundle"]
     if images is not None:
-        folders.append(_begin(out / "damsm"))
-        written = weights.save_damsm(folders[-1], encoder, images, words, settings)
-        artifacts.finish(folders[-1], "damsm", written, imported=imported)
-    folders.append(_begin(out / "generator"))
-    written = TextToImage(settings, words, encoder, network, torch.device("cpu")).save(folders[-1])
-    artifacts.finish(folders[-1], "generator", written, imported=imported)
-    folders.append(out / "bundle")
+        folders.insert(0, out / "damsm")
+        artifacts.begin(out / "damsm")
+        written = weights.save_damsm(out / "damsm", encoder, images, words, settings)
+        artifacts.finish(out / "damsm", "damsm", written, imported=imported)
+    artifacts.begin(out / "generator")
+    written = TextToImage(settings, words, encoder, network, torch.device("cpu")).save(out / "generator")
+    artifacts.finish(out / "generator", "generator", written, imported=imported)
     write_bundle(out / "generator", out / "bundle", None)
     return folders
 
 
-def _begin(folder: Path) -> Path:
-    artifacts.begin(folder)
-    return folder
-
-
-def _check_sizes(what: str, found: dict[Path, int]) -> None:
+def _check_same(what: str, one: tuple[Path, int], other: tuple[Path, int]) -> None:
     """Raise unless two files agree on a size."""
-    (one, size), (other, other_size) = found.items()
-    if size != other_size:
+    if one[1] != other[1]:
         raise InputError(
-            f"{one} has {size:,} {what}, {other} has {other_size:,}: they do not belong together; give files of one "
-            "training."
+            f"{one[0]} has {one[1]:,} {what}, {other[0]} has {other[1]:,}: they do not belong together; give files of "
+            "one training."
         )
 
 

@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,35 +23,39 @@ from attngan.models.generator import Generator
 from attngan.models.image_encoder import ImageEncoder
 from attngan.models.text_encoder import TextEncoder
 
-# From the names of our tensors to the authors', by regular expressions, the first that fits.
-Renames = Sequence[tuple[str, str]]
-TEXT_ENCODER = [(r"embedding\.", "encoder."), (r"lstm\.", "rnn.")]
-IMAGE_ENCODER = [
-    (r"trunk\.", ""),
-    (r"project_regions\.", "emb_features."),
-    (r"project_image\.", "emb_cnn_code."),
-]
-GENERATOR = [
-    (r"augment_condition\.project\.", "ca_net.fc."),
-    (r"initial\.project\.", "h_net1.fc."),
-    *((rf"initial\.upsample\.{index}\.", f"h_net1.upsample{index + 1}.") for index in range(8)),
-    *((rf"refinements\.{index}\.project_words\.", f"h_net{index + 2}.att.conv_context.") for index in range(2)),
-    *((rf"refinements\.{index}\.", f"h_net{index + 2}.") for index in range(2)),
-    *((rf"to_image\.{index}\.", f"img_net{index + 1}.img.") for index in range(3)),
-]
-DISCRIMINATOR_ENDS = [
-    (r"unconditional\.", "UNCOND_DNET.outlogits.0."),
-    (r"join\.", "COND_DNET.jointConv."),
-    (r"conditional\.", "COND_DNET.outlogits.0."),
-]
-# What follows the four halvings that every discriminator begins with.
+NAMED = 3  # tensors in a message
+MAX_DOUBLINGS = 8  # of the first stage
+
+# From what the names of our tensors begin with to what the authors' begin with; the first that fits.
+Renames = Mapping[str, str]
+TEXT_ENCODER = {"embedding.": "encoder.", "lstm.": "rnn."}
+IMAGE_ENCODER = {"trunk.": "", "project_regions.": "emb_features.", "project_image.": "emb_cnn_code."}
+GENERATOR = {
+    "augment_condition.project.": "ca_net.fc.",
+    "initial.project.": "h_net1.fc.",
+    **{f"initial.upsample.{index}.": f"h_net1.upsample{index + 1}." for index in range(MAX_DOUBLINGS)},
+    **{f"refinements.{index}.project_words.": f"h_net{index + 2}.att.conv_context." for index in range(2)},
+    **{f"refinements.{index}.": f"h_net{index + 2}." for index in range(2)},
+    **{f"to_image.{index}.": f"img_net{index + 1}.img." for index in range(3)},
+}
+DISCRIMINATOR = {
+    "unconditional.": "UNCOND_DNET.outlogits.0.",
+    "join.": "COND_DNET.jointConv.",
+    "conditional.": "COND_DNET.outlogits.0.",
+    # Its first four halvings are one sequence there: convolution 0, then convolution, batch norm, activation of each.
+    "encode.0.0.": "img_code_s16.0.",
+    **{
+        f"encode.{block}.{layer}.": f"img_code_s16.{3 * block - 1 + layer}."
+        for block in range(1, 4)
+        for layer in range(2)
+    },
+}
+# What follows those four halvings, by resolution.
 DISCRIMINATOR_MORE = {
     64: [],
     128: ["img_code_s32", "img_code_s32_1"],
     256: ["img_code_s32", "img_code_s64", "img_code_s64_1", "img_code_s64_2"],
 }
-NAMED = 3  # tensors in a message
-MAX_DOUBLINGS = 8  # of the first stage
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -59,8 +63,9 @@ Network = TypeVar("Network", bound=nn.Module)
 def load_text_encoder(path: Path) -> TextEncoder:
     """Read `text_encoderN.pth`; in evaluation mode.
 
-    Raises (as do the other loaders):
-        InputError: the file is missing, cut off, holds anything but float32 tensors, or is of another architecture.
+    Raises:
+        InputError: as every loader here: the file is missing, cut off, holds anything but float32 tensors, or is of
+            another architecture.
     """
     tensors = _read(path, "text encoder", {"encoder.weight": 2, "rnn.weight_hh_l0": 2})
     vocabulary_size, embedding_dim = tensors["encoder.weight"].shape
@@ -108,13 +113,8 @@ def load_discriminator(path: Path) -> Discriminator:
     text_dim = max(tensors["COND_DNET.jointConv.0.weight"].shape[1] - 8 * channels, 0)
     with torch.device("meta"):
         discriminator = Discriminator(resolution=resolution, text_dim=text_dim, channels=channels)
-    # One sequence there: convolution 0 alone, then convolution, batch norm and activation of each halving.
-    renames = [(r"encode\.0\.0\.", "img_code_s16.0.")]
-    for block in range(1, 4):
-        for layer in range(2):
-            renames.append((rf"encode\.{block}\.{layer}\.", f"img_code_s16.{3 * block - 1 + layer}."))
-    renames += [(rf"encode\.{4 + i}\.", f"{name}.") for i, name in enumerate(DISCRIMINATOR_MORE[resolution])]
-    return _fill(discriminator, tensors, renames + DISCRIMINATOR_ENDS, path)
+    later = {f"encode.{4 + index}.": f"{name}." for index, name in enumerate(DISCRIMINATOR_MORE[resolution])}
+    return _fill(discriminator, tensors, DISCRIMINATOR | later, path)
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
@@ -139,13 +139,27 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
 def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
     """Return a file's float32 tensors without `module.`; `first` names tensors it must have, and their dimensions."""
+    tensors = _load(path, what)
+    if tensors and all(name.startswith("module.") for name in tensors):  # saved from nn.DataParallel
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    for name, dimensions in first.items():
+        if name not in tensors or tensors[name].dim() != dimensions or not tensors[name].numel():
+            found = ", ".join(list(tensors)[:NAMED]) or "nothing"
+            raise InputError(
+                f"{path}: not the authors' {what}: expected {name} with {dimensions} dimensions, found {found}, ..."
+            )
+    return tensors
+
+
+def _load(path: Path, what: str) -> dict[str, Tensor]:
+    """Return the tensors of a file, which may hold nothing else and no more of them than its size."""
     if not path.is_file():
-        raise InputError(f"{path}: expected the file of the authors' {what}, found {_what_is(path)}.")
-    size = path.stat().st_size
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: expected the file of the authors' {what}, found {found}.")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                _check_size(path, sum(entry.file_size for entry in archive.infolist()), size)
+                _check_size(path, sum(entry.file_size for entry in archive.infolist()))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's on pickles that it may not know; it does not run them either way
             tensors = torch.load(path, map_location="cpu", weights_only=True)
@@ -160,23 +174,12 @@ def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
         raise InputError(f"{path}: not a whole PyTorch file ({type(error).__name__}); copy it again.") from None
     if not isinstance(tensors, dict) or not all(isinstance(each, Tensor) for each in tensors.values()):
         raise InputError(f"{path}: expected the authors' {what}, a dict of tensors by name, found something else.")
-    _check_size(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), size)
-    if tensors and all(name.startswith("module.") for name in tensors):  # saved from nn.DataParallel
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    for name, dimensions in first.items():
-        if name not in tensors or tensors[name].dim() != dimensions or not tensors[name].numel():
-            found = ", ".join(list(tensors)[:NAMED]) or "nothing"
-            raise InputError(
-                f"{path}: not the authors' {what}: expected {name} with {dimensions} dimensions, found {found}, ..."
-            )
+    _check_size(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
     return tensors
 
 
-def _what_is(path: Path) -> str:
-    return "a folder" if path.is_dir() else "no such file"
-
-
-def _check_size(path: Path, claimed: int, size: int) -> None:
+def _check_size(path: Path, claimed: int) -> None:
+    size = path.stat().st_size
     if claimed > size:
         raise InputError(f"{path}: claims {claimed:,} bytes of content in a file of {size:,}; it was not read.")
 
@@ -222,9 +225,9 @@ def _fill(network: Network, tensors: dict[str, Tensor], renames: Renames, path: 
 
 
 def _released_name(name: str, renames: Renames) -> str:
-    for pattern, replacement in renames:
-        if match := re.match(pattern, name):
-            return replacement + name[match.end() :]
+    for ours, theirs in renames.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
     return name
 
 

@@ -60,15 +60,13 @@ class _NumberType:
             raise _NotPlainError(f"numpy's type {code!r}")
         self.code, self.order = code, "<"
 
-    def number(self, data: bytes | str) -> int | float | bool:
-        raw = data.encode("latin1") if isinstance(data, str) else data
-        return np.frombuffer(raw, np.dtype(self.order + self.code), count=1)[0].item()
 
-
-def _number(kind: Any, data: Any) -> int | float | bool:
+def _number(kind: Any, data: bytes | str) -> int | float | bool:
+    """Stand for numpy's function that makes a number of its type and its bytes."""
     if not isinstance(kind, _NumberType):
         raise _NotPlainError(f"a number of type {kind!r}")
-    return kind.number(data)
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, np.dtype(kind.order + kind.code), count=1)[0].item()
 
 
 def _encode(text: str, encoding: str) -> bytes:
