@@ -1,25 +1,23 @@
-"""Cloud storage: `gs://` folders fetched before a step and delivered after it; local paths pass through.
+"""Where steps read and write: local paths and `gs://` URIs behind the same few calls.
 
-The only file that knows Google Cloud, and it imports it only when a `gs://` URI turns up.
+A folder is complete when its manifest is there, so `deliver` sends that last. `read` and `write` are for the pointers,
+small files that several runs look at: a write says which generation it replaces, and fails if that is gone.
 """
 
 import contextlib
+import fcntl
+import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, overload
+from pathlib import Path
+from typing import Any, overload
 
-from attngan.errors import InputError
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Bucket
+from attngan import artifacts
+from attngan.errors import Changed, InputError
 
 SCHEME = "gs://"
-MANIFEST = "manifest.json"  # sent last: a folder without it is not complete
-NUM_WORKERS = 8
-ATTEMPT_SECONDS = 60
-DEADLINE_SECONDS = 120
 
 
 def is_remote(uri: str | Path) -> bool:
@@ -27,35 +25,18 @@ def is_remote(uri: str | Path) -> bool:
     return str(uri).startswith(SCHEME)
 
 
-def local_only(uri: str, what: str) -> Path:
-    """Return the path of a local folder that is changed in place, refusing cloud storage."""
-    if is_remote(uri):
-        raise InputError(f"{uri}: {what} is changed in place and must be a local or mounted folder; give its path.")
-    return Path(uri)
+def join(uri: str | Path, *names: str) -> str:
+    """Return the URI or path of something below a folder."""
+    return "/".join([str(uri).rstrip("/"), *names])
 
 
 def fetch(uri: str, into: Path) -> Path:
-    """Copy an object, or every object below a prefix, into the folder `into`, each checked by crc32c.
+    """Copy an object of cloud storage, or all below a prefix, into the folder `into`, each checked by crc32c.
 
     Returns:
         The file or folder, named like the last part of `uri`.
     """
-    with _explained(uri):
-        bucket, name = _open(uri)
-        target = into / (PurePosixPath(name).name or bucket.name)
-        blob = bucket.get_blob(name) if name else None
-        if blob is not None:
-            pairs = [(blob, target)]
-        else:
-            prefix = f"{name}/" if name else ""
-            blobs = [found for found in bucket.list_blobs(prefix=prefix) if not found.name.endswith("/")]
-            pairs = [(found, target / _safe(found.name.removeprefix(prefix), uri)) for found in blobs]
-        if not pairs:
-            raise InputError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
-        for folder in {path.parent for _, path in pairs}:
-            folder.mkdir(parents=True, exist_ok=True)
-        _download(pairs)
-    return target
+    return _google(uri).fetch(uri, into)
 
 
 def deliver(folder: Path, uri: str) -> None:
@@ -63,15 +44,10 @@ def deliver(folder: Path, uri: str) -> None:
 
     Where there is a manifest, only the files it names are sent, and an older manifest at `uri` is removed first.
     """
-    names = _names(folder)
-    with _explained(uri):
-        bucket, prefix = _open(uri)
-        prefix = f"{prefix}/" if prefix else ""
-        stale = bucket.get_blob(prefix + MANIFEST)
-        if stale is not None:
-            stale.delete(timeout=ATTEMPT_SECONDS)
-        _upload([(folder / name, bucket.blob(prefix + name)) for name in names if name != MANIFEST])
-        _upload([(folder / name, bucket.blob(prefix + name)) for name in names if name == MANIFEST])
+    remove(join(uri, artifacts.MANIFEST))
+    files = [(folder / name, name) for name in _names_to_deliver(folder)]
+    _copy([file for file in files if file[1] != artifacts.MANIFEST], uri)
+    _copy([file for file in files if file[1] == artifacts.MANIFEST], uri)
 
 
 @overload
@@ -96,104 +72,122 @@ def output(uri: str) -> Iterator[Path]:
     if not is_remote(uri):
         yield Path(uri)
         return
-    with _explained(uri):
-        _open(uri)
+    _google(uri).check_reachable(uri)
     with tempfile.TemporaryDirectory(prefix="attngan-out-") as scratch:
         folder = Path(scratch) / "result"
         yield folder
         deliver(folder, uri)
 
 
-def _names(folder: Path) -> list[str]:
-    if (folder / MANIFEST).is_file():
-        return [*json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"], MANIFEST]
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def send(path: Path, uri: str) -> None:
+    """Move a whole local file to `uri`; a local `uri` lies in the same file system."""
+    if is_remote(uri):
+        folder, _, name = uri.rpartition("/")
+        _google(uri).upload([(path, name)], folder)
+        path.unlink()
+    else:
+        path.replace(uri)
 
 
-def _open(uri: str) -> tuple["Bucket", str]:
-    """Return the bucket, which is known to exist, and the object name of a `gs://` URI."""
-    bucket_name, _, name = uri.removeprefix(SCHEME).partition("/")
-    if not bucket_name:
-        raise InputError(f"{uri}: expected gs://BUCKET/NAME, found no bucket.")
+def names(uri: str) -> list[str]:
+    """Return the names, relative to it, of all files below a folder, sorted; a folder that is not there has none."""
+    if is_remote(uri):
+        return _google(uri).names(uri)
+    return sorted(path.relative_to(uri).as_posix() for path in Path(uri).rglob("*") if path.is_file())
+
+
+def modified(uri: str) -> float:
+    """Return when a file was written, in seconds since 1970."""
+    return _google(uri).modified(uri) if is_remote(uri) else Path(uri).stat().st_mtime
+
+
+def remove(uri: str) -> None:
+    """Remove a file if it is there."""
+    if is_remote(uri):
+        _google(uri).remove(uri)
+    else:
+        Path(uri).unlink(missing_ok=True)
+
+
+def fingerprint(*uris: str) -> str:
+    """Return a digest of the names and contents of files and of all files below folders; "" stands for nothing.
+
+    Cloud storage is not downloaded: it keeps a crc32c of every object. So the same pictures have one fingerprint there
+    and another one here.
+    """
+    return artifacts.fingerprint([_contents(uri) if uri else {} for uri in uris])
+
+
+def read(uri: str) -> tuple[bytes, int]:
+    """Return the content of a small file and its generation; nothing and 0 where there is none."""
+    if is_remote(uri):
+        return _google(uri).read(uri) or (b"", 0)
     try:
-        from google.cloud import storage
+        content = Path(uri).read_bytes()
+    except FileNotFoundError:
+        return b"", 0
+    return content, _generation(content)
+
+
+def write(uri: str, content: bytes, *, generation: int) -> int:
+    """Write a small file if it still is of `generation` (0: if there is none), and return its new generation.
+
+    Raises:
+        Changed: somebody else has written it since.
+    """
+    if is_remote(uri):
+        return _google(uri).write(uri, content, generation=generation)
+    path = Path(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # between looking and replacing
+        if read(uri)[1] != generation:
+            raise Changed(uri)
+        with artifacts.atomic_file(path) as handle:
+            handle.write(content)
+    return _generation(content)
+
+
+def _contents(uri: str) -> dict[str, Any]:
+    """Return by name what stands for the content of each file; the name of a single file is ""."""
+    if is_remote(uri):
+        return _google(uri).contents(uri)
+    if not Path(uri).exists():
+        raise InputError(f"{uri}: no such file or folder.")
+    if Path(uri).is_file():
+        return {"": artifacts.sha256_of(Path(uri))}
+    return {name: artifacts.sha256_of(Path(uri) / name) for name in names(uri)}
+
+
+def _copy(files: list[tuple[Path, str]], uri: str) -> None:
+    if is_remote(uri):
+        _google(uri).upload(files, uri)
+        return
+    for path, name in files:
+        target = Path(uri) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with artifacts.atomic_file(target) as to, path.open("rb") as handle:
+            shutil.copyfileobj(handle, to, 2**20)
+
+
+def _generation(content: bytes) -> int:
+    """Return what stands for a local file's generation: its content says whether it was changed."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") | 1
+
+
+def _names_to_deliver(folder: Path) -> list[str]:
+    if (folder / artifacts.MANIFEST).is_file():
+        manifest = json.loads((folder / artifacts.MANIFEST).read_text(encoding="utf-8"))
+        return [*manifest["files"], artifacts.MANIFEST]
+    return names(str(folder))
+
+
+def _google(uri: str):
+    """Return the module that knows Google Cloud, or say that it is not installed."""
+    try:
+        from attngan import google_storage
     except ImportError:
         raise InputError(
             f"{uri}: cloud storage needs google-cloud-storage; install the gcs extra of attngan, or give a local path."
         ) from None
-    bucket = storage.Client(project=None).bucket(bucket_name)
-    if not bucket.exists(timeout=ATTEMPT_SECONDS, retry=_retry()):
-        raise InputError(f"{uri}: there is no bucket {bucket_name}; check its name, or make it.")
-    return bucket, name.strip("/")
-
-
-def _retry():
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(DEADLINE_SECONDS)
-
-
-def _safe(name: str, uri: str) -> str:
-    if any(part in ("..", "") for part in name.split("/")):
-        raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
-    return name
-
-
-def _download(pairs: list) -> None:
-    from google.cloud.storage import transfer_manager
-
-    transfer_manager.download_many(
-        [(blob, str(path)) for blob, path in pairs],
-        download_kwargs={"checksum": "crc32c", "timeout": ATTEMPT_SECONDS, "retry": _retry()},
-        worker_type=transfer_manager.THREAD,
-        max_workers=NUM_WORKERS,
-        raise_exception=True,
-    )
-
-
-def _upload(pairs: list) -> None:
-    from google.cloud.storage import transfer_manager
-
-    transfer_manager.upload_many(
-        [(str(path), blob) for path, blob in pairs],
-        upload_kwargs={"checksum": "crc32c", "timeout": ATTEMPT_SECONDS, "retry": _retry()},
-        worker_type=transfer_manager.THREAD,
-        max_workers=NUM_WORKERS,
-        raise_exception=True,
-    )
-
-
-@contextlib.contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    """Say in one sentence what keeps cloud storage from us."""
-    try:
-        from google.api_core import exceptions as api
-        from google.auth import exceptions as auth
-        from google.cloud.storage.exceptions import DataCorruption
-        from requests import exceptions as http
-    except ImportError:
-        yield  # _open says that it is not installed
-        return
-    try:
-        yield
-    except auth.TransportError as error:
-        raise InputError(f"{uri}: no connection to cloud storage ({_first_line(error)}); check the network.") from error
-    except auth.GoogleAuthError as error:
-        raise InputError(
-            f"{uri}: no valid Google Cloud credentials ({_first_line(error)}); "
-            "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from error
-    except (api.Forbidden, api.Unauthorized) as error:
-        raise InputError(f"{uri}: this account may not do that ({_first_line(error)}); grant it access.") from error
-    except api.NotFound as error:
-        raise InputError(f"{uri}: not found ({_first_line(error)}); check the name.") from error
-    except DataCorruption as error:
-        raise InputError(f"{uri}: what arrived is not what is stored (crc32c); run the command again.") from error
-    except (http.ConnectionError, http.Timeout, api.RetryError, api.ServerError) as error:
-        raise InputError(
-            f"{uri}: cloud storage does not answer ({_first_line(error)}); check the network, then run it again."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return google_storage

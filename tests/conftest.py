@@ -1,6 +1,7 @@
 """Drawn birds and what the steps make of them at smoke size, made once for all tests; no downloads."""
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from attngan.config import Config
 from attngan.data import drawn_birds
 
 if TYPE_CHECKING:
+    from kfp_server import Server
     from reference_numbers import Reference
 
 torch.set_num_threads(1)  # tests run beside each other, and sums have one order
@@ -105,3 +107,45 @@ def load(reference: "Reference", tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("released")
     yield lambda name: authors_network(reference, name, folder)
     shutil.rmtree(folder)  # half a gigabyte
+
+
+@pytest.fixture
+def storage_server(monkeypatch):
+    """Give an empty cloud storage on this machine, as a proxy that can inject faults."""
+    pytest.importorskip("google.cloud.storage")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    from storage_server import Proxy
+
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    proxy = Proxy(("127.0.0.1", server._api._httpd.server_port))
+    proxy.emulator = server
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        server.stop()
+
+
+@pytest.fixture
+def bucket(storage_server):
+    """Give an empty bucket, gs://pictures."""
+    from google.cloud import storage
+
+    return storage.Client(project="test").create_bucket("pictures")
+
+
+@pytest.fixture
+def cluster() -> Iterator["Server"]:
+    """An API of Kubeflow Pipelines; every request to it must be one of upstream's description, where that is there."""
+    import kfp_contract
+    import kfp_server
+
+    with kfp_server.serving() as server:
+        yield server
+    swagger = kfp_contract.description()
+    for request in server.state.requests if swagger else []:
+        kfp_contract.check(request, swagger)

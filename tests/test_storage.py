@@ -1,5 +1,6 @@
-"""Cloud storage against gcp-storage-emulator over real HTTP."""
+"""Local places, and cloud storage against gcp-storage-emulator over real HTTP."""
 
+import concurrent.futures
 import sys
 import tarfile
 from pathlib import Path
@@ -9,28 +10,11 @@ from typer.testing import CliRunner
 
 from attngan import artifacts, cli, storage
 from attngan.data import drawn_birds
-from attngan.errors import InputError
+from attngan.errors import Changed, InputError
 
 pytest.importorskip("google.cloud.storage")
-emulator = pytest.importorskip("gcp_storage_emulator.server")
 
-
-@pytest.fixture
-def server(monkeypatch):
-    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
-    server.start()
-    try:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def bucket(server):
-    from google.cloud import storage as google
-
-    return google.Client(project="test").create_bucket("pictures")
+from attngan import google_storage
 
 
 def result_folder(folder: Path) -> Path:
@@ -61,18 +45,15 @@ def test_only_the_files_of_the_manifest_are_delivered(bucket, tmp_path):
     assert names(bucket) == {"one/deep/er/numbers.bin", "one/words.txt", "one/manifest.json"}
 
 
-def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(bucket, tmp_path, monkeypatch):
+def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(storage_server, bucket, tmp_path):
     bucket.blob("one/manifest.json").upload_from_string("{}")
-    sent = []
-    send = storage._upload
-
-    def watched(pairs):
-        sent.append(([blob.name for _, blob in pairs], "one/manifest.json" in names(bucket)))
-        send(pairs)
-
-    monkeypatch.setattr(storage, "_upload", watched)
+    storage_server.requests.clear()
     storage.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one")
-    assert sent == [(["one/deep/er/numbers.bin", "one/words.txt"], False), (["one/manifest.json"], False)]
+    methods = [method for method, path in storage_server.requests if "/o" in path]
+    assert methods == ["DELETE", "POST", "POST", "POST"]  # the old manifest; two files; the manifest
+    assert bucket.get_blob("one/manifest.json").updated >= max(
+        bucket.get_blob(f"one/{name}").updated for name in ("words.txt", "deep/er/numbers.bin")
+    )
 
 
 def test_a_single_object_is_fetched_as_a_file(bucket, tmp_path):
@@ -112,9 +93,9 @@ def test_a_remote_output_is_delivered_only_if_the_step_succeeded(bucket):
     assert {name.partition("/")[0] for name in names(bucket)} == {"good"}
 
 
-def test_an_object_that_arrives_damaged_is_refused(server, bucket, tmp_path):
+def test_an_object_that_is_damaged_where_it_lies_is_refused(storage_server, bucket, tmp_path):
     bucket.blob("one/a.txt").upload_from_string("what was stored")
-    stored = server._storage._store._files
+    stored = storage_server.emulator._storage._store._files
     assert stored["pictures/one/a.txt"] == b"what was stored"
     stored["pictures/one/a.txt"] = b"what was st0red"
     with pytest.raises(InputError, match="crc32c"):
@@ -125,8 +106,9 @@ def test_an_object_that_arrives_damaged_is_refused(server, bucket, tmp_path):
     ("uri", "said"),
     [
         ("gs://pictures/nowhere", "nothing is there"),
-        ("gs://no-such-bucket/one", "there is no bucket no-such-bucket"),
+        ("gs://no-such-bucket/one", "check the bucket's name"),
         ("gs://", "expected gs://BUCKET/NAME"),
+        ("gs://{bucket}/one", "cannot be a bucket's name"),
     ],
 )
 def test_what_is_missing_is_named(bucket, tmp_path, uri, said):
@@ -137,12 +119,12 @@ def test_what_is_missing_is_named(bucket, tmp_path, uri, said):
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil", "a//b"])
 def test_an_object_name_that_leads_out_of_the_folder_is_refused(name):
     with pytest.raises(InputError, match="leads out of its folder"):
-        storage._safe(name, "gs://pictures/one")
+        google_storage._safe(name, "gs://pictures/one")
 
 
 def test_a_server_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    monkeypatch.setattr(storage, "DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 0.5)
     with pytest.raises(InputError, match="cloud storage does not answer"):
         storage.fetch("gs://pictures/one", tmp_path)
 
@@ -155,8 +137,12 @@ def test_missing_credentials_are_a_sentence(tmp_path, monkeypatch):
 
 
 def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
+    import attngan
+
     monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
     monkeypatch.setitem(sys.modules, "google.cloud", None)
+    monkeypatch.delitem(sys.modules, "attngan.google_storage")
+    monkeypatch.delattr(attngan, "google_storage")
     with pytest.raises(InputError, match="install the gcs extra"):
         storage.fetch("gs://pictures/one", tmp_path)
 
@@ -178,3 +164,100 @@ def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(buck
     assert result.exit_code == 0, result.output
     back = storage.fetch("gs://pictures/run/dataset", tmp_path / "back")
     assert artifacts.check(back, "dataset", contents=True)["kind"] == "dataset"
+
+
+def test_a_folder_is_delivered_to_a_local_place_in_the_same_way(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "manifest.json").write_text("an older one", encoding="utf-8")
+    storage.deliver(result_folder(tmp_path / "dataset"), str(tmp_path / "there"))
+    artifacts.check(tmp_path / "there", "dataset", contents=True)
+    assert storage.names(str(tmp_path / "there")) == ["deep/er/numbers.bin", "manifest.json", "words.txt"]
+
+
+@pytest.fixture(params=["local", "gs"])
+def place(request, tmp_path):
+    """Give a folder that does not exist yet: a local one, then one in the cloud."""
+    if request.param == "local":
+        return str(tmp_path / "place")
+    request.getfixturevalue("bucket")
+    return "gs://pictures/place"
+
+
+def test_a_pointer_is_written_only_over_the_one_that_was_read(place):
+    uri = storage.join(place, "latest.json")
+    assert storage.read(uri) == (b"", 0)
+    first = storage.write(uri, b"first", generation=0)
+    assert storage.read(uri) == (b"first", first)
+    second = storage.write(uri, b"second", generation=first)
+    for stale in (0, first):
+        with pytest.raises(Changed):
+            storage.write(uri, b"third", generation=stale)
+    assert storage.read(uri) == (b"second", second)
+
+
+def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(place):
+    uri = storage.join(place, "latest.json")
+
+    def increase(_):
+        while True:
+            content, generation = storage.read(uri)
+            try:
+                return storage.write(uri, str(int(content or b"0") + 1).encode(), generation=generation)
+            except Changed:
+                continue
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(increase, range(12)))
+    assert storage.read(uri)[0] == b"12"
+
+
+def test_files_are_moved_listed_and_removed(place, tmp_path):
+    (tmp_path / "one.bin").write_bytes(b"1")
+    Path(place).mkdir(exist_ok=True) if not storage.is_remote(place) else None
+    storage.send(tmp_path / "one.bin", storage.join(place, "a.bin"))
+    assert not (tmp_path / "one.bin").exists()
+    assert storage.names(place) == ["a.bin"]
+    storage.remove(storage.join(place, "a.bin"))
+    storage.remove(storage.join(place, "a.bin"))
+    assert storage.names(place) == []
+
+
+def test_the_fingerprint_follows_names_and_contents(place, tmp_path):
+    folder = result_folder(tmp_path / "dataset")
+    storage.deliver(folder, place)
+    first = storage.fingerprint(place, "")
+    storage.deliver(folder, place)
+    assert storage.fingerprint(place, "") == first
+    assert storage.fingerprint("", place) != first
+    (folder / "words.txt").write_text("a blue bird", encoding="utf-8")
+    artifacts.finish(folder, "dataset", ["deep/er/numbers.bin", "words.txt"])
+    storage.deliver(folder, place)
+    assert storage.fingerprint(place, "") != first
+
+
+def test_the_fingerprint_of_what_is_not_there_is_refused(place):
+    with pytest.raises(InputError, match=r"no such file|nothing is there|not found"):
+        storage.fingerprint(place)
+
+
+def test_a_pointer_that_is_replaced_while_it_is_read_is_read_again(bucket, monkeypatch):
+    from google.api_core.exceptions import NotFound
+    from google.cloud.storage import Blob
+
+    storage.write("gs://pictures/latest.json", b"first", generation=0)
+    download, refused = Blob.download_as_bytes, []
+
+    def replaced(blob, **options):
+        if not refused:
+            refused.append(blob.generation)
+            storage.write("gs://pictures/latest.json", b"second", generation=blob.generation)
+            raise NotFound("no such generation")
+        return download(blob, **options)
+
+    monkeypatch.setattr(Blob, "download_as_bytes", replaced)
+    assert storage.read("gs://pictures/latest.json")[0] == b"second" and refused
+
+
+def test_what_is_said_of_an_upload_does_not_hold_its_key():
+    error = RuntimeError("PUT https://storage.googleapis.com/upload?uploadType=resumable&upload_id=SECRET: 503")
+    assert google_storage._first_line(error) == "PUT https://storage.googleapis.com/upload 503"
