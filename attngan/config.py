@@ -4,15 +4,13 @@ A YAML file holds only what differs. Unknown names and wrong types are refused, 
 """
 
 import importlib.resources
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from attngan import config_errors
+from attngan import config_text
 from attngan.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
@@ -137,7 +135,8 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
-    num_threads: Annotated[int, Field(ge=0)] = 0  # CPU threads, 0: as many as torch finds cores
+    num_processes: Annotated[int, Field(ge=0)] = 0  # of a training step, which share each batch; 0: one a CUDA device
+    num_threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of each process, 0: as many as torch finds cores
     data: Data = Data()
     text_encoder: TextEncoder = TextEncoder()
     image_encoder: ImageEncoder = ImageEncoder()
@@ -181,18 +180,13 @@ def load(text: str | None = None, *, overrides: Iterable[str] = (), where: str =
     Raises:
         InputError: names every unknown setting (with the nearest known one) and every value that does not fit.
     """
-    values = _parse(text or "", where)
+    values = config_text.parse(text or "", where)
     for override in overrides:
         name, separator, value = override.partition("=")
         if not separator or not name:
             raise InputError(f"--set {override}: expected section.name=value, such as --set damsm.epochs=2.")
-        _place(values, name.split("."), _parse_scalar(value, override), override)
-    try:
-        return Config.model_validate_json(json.dumps(values, allow_nan=False))
-    except ValidationError as error:
-        raise InputError(f"{where}: {config_errors.explain(error, Config)}") from None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: a value is not a number, text, list or section ({error}).") from None
+        _place(values, name.split("."), config_text.parse_scalar(value, override), override)
+    return config_text.validated(Config, values, where)
 
 
 def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
@@ -203,10 +197,8 @@ def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        known = ", ".join(shipped())
-        raise InputError(
-            f"{path}: cannot read the config ({error.strerror}); give a YAML file or one of {known}."
-        ) from None
+        reason = f"cannot read the config ({error.strerror})"
+        raise InputError(f"{path}: {reason}; give a YAML file or one of {', '.join(shipped())}.") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected YAML text in UTF-8, found other bytes.") from None
     return load(text, overrides=overrides, where=str(path))
@@ -220,26 +212,13 @@ def shipped() -> list[str]:
 
 def dump(config: Config) -> str:
     """Return the full config as YAML that `load` reads back to an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return config_text.dump(config.model_dump(mode="json"))
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not readable as YAML ({' '.join(str(error).split())}).") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: expected settings such as 'seed: 1', found {type(values).__name__}.")
-    return values
-
-
-def _parse_scalar(value: str, override: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: the value is not readable as YAML.") from None
+def overrides(config: Config) -> list[str]:
+    """Return the `name=value` that make `config` from the defaults: a config where no file can be sent along."""
+    differing = config.model_dump(mode="json", exclude_defaults=True)
+    return [f"{name}={config_text.one_line(value)}" for name, value in differing.items()]
 
 
 def _place(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:

@@ -1,6 +1,7 @@
 """Every mistake in a config in words: the setting's name, what it takes, what was found."""
 
 import difflib
+import typing
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +12,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
     Args:
         error: of validating `model`.
-        model: the whole config.
+        model: all of the settings.
     """
     return "; ".join(_explain(entry, model) for entry in error.errors())
 
@@ -24,12 +25,15 @@ def _explain(entry: Any, model: type[BaseModel]) -> str:
         return f"unknown setting {name}" + (f" (did you mean {'.'.join([*place[:-1], near[0]])}?)" if near else "")
     if entry["type"] == "value_error":
         return str(entry["ctx"]["error"])
-    hint = "; in YAML write 0.0002, since 2e-4 is read as text" if isinstance(entry["input"], str) else ""
-    return f"{name}: {entry['msg'].lower()}, found {entry['input']!r}{hint}"
+    if entry["type"] == "missing":
+        return f"{name}: missing, a value is needed"
+    is_number_as_text = isinstance(entry["input"], str) and entry["type"].startswith(("float", "int"))
+    hint = "; in YAML write 0.0002, since 2e-4 is read as text" if is_number_as_text else ""
+    return f"{name}: {entry['msg'][:1].lower()}{entry['msg'][1:]}, found {entry['input']!r}{hint}"
 
 
 def _names_at(place: list[str], model: type[BaseModel]) -> list[str]:
     section: Any = model
     for name in place:
-        section = section.model_fields[name].annotation
+        section = typing.get_args(section)[0] if name.isdigit() else section.model_fields[name].annotation
     return list(section.model_fields)

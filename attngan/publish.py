@@ -1,34 +1,31 @@
-"""Step: champion against challenger. A bundle is promoted only if its metrics are better; the one before can come back.
-
-The model folder holds `champion.json` (who it is, who was it before), `models/<fingerprint>/` with the bundles, and
-`history.jsonl` with every decision.
-"""
+"""Step: champion against challenger. Only a better bundle is promoted; the one before can come back."""
 
 import datetime
 import difflib
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from attngan import artifacts
+from attngan import artifacts, storage
+from attngan.champion import ModelFolder, origin
 from attngan.config import Config
-from attngan.errors import InputError
+from attngan.errors import Changed, InputError
 
 
-def publish(bundle: Path, metrics: Path, model_uri: Path, config: Config, *, force: bool = False) -> dict[str, Any]:
+def publish(
+    bundle: Path, metrics: Path, model_uri: str, config: Config, *, inputs: str | None = None, force: bool = False
+) -> dict[str, Any]:
     """Make a bundle the champion if its metrics are better than the champion's.
 
     Args:
         bundle: folder of `export_samples`.
         metrics: folder of `evaluate`, of the same generator.
-        model_uri: the model folder; made if it is not there.
-        config: reads `publish`.
+        model_uri: the model folder, local or gs://; made if it is not there.
+        config: reads `publish`; all of it is remembered, as a fingerprint.
+        inputs: fingerprint of the sources, so that a later run sees whether they changed; None if it is not known.
         force: promote whatever the metrics say.
 
     Returns:
-        The decision: promoted, reason, metric, challenger's and champion's value, when.
+        The decision: promoted, reason, metric, challenger's and champion's value, the bundle's fingerprint.
     """
     manifest = artifacts.check(bundle, "bundle", contents=True)
     measured = artifacts.check(metrics, "metrics", contents=True)
@@ -36,56 +33,65 @@ def publish(bundle: Path, metrics: Path, model_uri: Path, config: Config, *, for
         raise InputError(
             f"{metrics}: these are the metrics of another generator than {bundle} holds; evaluate that one."
         )
-    figures = measured["figures"]
-    settings = config.publish
-    challenger = _value(figures, settings.metric, metrics)
-    pointer = _read_pointer(model_uri)
-    champion = pointer["champion"]["figures"].get(settings.metric) if pointer["champion"] else None
-    promoted, reason = _decide(config, challenger, champion, has_champion=bool(pointer["champion"]), force=force)
-
+    challenger = _value(measured["figures"], config.publish.metric, metrics)
+    while True:
+        folder = ModelFolder(model_uri)
+        champion = folder.champion["figures"].get(config.publish.metric) if folder.champion else None
+        is_champion = bool(folder.champion) and folder.champion["fingerprint"] == manifest["fingerprint"]
+        promoted, reason = _decide(config, challenger, champion, has_champion=bool(folder.champion), force=force)
+        if is_champion:  # as when a try before this one ended between the pointer and the history
+            promoted, reason = True, f"promoted: it is the champion, {config.publish.metric} {challenger:.4g}"
+        try:
+            if promoted and not is_champion:
+                _promote(folder, bundle, manifest["fingerprint"], measured["figures"])
+            break
+        except Changed:
+            continue  # another run was faster: compare with its model
     decision = {
         "promoted": promoted,
         "reason": reason,
-        "metric": settings.metric,
+        "metric": config.publish.metric,
         "challenger": challenger,
         "champion": champion,
         "bundle": manifest["fingerprint"],
-        "time": _now(),
+        "origin": origin(inputs, config) if inputs else None,
     }
-    if promoted:
-        entry = {
-            "model": _store(bundle, manifest["fingerprint"], model_uri),
-            "fingerprint": manifest["fingerprint"],
-            "figures": figures,
-            "promoted": decision["time"],
-        }
-        before = pointer["champion"]
-        if before and before["fingerprint"] == entry["fingerprint"]:
-            before = pointer["previous"]
-        artifacts.write_json(model_uri / "champion.json", {"champion": entry, "previous": before})
-    _remember(model_uri, decision)
+    folder.remember(decision)
     return decision
 
 
-def restore_previous(model_uri: Path) -> dict[str, Any]:
+def restore_previous(model_uri: str) -> dict[str, Any]:
     """Put the previous champion back; the one it replaces becomes the previous one.
 
     Args:
-        model_uri: the model folder.
+        model_uri: the model folder, local or gs://.
 
     Returns:
         The decision, as `publish` does.
     """
-    pointer = _read_pointer(model_uri)
-    if not pointer["previous"]:
+    folder = ModelFolder(model_uri)
+    if not folder.previous or not folder.champion:
         raise InputError(f"{model_uri}: there is no previous champion to put back.")
-    artifacts.check(model_uri / pointer["previous"]["model"], "bundle", contents=True)
-    swapped = {"champion": pointer["previous"], "previous": pointer["champion"]}
-    artifacts.write_json(model_uri / "champion.json", swapped)
-    reason = f"{pointer['previous']['model']} is the champion again, {pointer['champion']['model']} is put aside"
-    decision = {"promoted": True, "reason": reason, "bundle": pointer["previous"]["fingerprint"], "time": _now()}
-    _remember(model_uri, decision)
+    with storage.local_input(storage.join(model_uri, folder.previous["model"])) as bundle:
+        artifacts.check(bundle, "bundle", contents=True)
+    reason = f"{folder.previous['model']} is the champion again, {folder.champion['model']} is put aside"
+    try:
+        folder.crown(folder.previous, folder.champion)
+    except Changed:
+        raise InputError(f"{model_uri}: the champion has just changed; look who it is, then decide again.") from None
+    decision = {"promoted": True, "reason": reason, "bundle": folder.champion["fingerprint"], "origin": None}
+    folder.remember(decision)
     return decision
+
+
+def _promote(folder: ModelFolder, bundle: Path, fingerprint: str, figures: dict[str, float]) -> None:
+    entry = {
+        "model": folder.keep(bundle, fingerprint),
+        "fingerprint": fingerprint,
+        "figures": figures,
+        "promoted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    folder.crown(entry, folder.champion)
 
 
 def _decide(
@@ -116,40 +122,3 @@ def _value(figures: dict[str, float], metric: str, metrics: Path) -> float:
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise InputError(f"publish.metric {metric}: {metrics} has no such figure{hint}; it has {', '.join(figures)}.")
     return figures[metric]
-
-
-def _read_pointer(model_uri: Path) -> dict[str, Any]:
-    path = model_uri / "champion.json"
-    if not path.exists():
-        if model_uri.exists() and not model_uri.is_dir():
-            raise InputError(f"{model_uri}: expected the folder of the champion, found a file; name another one.")
-        return {"champion": None, "previous": None}
-    pointer = artifacts.read_json(path)
-    if not isinstance(pointer, dict) or not {"champion", "previous"} <= pointer.keys():
-        raise InputError(
-            f"{path}: expected the champion's name and the previous one, found other JSON; restore the file."
-        )
-    return pointer
-
-
-def _store(bundle: Path, fingerprint: str, model_uri: Path) -> str:
-    """Copy the bundle into the model folder, whole or not at all, and return its name there."""
-    name = f"models/{fingerprint[:16]}"
-    target = model_uri / name
-    if not (target / artifacts.MANIFEST).is_file():
-        draft = target.with_name(f".{target.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(bundle, draft)
-        artifacts.check(draft, "bundle", contents=True)
-        os.replace(draft, target)
-    return name
-
-
-def _remember(model_uri: Path, decision: dict[str, Any]) -> None:
-    model_uri.mkdir(parents=True, exist_ok=True)
-    with (model_uri / "history.jsonl").open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(decision) + "\n")
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

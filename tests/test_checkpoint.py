@@ -1,5 +1,10 @@
-"""Training state: the newest whole one is read, nothing is thrown away silently, nothing read can run code."""
+"""Training state: the newest whole one is read, nothing is thrown away silently, nothing read can run code.
 
+Each fact is asked of a local folder and of cloud storage.
+"""
+
+import errno
+import json
 import os
 import pickle
 import signal
@@ -7,67 +12,203 @@ import signal
 import pytest
 import torch
 
-from attngan import checkpoint
+from attngan import artifacts, checkpoint, storage
+from attngan.checkpoint import StateStore
 from attngan.errors import InputError
 
 
-def save(folder, step):
-    checkpoint.save(folder, step, {"weights": torch.full((3,), float(step))})
+@pytest.fixture(params=["local", "gs"])
+def root(request, tmp_path):
+    """Give a folder for states that does not exist yet: a local one, then one in the cloud."""
+    if request.param == "local":
+        return str(tmp_path / "root")
+    request.getfixturevalue("bucket")
+    return "gs://pictures/root"
 
 
-def test_the_newest_state_is_read_and_the_last_two_are_kept(tmp_path):
-    for step in (1, 2, 10):
-        save(tmp_path, step)
-    state = checkpoint.load(tmp_path)
+def open_store(root):
+    return StateStore(root, step_name="damsm", key=1)
+
+
+def save(root, *steps):
+    """Save as a run would that goes on from what is there."""
+    with open_store(root) as store:
+        store.load()
+        for step in steps:
+            store.save(step, {"weights": torch.full((3,), float(step))})
+    return store.uri
+
+
+def load(root):
+    return open_store(root).load()
+
+
+def states(root):
+    """Return the names of the saved states, the newest first."""
+    content = storage.read(storage.join(open_store(root).uri, "latest.json"))[0]
+    return [entry["file"] for entry in json.loads(content)["states"]]
+
+
+def overwrite(uri, content):
+    storage.write(uri, content, generation=storage.read(uri)[1])
+
+
+def test_the_newest_state_is_read_and_the_last_two_are_kept(root):
+    uri = save(root, 1, 2, 10)
+    state = load(root)
     assert state["step"] == 10 and state["weights"].tolist() == [10, 10, 10]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002.pt", "step-000000010.pt"]
+    assert [name[:14] for name in states(root)] == ["step-000000010", "step-000000002"]
+    kept = [name for name in storage.names(uri) if not name.endswith(".lock")]
+    assert kept == sorted(["latest.json", *states(root)])
 
 
-def test_no_state_is_no_state(tmp_path):
-    assert checkpoint.load(tmp_path / "absent") is None
+def test_no_state_is_no_state(root):
+    assert load(root) is None
 
 
-def test_a_state_that_is_cut_off_is_passed_over_for_the_one_before_it(tmp_path, capsys):
-    save(tmp_path, 1)
-    save(tmp_path, 2)
-    newest = tmp_path / "step-000000002.pt"
-    newest.write_bytes(newest.read_bytes()[:-200])
-    assert checkpoint.load(tmp_path)["step"] == 1
-    assert "step-000000002.pt: this checkpoint cannot be read" in capsys.readouterr().out
+def test_a_state_that_is_cut_off_is_passed_over_for_the_one_before_it(root, capsys):
+    uri = save(root, 1, 2)
+    newest = storage.join(uri, states(root)[0])
+    overwrite(newest, storage.read(newest)[0][:-200])
+    assert load(root)["step"] == 1
+    assert f"the checkpoint {states(root)[0]} cannot be read" in capsys.readouterr().out
 
 
-def test_where_no_state_can_be_read_the_run_does_not_start_over_by_itself(tmp_path):
-    save(tmp_path, 1)
-    (tmp_path / "step-000000001.pt").write_bytes(b"")
+def test_a_state_that_is_gone_is_passed_over_and_the_run_goes_on_from_there(root):
+    uri = save(root, 1, 2)
+    storage.remove(storage.join(uri, states(root)[0]))
+    save(root, 3)
+    assert load(root)["step"] == 3
+    assert [name[:14] for name in states(root)] == ["step-000000003", "step-000000001"]
+
+
+def test_where_no_state_can_be_read_the_run_does_not_start_over_by_itself(root):
+    uri = save(root, 1)
+    overwrite(storage.join(uri, states(root)[0]), b"")
     with pytest.raises(InputError, match="none of its 1 checkpoints can be read"):
-        checkpoint.load(tmp_path)
-    assert (tmp_path / "step-000000001.pt").exists()
+        load(root)
 
 
-def test_a_state_cannot_run_code(tmp_path):
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"states": []}', b'{"states": [{"file": "../x", "sha256": "1"}]}'])
+def test_a_pointer_that_a_person_broke_is_refused(content, root):
+    uri = save(root, 1)
+    overwrite(storage.join(uri, "latest.json"), content)
+    with pytest.raises(InputError, match="restore the file"):
+        load(root)
+
+
+def test_a_state_cannot_run_code(root, tmp_path):
     class Attack:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "attacked"),))
 
-    (tmp_path / "state").mkdir()
-    torch.save({"step": 1, "weights": Attack()}, tmp_path / "state" / "step-000000001.pt")
-    (tmp_path / "state" / "step-000000002.pt").write_bytes(pickle.dumps(Attack()))
+    uri = save(root, 1, 2)
+    entries = []
+    for number, name in enumerate(states(root)):
+        if number:
+            (tmp_path / "evil.pt").write_bytes(pickle.dumps(Attack()))
+        else:
+            torch.save({"step": 1, "weights": Attack()}, tmp_path / "evil.pt")
+        content = (tmp_path / "evil.pt").read_bytes()
+        overwrite(storage.join(uri, name), content)
+        sha256 = artifacts.sha256_of(tmp_path / "evil.pt")
+        entries.append({"step": 1, "file": name, "bytes": len(content), "sha256": sha256})
+    overwrite(storage.join(uri, "latest.json"), json.dumps({"states": entries}).encode())
     with pytest.raises(InputError, match="none of its 2 checkpoints"):
-        checkpoint.load(tmp_path / "state")
+        load(root)
     assert not (tmp_path / "attacked").exists()
 
 
-def test_a_scrap_of_a_killed_save_is_cleared_away(tmp_path):
-    save(tmp_path, 1)
-    (tmp_path / ".step-000000002.pt.abc.part").write_bytes(b"half")
-    assert checkpoint.load(tmp_path)["step"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.pt"]
+def test_of_two_runs_the_one_that_comes_too_late_stops_and_both_states_stay_whole(root):
+    save(root, 1)
+    with open_store(root) as first, open_store(root) as second:
+        assert first.load()["step"] == second.load()["step"] == 1
+        first.save(2, {"weights": torch.zeros(3)})
+        first.save(3, {"weights": torch.zeros(3)})
+        with pytest.raises(InputError, match="another run of the same settings, data and code saves its state here"):
+            save_and_wait(second, 2)
+        save_and_wait(first, 4)
+    state = load(root)
+    assert state["step"] == 4 and state["weights"].tolist() == [0, 0, 0]
+    assert all(first._run in name for name in states(root))
+    assert not [name for name in storage.names(first.uri) if second._run in name]
+
+
+def save_and_wait(store, step):
+    store.save(step, {"weights": torch.zeros(3)})
+    store.save(step, {"weights": torch.zeros(3)})  # waits for the one before
+
+
+def test_a_draft_that_a_run_further_on_has_cleared_away_is_a_run_too_late(tmp_path, monkeypatch):
+    root = str(tmp_path)
+    with open_store(root) as first, open_store(root) as second:
+        send = storage.send
+
+        def overtaken(path, uri):
+            monkeypatch.setattr(storage, "send", send)
+            for step in (5, 6, 7):
+                first.save(step, {"weights": torch.zeros(3)})
+            send(path, uri)
+
+        monkeypatch.setattr(storage, "send", overtaken)
+        with pytest.raises(InputError, match="another run"):
+            second.save(1, {"weights": torch.zeros(3)})
+    assert load(root)["step"] == 7
+
+
+def test_two_runs_that_begin_at_once_do_not_both_go_on(root):
+    with open_store(root) as first, open_store(root) as second:
+        assert first.load() is second.load() is None
+        first.save(1, {"weights": torch.zeros(3)})
+        first.wait()
+        with pytest.raises(InputError, match="another run"):
+            save_and_wait(second, 1)
+
+
+def test_scraps_of_killed_saves_are_cleared_away_once_the_run_is_past_them(tmp_path):
+    root = str(tmp_path)
+    uri = save(root, 1)
+    for scrap in (".step-000000002-0badcafe.part", "step-000000002-0badcafe.pt", "step-000000009-0badcafe.pt"):
+        storage.write(storage.join(uri, scrap), b"half", generation=0)
+    save(root, 3, 4)
+    left = [name for name in storage.names(uri) if "0badcafe" in name and not name.endswith(".lock")]
+    assert left == ["step-000000009-0badcafe.pt"]
+
+
+def test_leaving_waits_until_the_state_is_in_the_cloud(storage_server, bucket):
+    storage_server.choose_fault = lambda method, path, number: "slow"
+    with open_store("gs://pictures/root") as store:
+        store.save(1, {"weights": torch.zeros(3)})
+    storage_server.choose_fault = lambda method, path, number: None
+    assert load("gs://pictures/root")["step"] == 1
+
+
+def test_a_state_that_could_not_be_sent_stops_the_run(bucket, monkeypatch):
+    from attngan import google_storage
+
+    def fail(*_):
+        raise InputError("the cloud is gone")
+
+    monkeypatch.setattr(google_storage, "upload", fail)
+    with pytest.raises(InputError, match="the cloud is gone"), open_store("gs://pictures/root") as store:
+        store.save(1, {"weights": torch.zeros(3)})
+
+
+def test_a_disk_that_is_full_is_not_taken_for_a_damaged_state(root, monkeypatch):
+    save(root, 1, 2)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(OSError, match="No space left"):
+        load(root)
 
 
 def test_a_state_of_other_shapes_is_refused_by_name(tmp_path):
     state = torch.nn.Linear(3, 3).state_dict()
     with pytest.raises(InputError, match=r"the checkpoint's generator does not fit this run.*size mismatch"):
-        checkpoint.restore(torch.nn.Linear(2, 2), state, name="generator", folder=tmp_path)
+        checkpoint.restore(torch.nn.Linear(2, 2), state, name="generator", where=str(tmp_path))
 
 
 @pytest.mark.parametrize(("number", "leaves_by"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
@@ -82,9 +223,8 @@ def test_a_signal_asks_once_and_leaves_as_it_would(number, leaves_by):
     assert signal.getsignal(number) is before
 
 
-def test_the_state_folder_follows_everything_that_shapes_the_result(tmp_path):
+def test_the_place_of_a_state_follows_everything_that_shapes_the_result():
     first, same, other = (
-        checkpoint.state_folder(tmp_path, step_name="damsm", key=key)
-        for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1})
+        StateStore("root", step_name="damsm", key=key).uri for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1})
     )
     assert first == same != other

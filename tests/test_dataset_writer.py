@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -18,6 +19,11 @@ def test_writing_the_same_twice_gives_the_same_bytes(tmp_path):
     for name in SPLIT_FILES:
         assert (first / "train" / name).read_bytes() == (second / "train" / name).read_bytes()
     assert content_fingerprint(first) == content_fingerprint(second)
+
+
+def test_captions_are_the_same_bytes_under_any_version_of_python(folder):
+    content = (folder / "train" / "captions.npz").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == "c9f4c2531aabc71356c4112e7c361f80ebc45b6964a02f8df5bff582e830168e"
 
 
 def test_the_fingerprint_changes_with_a_single_pixel_and_a_single_word(folder):

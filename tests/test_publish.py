@@ -1,11 +1,10 @@
 """The gate: only a better model becomes the champion, and the one before can come back."""
 
-import json
-
 import pytest
 
-from attngan import artifacts
+from attngan import artifacts, storage
 from attngan import config as configs
+from attngan.champion import ModelFolder, origin
 from attngan.errors import InputError
 from attngan.publish import publish, restore_previous
 
@@ -22,39 +21,48 @@ def candidate(folder, name, r_precision, **figures):
     return bundle, metrics
 
 
+@pytest.fixture(params=["local", "gs"])
+def models(request, tmp_path):
+    """Give a model folder that does not exist yet: a local one, then one in the cloud."""
+    if request.param == "local":
+        return str(tmp_path / "models")
+    request.getfixturevalue("bucket")
+    return "gs://pictures/models"
+
+
 def champion(models):
-    entry = json.loads((models / "champion.json").read_text())["champion"]
-    return (models / entry["model"] / "content").read_text()
+    return storage.read(storage.join(models, ModelFolder(models).champion["model"], "content"))[0].decode()
 
 
-def test_the_first_model_is_promoted_and_then_only_better_ones(tmp_path):
-    models, config = tmp_path / "models", configs.load()
+def test_the_first_model_is_promoted_and_then_only_better_ones(tmp_path, models):
+    config = configs.load()
     assert publish(*candidate(tmp_path, "first", 0.5), models, config)["promoted"]
     worse = publish(*candidate(tmp_path, "worse", 0.4), models, config)
     assert not worse["promoted"] and "r_precision 0.4, the champion has 0.5" in worse["reason"]
     assert champion(models) == "first"
     assert publish(*candidate(tmp_path, "better", 0.6), models, config)["promoted"]
     assert champion(models) == "better"
-    history = [json.loads(line) for line in (models / "history.jsonl").read_text().splitlines()]
+    folder = ModelFolder(models)
+    history = [folder.decision(name) for name in folder.decisions()]
     assert [entry["promoted"] for entry in history] == [True, False, True]
     assert (history[1]["challenger"], history[1]["champion"]) == (0.4, 0.5)
 
 
-def test_better_must_be_better_by_more_than_the_least_improvement(tmp_path):
-    models, config = tmp_path / "models", configs.load("publish: {min_improvement: 0.2}")
+def test_better_must_be_better_by_more_than_the_least_improvement(tmp_path, models):
+    config = configs.load("publish: {min_improvement: 0.2}")
     publish(*candidate(tmp_path, "first", 0.5), models, config)
     assert not publish(*candidate(tmp_path, "little", 0.6), models, config)["promoted"]
 
 
-def test_where_lower_is_better_lower_wins(tmp_path):
-    models, config = tmp_path / "models", configs.load("publish: {metric: fid, higher_is_better: false}")
+def test_where_lower_is_better_lower_wins(tmp_path, models):
+    config = configs.load("publish: {metric: fid, higher_is_better: false}")
     publish(*candidate(tmp_path, "first", 0.5, fid=20.0), models, config)
     assert publish(*candidate(tmp_path, "lower", 0.5, fid=10.0), models, config)["promoted"]
     assert not publish(*candidate(tmp_path, "higher", 0.5, fid=30.0), models, config)["promoted"]
 
 
-def test_force_promotes_and_the_previous_champion_comes_back(tmp_path):
-    models, config = tmp_path / "models", configs.load()
+def test_force_promotes_and_the_previous_champion_comes_back(tmp_path, models):
+    config = configs.load()
     publish(*candidate(tmp_path, "first", 0.5), models, config)
     assert publish(*candidate(tmp_path, "worse", 0.1), models, config, force=True)["promoted"]
     assert champion(models) == "worse"
@@ -63,8 +71,8 @@ def test_force_promotes_and_the_previous_champion_comes_back(tmp_path):
     assert "first" not in restore_previous(models)["reason"] and champion(models) == "worse"
 
 
-def test_publishing_the_champion_again_by_force_keeps_the_previous_one(tmp_path):
-    models, config = tmp_path / "models", configs.load()
+def test_publishing_the_champion_again_by_force_keeps_the_previous_one(tmp_path, models):
+    config = configs.load()
     publish(*candidate(tmp_path, "first", 0.5), models, config)
     second = candidate(tmp_path, "second", 0.6)
     publish(*second, models, config)
@@ -73,8 +81,7 @@ def test_publishing_the_champion_again_by_force_keeps_the_previous_one(tmp_path)
     assert champion(models) == "first"
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
-    models = tmp_path / "models"
+def test_what_cannot_be_compared_is_refused(tmp_path, models):
     bundle, metrics = candidate(tmp_path, "first", 0.5)
     with pytest.raises(InputError, match=r"did you mean r_precision\?"):
         publish(bundle, metrics, models, configs.load("publish: {metric: r_precison}"))
@@ -87,6 +94,55 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     fresh = candidate(tmp_path, "fresh", 0.9, body_colour=0.9)
     with pytest.raises(InputError, match="without it"):
         publish(*fresh, models, configs.load("publish: {metric: body_colour}"))
-    (models / "champion.json").write_text("[]")
+    pointer = storage.join(models, "champion.json")
+    storage.write(pointer, b"[]", generation=storage.read(pointer)[1])
     with pytest.raises(InputError, match="restore the file"):
         publish(*fresh, models, configs.load())
+
+
+def test_a_try_after_one_that_ended_before_its_decision_was_kept_says_what_is_so(tmp_path, models, monkeypatch):
+    config, first = configs.load(), candidate(tmp_path, "first", 0.5)
+
+    def die(*_):
+        raise RuntimeError("the node is gone")
+
+    with monkeypatch.context() as context:
+        context.setattr(ModelFolder, "remember", die)
+        with pytest.raises(RuntimeError):
+            publish(*first, models, config, inputs="pictures")
+    again = publish(*first, models, config, inputs="pictures")
+    assert again["promoted"] and "it is the champion" in again["reason"]
+    assert ModelFolder(models).previous is None
+    assert ModelFolder(models).find(origin("pictures", config))["promoted"]
+
+
+def test_a_challenger_is_compared_with_the_champion_of_the_moment(tmp_path, models, monkeypatch):
+    config = configs.load()
+    crown, rival = ModelFolder.crown, candidate(tmp_path, "rival", 0.9)
+
+    def rival_is_faster(folder, *arguments):
+        monkeypatch.setattr(ModelFolder, "crown", crown)
+        publish(*rival, models, config)
+        crown(folder, *arguments)
+
+    monkeypatch.setattr(ModelFolder, "crown", rival_is_faster)
+    decision = publish(*candidate(tmp_path, "slow", 0.5), models, config)
+    assert not decision["promoted"] and decision["champion"] == 0.9
+    assert champion(models) == "rival"
+
+
+def test_a_model_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "models").write_text("")
+    with pytest.raises(InputError, match="found a file"):
+        ModelFolder(str(tmp_path / "models"))
+
+
+def test_a_decision_is_found_again_by_what_the_model_was_made_from(tmp_path, models):
+    config = configs.load()
+    publish(*candidate(tmp_path, "first", 0.5), models, config, inputs="pictures")
+    publish(*candidate(tmp_path, "second", 0.4), models, config, inputs="other pictures")
+    folder = ModelFolder(models)
+    assert folder.find(origin("pictures", config))["challenger"] == 0.5
+    assert folder.find(origin("other pictures", config))["challenger"] == 0.4
+    assert folder.find(origin("pictures", configs.load("seed: 2"))) is None
+    assert folder.find(origin("pictures", configs.load("device: cpu")))["challenger"] == 0.5

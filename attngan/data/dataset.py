@@ -30,7 +30,7 @@ class Batch:
     """B pictures, each with one caption.
 
     Attributes:
-        images: coarse to fine, each (B, 3, H, W) in [-1, 1].
+        images: coarse to fine, each (B, 3, H, W) in [-1, 1]; fewer where a process reads only its part of the batch.
         word_ids: (B, T) int64, 0 pads; T is the length of the longest caption here.
         lengths: (B,) int64, words of each caption, at least 1.
         class_ids: (B,) int64.
@@ -113,6 +113,7 @@ class Dataset:
         resolutions: Sequence[int],
         max_words: int,
         generator: torch.Generator,
+        part: slice = slice(None),
     ) -> Batch:
         """Cut random squares, flip at random, choose a random caption for each picture (released code: get_imgs).
 
@@ -121,6 +122,7 @@ class Dataset:
             resolutions: sides in pixels, coarse to fine.
             max_words: longer captions lose words at random; the rest keeps its order.
             generator: every random number comes from it.
+            part: of the batch, whose pictures are read; captions, and random numbers, are those of the whole batch.
         """
         indices = _as_list(image_indices)
         draws = torch.rand(4, len(indices), generator=generator, dtype=torch.float64)
@@ -132,8 +134,8 @@ class Dataset:
                 kept = torch.randperm(len(words), generator=generator)[:max_words].sort().values
                 words = words[kept.numpy()]
             ids.append(words)
-        pixels = transforms.cut_squares(self._pictures(indices), draws[:2].T, self.resolution)
-        pixels = transforms.flip(pixels, draws[3] < 0.5)
+        pixels = transforms.cut_squares(self._pictures(indices[part]), draws[:2].T[part], self.resolution)
+        pixels = transforms.flip(pixels, draws[3][part] < 0.5)
         return self._batch(indices, pixels, pad(ids), resolutions)
 
     def evaluation_batch(

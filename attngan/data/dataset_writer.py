@@ -2,9 +2,12 @@
 
 import contextlib
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -68,9 +71,18 @@ def write_split(
     with artifacts.atomic_file(folder / INDEX) as handle:
         np.save(handle, np.array(index, dtype=np.int64).reshape(-1, 3), allow_pickle=False)
     with artifacts.atomic_file(folder / CAPTIONS) as handle:
-        np.savez(handle, allow_pickle=False, **arrays)
+        _write_arrays(handle, arrays)
     lines = [_line(record, class_id) for record, class_id in zip(records, class_ids, strict=True)]
     artifacts.write_text(folder / RECORDS, "".join(lines))
+
+
+def _write_arrays(handle: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz whose bytes depend on the arrays alone; those of `np.savez` depend on Python's version too."""
+    with zipfile.ZipFile(handle, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
 
 
 def content_fingerprint(folder: Path) -> str:

@@ -17,6 +17,7 @@ def batch_of_step(
     max_words: int,
     seed: int,
     purpose: str,
+    part: slice = slice(None),
 ) -> Batch:
     """Return a step's training batch: every epoch shuffles anew and leaves out what does not fill a batch.
 
@@ -28,6 +29,7 @@ def batch_of_step(
         max_words: longer captions lose words at random.
         seed: of the run.
         purpose: keeps the random states of different trainings apart.
+        part: of the batch, whose pictures are read; captions are those of the whole batch.
     """
     epoch, position = divmod(step, len(dataset) // batch_size)
     order = torch.randperm(len(dataset), generator=seeding.generator_for(seed, purpose, "order", epoch))
@@ -36,4 +38,5 @@ def batch_of_step(
         resolutions=resolutions,
         max_words=max_words,
         generator=seeding.generator_for(seed, purpose, "batch", step),
+        part=part,
     )
