@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from attngan import exit_status
-from attngan.cli_steps import app
+from attngan.cli_steps import ConfigOption, DryRun, SetOption, app, configured
 
 
 @app.command("draw-birds")
@@ -24,6 +24,26 @@ def draw_birds(
             drawn_birds.draw(out, count=count, seed=seed, advance=advance)
 
 
+@app.command("detect-changes")
+def detect_changes(
+    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
+    model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
+    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
+    inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
+    always: Annotated[bool, typer.Option("--always", help="Train whatever has changed.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Say whether sources or settings are other ones than those of the models before."""
+    with configured(model_uri, config, set_, dry_run) as settings:
+        from attngan import detect_changes as step
+
+        found = step.detect_changes([source, captions, inception_weights], model_uri, settings, always=always)
+        print(found["reason"])
+        print(f"inputs: {found['inputs']}")
+
+
 @app.command("restore-champion")
 def restore_champion(
     model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
@@ -31,9 +51,8 @@ def restore_champion(
     """Put the previous champion back."""
     with exit_status.reported(model_uri):
         from attngan import publish as step
-        from attngan import storage
 
-        print(step.restore_previous(storage.local_only(model_uri, "the model URI"))["reason"])
+        print(step.restore_previous(model_uri)["reason"])
 
 
 @app.command("import-released")

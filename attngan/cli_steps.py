@@ -24,29 +24,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py step` goes by it
+
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults, or toy, smoke, ...")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
-Out = Annotated[str, typer.Option(help="Folder for the result.")]
-State = Annotated[Path | None, typer.Option(help="Folder for resuming; default: beside --out.")]
-DatasetFolder = Annotated[str, typer.Option(help="What preprocess wrote.")]
-DamsmFolder = Annotated[str, typer.Option(help="What pretrain-damsm wrote.")]
-GeneratorFolder = Annotated[str, typer.Option(help="What train-generator wrote.")]
-MetricsFolder = Annotated[str, typer.Option(help="What evaluate wrote.")]
+Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
+State = Annotated[str | None, typer.Option(help="Folder for resuming, which outlives a run; default: beside --out.")]
+DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess wrote.")]
+DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
+GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
+MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate wrote.")]
 
 
 @app.command()
 def preprocess(
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
+    source: Annotated[str, typer.Option(metavar=INPUT, help="Folder, .tgz or .zip with images.")],
     out: Out,
-    captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
-    vocabulary: Annotated[str | None, typer.Option(help="vocabulary.json of a model to go on from.")] = None,
+    captions: Annotated[str | None, typer.Option(metavar=INPUT, help="Captions that are not in the source.")] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="vocabulary.json of a model to go on from.")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Step 1: read the source, clean the captions, build the vocabulary, write the dataset."""
-    with _step(out, config, set_, dry_run) as settings:
+    with configured(out, config, set_, dry_run) as settings:
         from attngan import preprocess as step
         from attngan import storage
 
@@ -63,24 +67,26 @@ def preprocess(
 def pretrain_damsm(
     dataset: DatasetFolder,
     out: Out,
-    inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of Inception-v3.")] = None,
+    inception_weights: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="ImageNet weights of Inception-v3.")
+    ] = None,
     state: State = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Step 2: train both encoders on matching images and captions."""
-    with _step(out, config, set_, dry_run) as settings:
+    with configured(out, config, set_, dry_run) as settings:
+        from attngan import distributed
         from attngan import pretrain_damsm as step
-        from attngan import storage
 
-        keep = _state(state, out)
         with (
-            storage.local_input(dataset) as data,
-            storage.local_input(inception_weights) as weights,
-            storage.output(out) as to,
+            distributed.joined(settings.device, settings.num_threads),
+            distributed.node_input(dataset) as data,
+            distributed.node_input(inception_weights) as weights,
+            distributed.first_output(out) as to,
         ):
-            step.pretrain_damsm(data, to, settings, inception_weights=weights, state=keep)
+            step.pretrain_damsm(data, to, settings, inception_weights=weights, state=_state(state, out))
 
 
 @app.command("train-generator")
@@ -94,13 +100,17 @@ def train_generator(
     dry_run: DryRun = False,
 ) -> None:
     """Step 3: train the generator against its discriminators."""
-    with _step(out, config, set_, dry_run) as settings:
-        from attngan import storage
+    with configured(out, config, set_, dry_run) as settings:
+        from attngan import distributed
         from attngan import train_generator as step
 
-        keep = _state(state, out)
-        with storage.local_input(dataset) as data, storage.local_input(damsm) as encoders, storage.output(out) as to:
-            step.train_generator(data, encoders, to, settings, state=keep)
+        with (
+            distributed.joined(settings.device, settings.num_threads),
+            distributed.node_input(dataset) as data,
+            distributed.node_input(damsm) as encoders,
+            distributed.first_output(out) as to,
+        ):
+            step.train_generator(data, encoders, to, settings, state=_state(state, out))
 
 
 @app.command()
@@ -114,7 +124,7 @@ def evaluate(
     dry_run: DryRun = False,
 ) -> None:
     """Step 4: measure how well the pictures follow their captions."""
-    with _step(out, config, set_, dry_run) as settings:
+    with configured(out, config, set_, dry_run) as settings:
         from attngan import evaluate as step
         from attngan import storage
 
@@ -131,16 +141,18 @@ def evaluate(
 @app.command("export-samples")
 def export_samples(
     generator: GeneratorFolder,
-    gallery: Annotated[str, typer.Option(help="Folder for the gallery.")],
-    bundle: Annotated[str, typer.Option(help="Folder for the bundle: all that drawing needs.")],
-    dataset: Annotated[str | None, typer.Option(help="Gives the captions where the config names none.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Kept in the bundle's provenance.")] = None,
+    gallery: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the gallery.")],
+    bundle: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the bundle: all that drawing needs.")],
+    dataset: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="Gives the captions where the config names none.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(metavar=INPUT, help="Kept in the bundle's provenance.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Step 5: draw captions with the attention of their words, and pack the bundle."""
-    with _step(gallery, config, set_, dry_run) as settings:
+    with configured(gallery, config, set_, dry_run) as settings:
         from attngan import export_samples as step
         from attngan import storage
 
@@ -156,26 +168,26 @@ def export_samples(
 
 @app.command()
 def publish(
-    bundle: Annotated[str, typer.Option(help="What export-samples wrote.")],
+    bundle: Annotated[str, typer.Option(metavar=INPUT, help="What export-samples wrote.")],
     metrics: MetricsFolder,
-    model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
+    model_uri: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder that holds the champion and the history.")],
+    inputs: Annotated[str | None, typer.Option(help="What detect-changes said of the sources.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Step 6: make the bundle the champion if its metrics are better."""
-    with _step(model_uri, config, set_, dry_run) as settings:
+    with configured(model_uri, config, set_, dry_run) as settings:
         from attngan import publish as step
         from attngan import storage
 
-        champion = storage.local_only(model_uri, "the model URI")
         with storage.local_input(bundle) as package, storage.local_input(metrics) as scores:
-            print(step.publish(package, scores, champion, settings, force=force)["reason"])
+            print(step.publish(package, scores, model_uri, settings, inputs=inputs, force=force)["reason"])
 
 
 @contextlib.contextmanager
-def _step(out: str, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
+def configured(out: str, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
     """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
     with exit_status.reported(out):
         from attngan import config as settings
@@ -188,10 +200,5 @@ def _step(out: str, config: Path | None, overrides: list[str] | None, dry_run: b
         yield loaded
 
 
-def _state(state: Path | None, out: str) -> Path | None:
-    from attngan import storage
-    from attngan.errors import InputError
-
-    if state is None and storage.is_remote(out):
-        raise InputError(f"--out {out}: give --state too, a local folder that outlives this command, to go on from.")
-    return state
+def _state(state: str | None, out: str) -> str:
+    return state or f"{out.rstrip('/')}.state"

@@ -8,11 +8,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from attngan import checkpoint, seeding, weights
+from attngan import checkpoint, distributed, seeding, weights
+from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
 from attngan.models.text_encoder import TextEncoder
 from attngan.run_log import say
@@ -36,6 +38,8 @@ class DamsmRun:
         self.image_encoder: ImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
         if isinstance(self.image_encoder, ImageEncoder):
             self._prepare_trunk(self.image_encoder, inception_weights)
+        if distributed.world_size() > 1:
+            synchronise_batch_norms_(self.image_encoder, device)
         trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
         trained = [parameter for parameter in trained if parameter.requires_grad]
         self.optimiser = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999), fused=True)
@@ -71,18 +75,18 @@ class DamsmRun:
             "rows": self.rows,
         }
 
-    def resume(self, folder: Path) -> None:
-        """Go on from the newest state in `folder`, if there is one; InputError where it cannot be read or used."""
-        saved = checkpoint.load(folder)
+    def resume(self, store: StateStore) -> None:
+        """Go on from the newest state in `store`, if there is one; InputError where it cannot be read or used."""
+        saved = store.load()
         if saved is None:
-            say(f"DAMSM: starts from the beginning; state for resuming in {folder}")
+            say(f"DAMSM: starts from the beginning; state for resuming in {store.uri}")
             return
         for name, network in self.networks().items():
-            checkpoint.restore(network, saved[name], name=name, folder=folder)
-        checkpoint.restore(self.optimiser, saved["optimiser"], name="optimiser", folder=folder)
+            checkpoint.restore(network, saved[name], name=name, where=store.uri)
+        checkpoint.restore(self.optimiser, saved["optimiser"], name="optimiser", where=store.uri)
         self.step, self.loss_sums = saved["step"], saved["loss_sums"].to(self.device)
         self.best, self.best_weights, self.rows = saved["best"], saved["best_weights"], saved["rows"]
-        say(f"DAMSM: goes on after step {self.step:,} ({folder})")
+        say(f"DAMSM: goes on after step {self.step:,} ({store.uri})")
 
     def keep_if_best(self, figures: dict[str, float]) -> None:
         """Keep a copy of both encoders if no epoch before found captions better."""

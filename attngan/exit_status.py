@@ -31,11 +31,11 @@ def reported(folder: Path | str | None = None) -> Iterator[None]:
     Args:
         folder: where the block writes, named when the disk is full.
     """
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; run the same command again to go on.")
+        _say(str(interrupt) or "interrupted; run the same command again to go on.")
         raise SystemExit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
     except SystemExit as stop:
         if stop.code == TERMINATED:  # a training loop saved its state and left
@@ -67,7 +67,8 @@ def explain(error: BaseException, folder: Path | str | None = None) -> str | Non
     return None
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+def terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    """Answer SIGTERM as Ctrl-C is answered."""
     raise Terminated
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from attngan import artifacts, checkpoint, seeding, weights
+from attngan import artifacts, checkpoint, distributed, seeding, weights
+from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.ema import averaged_copy
 from attngan.run_log import say
 
@@ -39,6 +41,9 @@ class GanRun:
         self.generator = weights.build_generator(config).to(device)
         self.average = averaged_copy(self.generator)
         self.discriminators = nn.ModuleList(weights.build_discriminators(config)).to(device)
+        if distributed.world_size() > 1:
+            synchronise_batch_norms_(self.generator, device)
+            synchronise_batch_norms_(self.discriminators, device)
         settings = config.training
         self.generator_optimiser = _adam(self.generator, settings.generator_learning_rate, settings.beta1)
         self.discriminator_optimisers = [
@@ -51,8 +56,8 @@ class GanRun:
         self.rows: list[dict[str, float]] = []
 
     def mean_losses(self, names: list[str]) -> dict[str, float]:
-        """Return the means since the last call, and start anew."""
-        means = (self.loss_sums / max(self.num_summed, 1)).tolist()
+        """Return the means since the last call, over all processes, and start anew."""
+        means = (distributed.average(self.loss_sums) / max(self.num_summed, 1)).tolist()
         self.loss_sums.zero_()
         self.num_summed = 0
         return dict(zip(names, means, strict=True))
@@ -66,6 +71,11 @@ class GanRun:
             **{f"optimiser of discriminator {i}": each for i, each in enumerate(self.discriminator_optimisers)},
         }
 
+    def share_loss_sums(self) -> list[float]:
+        """Put the mean over all processes in the place of each one's sums, and return it."""
+        self.loss_sums = distributed.average(self.loss_sums)
+        return self.loss_sums.tolist()
+
     def state(self) -> dict[str, Any]:
         """Return everything that shapes the rest of the run; random states follow from seed and step."""
         return {
@@ -75,17 +85,17 @@ class GanRun:
             "rows": self.rows,
         }
 
-    def resume(self, folder: Path) -> None:
-        """Go on from the newest state in `folder`, if there is one; InputError where it cannot be read or used."""
-        saved = checkpoint.load(folder)
+    def resume(self, store: StateStore) -> None:
+        """Go on from the newest state in `store`, if there is one; InputError where it cannot be read or used."""
+        saved = store.load()
         if saved is None:
-            say(f"generator: starts from the beginning; state for resuming in {folder}")
+            say(f"generator: starts from the beginning; state for resuming in {store.uri}")
             return
         for name, part in self._parts().items():
-            checkpoint.restore(part, saved.get(name), name=name, folder=folder)
+            checkpoint.restore(part, saved.get(name), name=name, where=store.uri)
         self.step, self.rows = saved["step"], saved["rows"]
         self.loss_sums, self.num_summed = saved["loss_sums"].to(self.device), saved["num_summed"]
-        say(f"generator: goes on after step {self.step:,} ({folder})")
+        say(f"generator: goes on after step {self.step:,} ({store.uri})")
 
 
 def _adam(network: nn.Module, learning_rate: float, beta1: float) -> torch.optim.Adam:

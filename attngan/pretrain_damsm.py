@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from attngan import artifacts, checkpoint, seeding, weights
+from attngan import artifacts, checkpoint, distributed, seeding, weights
+from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
 from attngan.errors import InputError
+from attngan.launcher import over_processes
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
 from attngan.models.image_encoder import add_noise
@@ -23,8 +25,9 @@ RETRIEVAL_POOL = 100  # captions that a picture chooses among in validation
 RETRIEVAL_ROUNDS = 5  # validation asks with as many captions of each picture: one alone would choose the best by luck
 
 
+@over_processes("damsm.batch_size")
 def pretrain_damsm(
-    dataset: Path, out: Path, config: Config, *, inception_weights: Path | None = None, state: Path | None = None
+    dataset: Path, out: Path, config: Config, *, inception_weights: Path | None = None, state: str | None = None
 ) -> dict[str, float]:
     """Train the encoders and write the `damsm` folder.
 
@@ -34,7 +37,7 @@ def pretrain_damsm(
         config: reads `damsm`, `text_encoder`, `image_encoder`, `data`, `seed`, `device`.
         inception_weights: torchvision's ImageNet state dict of Inception-v3, `.pth` or `.safetensors`; without it
             Inception's trunk starts at random and is trained too.
-        state: folder for the state of resuming; `<out>.state` when None.
+        state: folder for the state of resuming, local or gs://; `<out>.state` when None.
 
     Returns:
         The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
@@ -56,27 +59,30 @@ def pretrain_damsm(
         "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
         "code": artifacts.source_digest("models", "losses", "data", "damsm_run.py", "pretrain_damsm.py"),
     }
-    folder = checkpoint.state_folder(state or out.with_name(out.name + ".state"), step_name="pretrain_damsm", key=key)
-    artifacts.begin(out)
-    run.resume(folder)
-    log = RunLog(out, run.rows)
-    _train(run, train, test, log, folder)
-    run.load_best()
-    files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
-    artifacts.write_json(out / "retrieval.json", run.best)
-    files += ["retrieval.json", *log.close()]
-    artifacts.finish(out, "damsm", files, dataset=train.manifest["fingerprint"], retrieval=run.best)
+    store = checkpoint.StateStore(state or f"{out}.state", step_name="pretrain_damsm", key=key)
+    if distributed.is_first():
+        artifacts.begin(out)
+    run.resume(store)
+    distributed.check_same(run.step, f"{store.uri}: the step to go on from")
+    log = RunLog(out if distributed.is_first() else None, run.rows)
+    _train(run, train, test, log, store)
+    if distributed.is_first():
+        run.load_best()
+        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
+        artifacts.write_json(out / "retrieval.json", run.best)
+        files += ["retrieval.json", *log.close()]
+        artifacts.finish(out, "damsm", files, dataset=train.manifest["fingerprint"], retrieval=run.best)
     return run.best
 
 
-def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, folder: Path) -> None:
+def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, store: StateStore) -> None:
     """Run all epochs that are left; save the state now and then, at the end, and when told to stop."""
     settings, batch_size = run.config.damsm, run.config.damsm.batch_size
     total = settings.epochs * run.steps_per_epoch
-    checkpoint.check_not_beyond(run.step, total, folder, setting="damsm.epochs")
+    checkpoint.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
     timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     bar = progress("DAMSM", total=total * batch_size, unit="images", start=run.step * batch_size)
-    with bar as advance, checkpoint.stop_request() as stop:
+    with store, bar as advance, checkpoint.stop_request() as stop:
         while run.step < total:
             epoch, position = divmod(run.step, run.steps_per_epoch)
             if position == 0:
@@ -90,6 +96,7 @@ def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, folder: Pa
                 max_words=run.config.data.max_words,
                 seed=run.config.seed,
                 purpose="damsm",
+                part=distributed.part(batch_size),
             )
             _training_step(run, batch)
             run.step += 1
@@ -97,26 +104,34 @@ def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, folder: Pa
             if position == run.steps_per_epoch - 1:
                 figures = _end_epoch(run, epoch + 1, test, log)
                 advance(0, f"loss {figures['loss']:.2f}, R@1 {figures['recall_at_1']:.1%}")
-            if stop or timer.due() or run.step == total:
+            must_stop, must_save = distributed.agreed(stop, distributed.is_first() and timer.due())
+            if must_stop or must_save or run.step == total:
                 check_finite(run.step, dict(zip(DAMSM_LOSSES, run.loss_sums.tolist(), strict=True)))
                 run.rows = log.rows
-                checkpoint.save(folder, run.step, run.state())
-            if stop:
+                if distributed.is_first():
+                    store.save(run.step, run.state())
+            if must_stop:
+                store.settle()
                 stop.stop()
 
 
 def _training_step(run: DamsmRun, batch: Batch) -> None:
-    """Take one optimisation step (released code: pretrain_DAMSM.py)."""
+    """Take one optimisation step (released code: pretrain_DAMSM.py).
+
+    Several processes have a part of the pictures each, and all captions; all of them compute the losses of the batch.
+    """
     torch.manual_seed(seeding.seed_for(run.config.seed, "damsm step", run.step))
     run.text_encoder.train()
     run.image_encoder.train()
     batch = batch.to(run.device)
-    images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise))
+    noisy = add_noise(batch.images[-1], run.config.image_encoder.noise, distributed.randn_like)
+    images = tuple(map(distributed.gather, run.image_encoder(noisy)))
     captions = run.text_encoder(batch.word_ids, batch.lengths)
     parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
     losses = torch.stack(list(parts.values()))
     run.optimiser.zero_grad(set_to_none=True)
     losses.sum().backward()
+    distributed.average_gradients_([*run.text_encoder.parameters(), *run.image_encoder.parameters()])
     nn.utils.clip_grad_norm_(run.text_encoder.parameters(), run.config.damsm.max_text_gradient_norm)
     run.optimiser.step()
     run.loss_sums += losses.detach()
@@ -126,7 +141,7 @@ def _end_epoch(run: DamsmRun, epoch: int, test: Dataset, log: RunLog) -> dict[st
     means = (run.loss_sums / run.steps_per_epoch).tolist()
     losses = dict(zip(DAMSM_LOSSES, means, strict=True))
     check_finite(run.step, losses)
-    figures = {"epoch": float(epoch), **_validate(run, test)}
+    figures = {"epoch": float(epoch), **distributed.from_first(lambda: _validate(run, test))}
     run.keep_if_best(figures)
     figures = {**figures, **losses, "loss": sum(means), "learning_rate": run.optimiser.param_groups[0]["lr"]}
     log.write(step=run.step, **figures)

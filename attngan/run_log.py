@@ -61,14 +61,19 @@ class RunLog:
     """Figures by step, in `metrics.jsonl` (one object a line) and as TensorBoard events.
 
     Args:
-        folder: gets `metrics.jsonl` and `tensorboard/`, both written anew.
+        folder: gets `metrics.jsonl` and `tensorboard/`, both written anew; None keeps the figures in `rows` only, as
+            processes beside the first do.
         rows: the figures of an earlier run that this one goes on from.
     """
 
-    def __init__(self, folder: Path, rows: list[dict[str, float]]):
+    def __init__(self, folder: Path | None, rows: list[dict[str, float]]):
+        self.rows: list[dict[str, float]] = []
+        self.path = None
+        if folder is None:
+            self.rows += rows
+            return
         from torch.utils.tensorboard import SummaryWriter
 
-        self.rows: list[dict[str, float]] = []
         self.path = folder / "metrics.jsonl"
         self.path.write_text("", encoding="utf-8")
         for old in (folder / "tensorboard").glob("events.*"):
@@ -81,6 +86,8 @@ class RunLog:
         """Keep the figures of one step."""
         row = {"step": step, **{name: round(value, 6) for name, value in figures.items()}}
         self.rows.append(row)
+        if self.path is None:
+            return
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(row) + "\n")
         for name, value in figures.items():
@@ -88,6 +95,8 @@ class RunLog:
 
     def close(self) -> list[str]:
         """Finish the event file, and return the names of all files written."""
+        if self.path is None:
+            return []
         self._events.close()
         events = (self.path.parent / "tensorboard").glob("events.*")
         return [self.path.name, *(f"tensorboard/{path.name}" for path in events)]

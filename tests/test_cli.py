@@ -24,6 +24,7 @@ COMMANDS = [
     "evaluate",
     "export-samples",
     "publish",
+    "detect-changes",
     "restore-champion",
     "generate",
     "import-released",
@@ -159,19 +160,12 @@ def test_a_mistake_in_the_flags_is_status_two(arguments):
     assert call(*arguments).exit_code == 2
 
 
-def test_training_to_cloud_storage_asks_for_a_place_for_its_state(step):
+def test_the_state_of_a_training_lies_beside_its_result_wherever_that_is(step, bucket):
     calls = step("train_generator")
-    result = call("train-generator", "--dataset", "d", "--damsm", "e", "--out", "gs://bucket/generator")
-    assert result.exit_code == 2
-    assert "give --state too" in result.stderr
-    assert calls == []
-
-
-def test_the_champion_must_lie_in_a_folder_that_can_be_changed(step):
-    step("publish")
-    result = call("publish", "--bundle", "b", "--metrics", "m", "--model-uri", "gs://bucket/models")
-    assert result.exit_code == 2
-    assert "local or mounted folder" in result.stderr
+    arguments = ["train-generator", "--dataset", "d", "--damsm", "e", "--out"]
+    for out in ("place", "gs://pictures/generator/"):
+        assert call(*arguments, out).exit_code == 0
+    assert [kwargs["state"] for _, kwargs in calls] == ["place.state", "gs://pictures/generator.state"]
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

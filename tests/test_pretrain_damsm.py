@@ -3,9 +3,10 @@
 import json
 
 import pytest
+import saved_states
 import torch
 
-from attngan import artifacts, checkpoint
+from attngan import artifacts
 from attngan import pretrain_damsm as step
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
@@ -33,7 +34,7 @@ def test_the_folder_holds_encoders_vocabulary_config_and_an_epochs_figures_a_row
 def test_the_rate_decays_and_adam_keeps_its_moments(damsm):
     rows = [json.loads(line) for line in (damsm / "metrics.jsonl").read_text().splitlines()]
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.002, 0.002 * 0.98])
-    state = checkpoint.load(next(damsm.with_name(damsm.name + ".state").iterdir()))
+    state = saved_states.newest(f"{damsm}.state")
     assert {float(each["step"]) for each in state["optimiser"]["state"].values()} == {state["step"]}
 
 

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import saved_states
 import torch
 
-from attngan import artifacts, checkpoint
+from attngan import artifacts
 from attngan import config as configs
 from attngan import train_generator as step
 from attngan.data.dataset import Dataset
@@ -100,7 +101,7 @@ def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, datase
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     state = Path(f"{out}.state")
     deadline = time.monotonic() + 120
-    while not list(state.glob("*/step-*.pt")) and process.poll() is None:
+    while not list(state.glob("*/latest.json")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(number)
@@ -113,10 +114,29 @@ def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, datase
     assert weights_of(out) == weights_of(generator)
 
 
+def test_a_run_that_is_stopped_says_that_its_state_could_not_be_sent(
+    dataset, damsm, smoke, tmp_path, bucket, monkeypatch
+):
+    from attngan import google_storage
+
+    def stopped_step(run, batch):
+        if run.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return training_step(run, batch)
+
+    def fail(*_):
+        raise InputError("the cloud is gone")
+
+    monkeypatch.setattr(step, "training_step", stopped_step)
+    monkeypatch.setattr(google_storage, "upload", fail)
+    with pytest.raises(InputError, match="the cloud is gone"):
+        train_generator(dataset, damsm, tmp_path / "generator", smoke, state="gs://pictures/state")
+
+
 def test_a_state_that_is_cut_off_costs_the_steps_since_the_one_before(dataset, damsm, generator, smoke, tmp_path):
     eager = changed(smoke, checkpoint_every_seconds=0.0)
     train_generator(dataset, damsm, tmp_path / "generator", eager)
-    newest = max(Path(f"{tmp_path / 'generator'}.state").glob("*/step-*.pt"))
+    newest = saved_states.newest_file(f"{tmp_path / 'generator'}.state")
     newest.write_bytes(newest.read_bytes()[:1000])
     train_generator(dataset, damsm, tmp_path / "generator", eager)
     assert weights_of(tmp_path / "generator") == weights_of(generator)
@@ -124,13 +144,12 @@ def test_a_state_that_is_cut_off_costs_the_steps_since_the_one_before(dataset, d
 
 def test_a_state_of_other_shapes_is_refused(dataset, damsm, smoke, tmp_path):
     state = tmp_path / "state"
-    train_generator(dataset, damsm, tmp_path / "generator", smoke, state=state)
-    newest = max(state.glob("*/step-*.pt"))
-    saved = torch.load(newest, weights_only=True)
+    train_generator(dataset, damsm, tmp_path / "generator", smoke, state=str(state))
+    saved = saved_states.newest(state)
     saved["generator"] = {name: tensor[:1] for name, tensor in saved["generator"].items() if tensor.ndim}
-    torch.save(saved, newest)
+    saved_states.replace(state, saved)
     with pytest.raises(InputError, match="the checkpoint's generator does not fit this run"):
-        train_generator(dataset, damsm, tmp_path / "generator", smoke, state=state)
+        train_generator(dataset, damsm, tmp_path / "generator", smoke, state=str(state))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(dataset, damsm, smoke, tmp_path, monkeypatch):
@@ -194,15 +213,15 @@ def _full_size_run(config, train, damsm_run, folder):
 
 
 def test_states_are_saved_by_time_and_at_the_end(generator):
-    state = checkpoint.load(next(Path(f"{generator}.state").iterdir()))
+    state = saved_states.newest(f"{generator}.state")
     manifest = artifacts.check(generator, "generator")
     assert state["step"] == manifest["steps"]
 
 
 def test_more_epochs_go_on_from_what_is_there_and_fewer_are_refused(dataset, damsm, generator, smoke, tmp_path):
     state = tmp_path / "state"
-    train_generator(dataset, damsm, tmp_path / "generator", changed(smoke, epochs=1), state=state)
-    train_generator(dataset, damsm, tmp_path / "generator", smoke, state=state)
+    train_generator(dataset, damsm, tmp_path / "generator", changed(smoke, epochs=1), state=str(state))
+    train_generator(dataset, damsm, tmp_path / "generator", smoke, state=str(state))
     assert weights_of(tmp_path / "generator") == weights_of(generator)
     with pytest.raises(InputError, match="already trained for"):
-        train_generator(dataset, damsm, tmp_path / "generator", changed(smoke, epochs=1), state=state)
+        train_generator(dataset, damsm, tmp_path / "generator", changed(smoke, epochs=1), state=str(state))

@@ -18,7 +18,12 @@ def fake_loss(logits: Tensor) -> Tensor:
 
 
 def discriminator_loss(
-    discriminator: Discriminator, real_images: Tensor, fake_images: Tensor, sentence_feature: Tensor
+    discriminator: Discriminator,
+    real_images: Tensor,
+    fake_images: Tensor,
+    sentence_feature: Tensor,
+    wrong_sentence_feature: Tensor | None = None,
+    wrong_weight: float = 1.0,
 ) -> Tensor:
     """Return what one discriminator has to lower (Eq. 5).
 
@@ -31,14 +36,18 @@ def discriminator_loss(
         real_images: (B, 3, H, W) in [-1, 1].
         fake_images: (B, 3, H, W); no gradient goes back into them.
         sentence_feature: (B, D).
+        wrong_sentence_feature: (W, D), the sentences of the wrong pairs with the first W real images, where these B
+            are a part of a batch; None: they are the batch, and the sentences are those of the images 1 to B - 1.
+        wrong_weight: of the wrong pairs' mean, where parts of a batch have different numbers of them.
     """
+    wrong = sentence_feature[1:] if wrong_sentence_feature is None else wrong_sentence_feature
     real = discriminator.features(real_images)
     fake = discriminator.features(fake_images.detach())
     real_pair = real_loss(discriminator.judge_pair(real, sentence_feature))
     fake_pair = fake_loss(discriminator.judge_pair(fake, sentence_feature))
     loss = (real_loss(discriminator.judge(real)) + real_pair) / 2
-    if len(real) > 1:
-        wrong_pair = fake_loss(discriminator.judge_pair(real[:-1], sentence_feature[1:]))
+    if len(wrong):
+        wrong_pair = wrong_weight * fake_loss(discriminator.judge_pair(real[: len(wrong)], wrong))
     else:
         wrong_pair = torch.zeros_like(fake_pair)
     return loss + (fake_loss(discriminator.judge(fake)) + fake_pair + wrong_pair) / 3

@@ -3,6 +3,8 @@
 No constructor downloads weights: ImageNet's are read from a file by `load_inception_trunk`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -86,13 +88,18 @@ class SmallImageEncoder(nn.Module):
         return self.project_regions(regions), self.project_image(pooled)
 
 
-def add_noise(images: Tensor, deviation: float) -> Tensor:
-    """Add Gaussian noise to images (B, 3, H, W), from torch's own random state.
+def add_noise(images: Tensor, deviation: float, randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Tensor:
+    """Add Gaussian noise to images (B, 3, H, W).
 
     An encoder trained on noisy pictures has smooth gradients, so a generator that climbs them paints what can be seen
     rather than patterns that only the encoder sees.
+
+    Args:
+        images: not changed.
+        deviation: of the noise; 0 draws none.
+        randn_like: draws standard normal numbers of a tensor's shape; torch's own random state by default.
     """
-    return images + deviation * torch.randn_like(images) if deviation else images
+    return images + deviation * randn_like(images) if deviation else images
 
 
 def load_inception_trunk(encoder: ImageEncoder, weights: dict[str, Tensor]) -> None:

@@ -1,0 +1,157 @@
+"""The Kubernetes API in this process, as far as a TrainJob needs it: over HTTP, with moods; it keeps every request."""
+
+import contextlib
+import http.server
+import json
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/birds/trainjobs"
+PODS = "/api/v1/namespaces/birds/pods"
+STAMP = "2026-01-01T00:00:00Z"
+
+
+def condition(kind: str, **more: str) -> dict[str, str]:
+    return {"type": kind, "status": "True", "lastTransitionTime": STAMP, "reason": "", "message": "", **more}
+
+
+def pod(name: str, index: int, phase: str, **status: Any) -> dict[str, Any]:
+    labels = {"batch.kubernetes.io/job-completion-index": str(index)}
+    return {
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": STAMP},
+        "spec": {"containers": [{"name": "node"}]},
+        "status": {"phase": phase, **status},
+    }
+
+
+class Api(http.server.ThreadingHTTPServer):
+    """A server for one namespace, `birds`.
+
+    Attributes:
+        jobs: TrainJobs by name.
+        script: conditions that a job has at each question for it; the last stays.
+        pods: of the job.
+        log: node 0's, as (time, text).
+        refusals: (status, message) by (method, end of the path); given as often as asked, plain text if message is not.
+        lingering: how often a deleted job still answers, with its deletionTimestamp.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.script: list[list[dict[str, str]]] = [[], [condition("Complete")]]
+        self.pods: list[dict[str, Any]] = []
+        self.log: list[tuple[str, str]] = []
+        self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
+        self.lingering = 0
+        self.requests: list[tuple[str, str, Any]] = []
+
+    @property
+    def writes(self) -> list[str]:
+        """Every request that changes something, by its method."""
+        return [method for method, _, _ in self.requests if method != "GET"]
+
+    def write_kubeconfig(self, path: Path) -> None:
+        config = {
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "birds"}}],
+            "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{self.server_port}"}}],
+            "users": [{"name": "me", "user": {"token": "secret"}}],
+        }
+        path.write_text(json.dumps(config), encoding="utf-8")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Api
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        self.respond()
+
+    def do_POST(self) -> None:
+        self.respond()
+
+    def do_DELETE(self) -> None:
+        self.respond()
+
+    def respond(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.loads(content) if content else None
+        path, _, query = self.path.partition("?")
+        api = self.server
+        api.requests.append((self.command, path, {"query": dict(urllib.parse.parse_qsl(query)), "body": body}))
+        refused = [value for (method, end), value in api.refusals.items() if method == self.command and end in path]
+        if refused:
+            self.refuse(*refused[0])
+        elif path.endswith("/log"):
+            self.send(200, "".join(f"{stamp} {text}\n" for stamp, text in api.log).encode(), "text/plain")
+        elif path == PODS:
+            self.answer(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": api.pods})
+        elif self.command == "POST":
+            self.create(body)
+        else:
+            self.one(path.removeprefix(f"{JOBS}/"))
+
+    def create(self, body: dict[str, Any]) -> None:
+        name = body["metadata"]["name"]
+        if name in self.server.jobs:
+            self.refuse(409, f'trainjobs.trainer.kubeflow.org "{name}" already exists')
+            return
+        self.server.jobs[name] = body
+        self.answer(201, body)
+
+    def one(self, name: str) -> None:
+        api = self.server
+        job = api.jobs.get(name)
+        if job is None:
+            self.refuse(404, f'trainjobs.trainer.kubeflow.org "{name}" not found')
+        elif self.command == "DELETE":
+            job["metadata"]["deletionTimestamp"] = STAMP
+            self.answer(200, {"kind": "Status", "status": "Success"})
+            if not api.lingering:
+                del api.jobs[name]
+        elif "deletionTimestamp" in job["metadata"]:
+            self.answer(200, job)
+            api.lingering -= 1
+            if not api.lingering:
+                del api.jobs[name]
+        else:
+            conditions = api.script[0] if len(api.script) == 1 else api.script.pop(0)
+            self.answer(200, job | {"status": {"conditions": conditions}})
+
+    def refuse(self, status: int, message: str) -> None:
+        if message.startswith("plain: "):
+            self.send(status, message.removeprefix("plain: ").encode(), "text/plain")
+        else:
+            self.answer(status, {"kind": "Status", "status": "Failure", "message": message, "code": status})
+
+    def answer(self, status: int, value: Any) -> None:
+        self.send(status, json.dumps(value).encode(), "application/json")
+
+    def send(self, status: int, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Api]:
+    """Run the API while the block runs."""
+    server = Api()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,134 @@
+"""What two gloo processes compute together, and one process alone: for `test_distributed_steps.py`."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from attngan import distributed, pretrain_damsm, train_generator
+from attngan.config import Config
+from attngan.damsm_run import DamsmRun
+from attngan.data.dataset import Dataset
+from attngan.data.sampling import batch_of_step
+from attngan.gan_run import GanRun
+from attngan.models.batch_norm import synchronise_batch_norms_
+
+NOISE = 0.1
+STEPS = 2
+
+
+def work(rank: int, port: int, folder: Path, dataset: Path, damsm: Path, config: Config) -> None:
+    """Be one of two processes: compute everything, and leave it in a file."""
+    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"})
+    os.environ.update({"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)})
+    with distributed.joined("cpu", 1):
+        torch.save({"primitives": primitives(), **steps(dataset, damsm, config)}, folder / f"{rank}.pt")
+
+
+def primitives() -> dict[str, object]:
+    """Use each of them once, with values that tell the processes apart."""
+    rank = distributed.rank()
+    features = torch.tensor([[1.0 + rank], [3.0 + rank]], requires_grad=True)  # [1, 3] and [2, 4]
+    gathered = distributed.gather(features)
+    (gathered * torch.tensor([[1.0], [10.0], [100.0], [1000.0]])).sum().backward()
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(2, 2))]
+    parameters[0].grad, parameters[2].grad = torch.full((2,), 1.0 + rank), torch.full((2, 2), 10.0 * rank)
+    distributed.average_gradients_(parameters)
+    torch.manual_seed(5)
+    noise = distributed.randn_like(torch.empty(2, 3, 4, 4))
+    return {
+        "part": distributed.part(6),
+        "gathered": gathered.detach(),
+        "gather gradient": features.grad,
+        "averaged": [parameter.grad for parameter in parameters],
+        "noise": noise,
+        "next": torch.randn(3),
+        "agreed": distributed.agreed(None if rank else 15, rank, None),
+        "from first": distributed.from_first(lambda: {"rank": rank}),
+        "batch norm": batch_norm(slice(0, 3) if rank == 0 else slice(3, 5)),
+    }
+
+
+def batch_norm(own: slice) -> dict[str, torch.Tensor]:
+    """Train a batch norm a step on a part of five pictures, then use it."""
+    torch.manual_seed(1)
+    pictures = (100 + 3 * torch.randn(5, 3, 4, 4, dtype=torch.float64)).requires_grad_(True)
+    weights = torch.randn(5, 3, 4, 4, dtype=torch.float64)
+    network = nn.Sequential(nn.BatchNorm2d(3).double())
+    nn.init.normal_(network[0].weight)
+    if distributed.world_size() > 1:
+        synchronise_batch_norms_(network, torch.device("cpu"))
+    normed = network(pictures[own])
+    (normed * weights[own]).sum().backward()
+    distributed.average_gradients_(network.parameters())
+    used = network.eval()(pictures[own]).detach()
+    return {"normed": normed.detach(), "gradient": pictures.grad[own], "used": used, **_tensors(network)}
+
+
+def steps(dataset: Path, damsm: Path, config: Config) -> dict[str, dict[str, torch.Tensor]]:
+    """Take steps of both trainings in float64, so that a tight tolerance finds any mistake."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        train = Dataset.open(dataset, "train")
+        spectral = config.model_copy(
+            update={"discriminator": config.discriminator.model_copy(update={"spectral_norm": True})}
+        )
+        return {
+            "damsm": _damsm_steps(train, config),
+            "generator": _generator_steps(train, damsm, config),
+            "generator with spectral norm": _generator_steps(train, damsm, spectral),
+        }
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _damsm_steps(train: Dataset, config: Config) -> dict[str, torch.Tensor]:
+    run = DamsmRun(config, train, torch.device("cpu"), None)
+    run.config = _noisy(config)
+    found = {}
+    for run.step in range(STEPS):
+        pretrain_damsm._training_step(run, _batch(run, train, config.damsm.batch_size, [config.data.resolution]))
+        for name, network in run.networks().items():
+            found |= {f"step {run.step}, {name} {key}": value for key, value in _tensors(network).items()}
+    return {"losses": run.loss_sums, **found}
+
+
+def _generator_steps(train: Dataset, damsm: Path, config: Config) -> dict[str, torch.Tensor]:
+    run = GanRun(config, train, damsm, torch.device("cpu"))
+    run.config = _noisy(config)
+    found = {}
+    for run.step in range(STEPS):
+        batch = _batch(run, train, config.training.batch_size, config.resolutions)
+        losses = train_generator.training_step(run, batch)
+        networks = {"generator": run.generator, "average": run.average, "discriminators": run.discriminators}
+        found |= {f"step {run.step}, loss {name}": distributed.average(loss) for name, loss in losses.items()}
+        for name, network in networks.items():
+            found |= {f"step {run.step}, {name} {key}": value for key, value in _tensors(network).items()}
+    return found
+
+
+def _noisy(config: Config) -> Config:
+    return config.model_copy(update={"image_encoder": config.image_encoder.model_copy(update={"noise": NOISE})})
+
+
+def _batch(run, train, batch_size, resolutions):
+    batch = batch_of_step(
+        train,
+        run.step,
+        batch_size=batch_size,
+        resolutions=resolutions,
+        max_words=18,
+        seed=0,
+        purpose="test",
+        part=distributed.part(batch_size),
+    )
+    assert len(batch.class_ids) == len(batch.word_ids) == batch_size == distributed.world_size() * len(batch.images[0])
+    batch.images[:] = [images.double() for images in batch.images]
+    return batch
+
+
+def _tensors(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of a network's weights, statistics and gradients by name."""
+    gradients = {f"gradient of {name}": each.grad for name, each in network.named_parameters() if each.grad is not None}
+    return {name: tensor.detach().clone() for name, tensor in {**network.state_dict(), **gradients}.items()}
