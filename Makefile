@@ -13,7 +13,7 @@ BASE_IMAGE ?= python:3.11-slim-bookworm
 DOCKER_BUILD ?= # more options for docker build, such as --network host
 REVISION = $(shell $(BIN)/python -c 'from attngan.artifacts import code_revision; print(code_revision())')
 
-.PHONY: help setup demo test test-all test-docker smoke format lint golden compile image image-push lock clean
+.PHONY: help setup demo test test-all test-docker smoke format lint golden compile image image-name image-push lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -33,7 +33,7 @@ test: $(STAMP) ## run the tests (minutes, no network, no GPU)
 test-all: $(STAMP) ## run every test this machine can, the slow ones too
 	$(BIN)/python -m pytest -q
 
-test-docker: $(STAMP) ## run the six steps in the container image of this commit
+test-docker: $(STAMP) ## run the steps and the pipeline in the container image of this commit
 	$(BIN)/python -m pytest -q -rs -m docker
 
 smoke: $(STAMP) ## run the six steps at the smallest size
@@ -56,13 +56,17 @@ image: $(STAMP) ## build the container image, tagged with the commit
 	$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 	tar -c images requirements dist | docker build $(DOCKER_BUILD) --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg REVISION=$(REVISION) -t $(IMAGE):$(REVISION) -f images/Dockerfile -
 
+image-name: $(STAMP) ## print the name that the image gets
+	@echo $(IMAGE):$(REVISION)
+
 image-push: image ## push it; IMAGE=registry/name says where to
+	@case $(REVISION) in *-dirty|unknown) echo "image-push: commit first, the tag $(REVISION) would not say what is in it" >&2; exit 2;; esac
 	docker push $(IMAGE):$(REVISION)
 
 lock: $(STAMP) ## resolve requirements/*.in anew
 	$(LOCK) --upgrade requirements/requirements.in -o requirements/requirements.txt
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
-	$(LOCK) --constraint requirements/requirements.txt --extra gcs pyproject.toml -o requirements/image.txt
+	$(LOCK) --constraint requirements/requirements.txt --extra gcs --extra trainer pyproject.toml -o requirements/image.txt
 	echo kfp | $(LOCK) --no-deps --constraint requirements/requirements.txt - -o requirements/image-kfp.txt
 
 clean: ## remove what was built and the demo, keep .venv

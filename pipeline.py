@@ -1,6 +1,6 @@
-"""The whole pipeline on one page, and its command line: compile, run.
+"""The whole pipeline on one page, and its command line: compile, run, step, submit, schedule, schedules, unschedule.
 
-`run` hands the same pipeline object to `kfp.local` that `compile` writes for a cluster.
+`run` hands the same pipeline object to `kfp.local` that `compile` writes for a cluster; `step` runs one step alone.
 """
 
 from pathlib import Path
@@ -12,12 +12,18 @@ from kfp.dsl import HTML, Artifact, Metrics, Model
 
 import components
 from attngan import exit_status
+from components import placement
+from components.cluster import commands as cluster_commands
+from components.image import IMAGE, check_pinned
+from components.local import commands as local_commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.add_typer(local_commands.app)
+app.add_typer(cluster_commands.app)
 
 
 class Results(NamedTuple):
-    """What a run leaves: the gallery and its page, the bundle, the reports."""
+    """What a run leaves: the gallery and its page, the bundle, the reports, and whether the bundle is the champion."""
 
     gallery: Artifact
     page: HTML
@@ -29,6 +35,65 @@ class Results(NamedTuple):
     promoted: bool
 
 
+class Tasks(NamedTuple):
+    """The six steps of a run."""
+
+    preprocess: dsl.PipelineTask
+    pretrain_damsm: dsl.PipelineTask
+    train_generator: dsl.PipelineTask
+    evaluate: dsl.PipelineTask
+    export_samples: dsl.PipelineTask
+    publish: dsl.PipelineTask
+
+
+def six_steps(source, captions, inception_weights, inputs, model_uri, config, force, training, evaluation) -> Tasks:
+    """Connect the six steps: this is the pipeline; `training` and `evaluation` are what is special to those steps."""
+    data = components.preprocess(source=source, captions=captions, inputs=inputs, config=config)
+    dataset = data.outputs["dataset"]
+    encoders = components.pretrain_damsm(
+        dataset=dataset, inception_weights=inception_weights, inputs=inputs, config=config, **training
+    )
+    damsm = encoders.outputs["damsm"]
+    trained = components.train_generator(dataset=dataset, damsm=damsm, config=config, **training)
+    generator = trained.outputs["generator"]
+    scored = components.evaluate(dataset=dataset, damsm=damsm, generator=generator, config=config, **evaluation)
+    metrics = scored.outputs["metrics"]
+    samples = components.export_samples(generator=generator, dataset=dataset, metrics=metrics, config=config)
+    bundle = samples.outputs["bundle"]
+    published = components.publish(
+        bundle=bundle, metrics=metrics, model_uri=model_uri, inputs=inputs, force=force, config=config
+    )
+    published.set_caching_options(enable_caching=False)  # the champion may have changed since
+    return Tasks(data, encoders, trained, scored, samples, published)
+
+
+@dsl.pipeline(name="attngan-local", description="The six steps of attngan, for this machine.")
+def local_pipeline(
+    source: str,
+    inputs: str,
+    model_uri: str,
+    config: str = "",
+    captions: str = "",
+    inception_weights: str = "",
+    checkpoint_root: str = "",
+    force: bool = False,
+) -> Results:
+    """Run the six steps; the parameters are those of `attngan_pipeline`, `inputs` is what `detect_changes` finds."""
+    training = {"checkpoint_root": checkpoint_root, "num_gpus": "0", "train_job": ""}
+    sources = (source, captions, inception_weights, inputs)
+    tasks = six_steps(*sources, model_uri, config, force, training, evaluation={"num_gpus": "0"})
+    return Results(
+        gallery=tasks.export_samples.outputs["gallery"],
+        page=tasks.export_samples.outputs["page"],
+        bundle=tasks.export_samples.outputs["bundle"],
+        metrics=tasks.evaluate.outputs["metrics"],
+        report=tasks.evaluate.outputs["report"],
+        progress=tasks.train_generator.outputs["progress"],
+        scores=tasks.evaluate.outputs["scores"],
+        promoted=tasks.publish.outputs["promoted"],
+    )
+
+
 @dsl.pipeline(name="attngan", description="AttnGAN: from captioned images to pictures drawn from a sentence.")
 def attngan_pipeline(
     source: str,
@@ -38,42 +103,81 @@ def attngan_pipeline(
     inception_weights: str = "",
     checkpoint_root: str = "",
     force: bool = False,
-) -> Results:
-    """Train an AttnGAN on captioned images and publish it if it is better than the champion.
+    always: bool = False,
+    image: str = IMAGE,
+    gpu_type: str = "nvidia.com/gpu",
+    num_gpus: str = "1",
+    cpu: str = "8",
+    memory: str = "32Gi",
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [],  # noqa: B006
+    evaluation_gpus: str = "1",
+    evaluation_cpu: str = "8",
+    evaluation_memory: str = "32Gi",
+    evaluation_node_selector: dict = {},  # noqa: B006
+    evaluation_tolerations: list = [],  # noqa: B006
+    train_job: str = "",
+):
+    """Train an AttnGAN where pictures, captions or settings are new, and publish it if it is better than the champion.
 
     Args:
-        source: Folder, .tgz or .zip with images, local or gs://.
-        model_uri: Folder that holds the champion and the history.
+        source: Folder, .tgz or .zip with images, gs://.
+        model_uri: Folder that holds the champion and the history, gs://.
         config: Settings as YAML text, only what differs from the paper's.
         captions: Captions that are not in the source.
         inception_weights: ImageNet weights of Inception-v3; empty to train the image encoder from the start.
-        checkpoint_root: Folder for training state that outlives a step.
+        checkpoint_root: Folder for training state that outlives a run, gs://; empty: beside the step's output.
         force: Publish whatever the metrics say.
+        always: Train whatever has changed.
+        image: The container image, pinned by digest or commit.
+        gpu_type: Kubernetes resource of a GPU.
+        num_gpus: GPUs of each training step; "0" for CPU nodes. A text, since KFP's backend reads only those here.
+        cpu: Cores of each training step.
+        memory: Memory of each training step.
+        node_selector: Labels of the nodes that train.
+        tolerations: Of the taints of those nodes.
+        evaluation_gpus: GPUs of the evaluation, which uses one or none.
+        evaluation_cpu: Its cores.
+        evaluation_memory: Its memory.
+        evaluation_node_selector: Labels of its node.
+        evaluation_tolerations: Of the taints of its node.
+        train_job: Settings of a TrainJob on several nodes as YAML text; the training steps then only wait for it.
     """
-    data = components.preprocess(source=source, captions=captions, config=config)
-    dataset = data.outputs["dataset"]
-    encoders = components.pretrain_damsm(
-        dataset=dataset, inception_weights=inception_weights, checkpoint_root=checkpoint_root, config=config
+    changes = components.detect_changes(
+        source=source,
+        captions=captions,
+        inception_weights=inception_weights,
+        model_uri=model_uri,
+        always=always,
+        config=config,
     )
-    damsm = encoders.outputs["damsm"]
-    training = components.train_generator(dataset=dataset, damsm=damsm, checkpoint_root=checkpoint_root, config=config)
-    generator = training.outputs["generator"]
-    scored = components.evaluate(dataset=dataset, damsm=damsm, generator=generator, config=config)
-    metrics = scored.outputs["metrics"]
-    samples = components.export_samples(generator=generator, dataset=dataset, metrics=metrics, config=config)
-    bundle = samples.outputs["bundle"]
-    published = components.publish(bundle=bundle, metrics=metrics, model_uri=model_uri, force=force, config=config)
-    published.set_caching_options(enable_caching=False)  # the champion may have changed since
-    return Results(
-        gallery=samples.outputs["gallery"],
-        page=samples.outputs["page"],
-        bundle=bundle,
-        metrics=metrics,
-        report=scored.outputs["report"],
-        progress=training.outputs["progress"],
-        scores=scored.outputs["scores"],
-        promoted=published.output,
+    changes.set_caching_options(enable_caching=False)  # its inputs are what lies behind the URIs
+    # Named "Output": kfp.local finds no other in a condition.
+    with dsl.If(changes.outputs["Output"] == True, name="retrain"):  # noqa: E712
+        training = {"checkpoint_root": checkpoint_root, "num_gpus": num_gpus, "train_job": train_job}
+        sources = (source, captions, inception_weights, changes.outputs["inputs"])
+        tasks = six_steps(*sources, model_uri, config, force, training, evaluation={"num_gpus": evaluation_gpus})
+    placement.on_gpus(
+        [tasks.pretrain_damsm, tasks.train_generator],
+        gpu_type=gpu_type,
+        num_gpus=num_gpus,
+        cpu=cpu,
+        memory=memory,
+        node_selector=node_selector,
+        tolerations=tolerations,
     )
+    placement.on_gpus(
+        [tasks.evaluate],
+        gpu_type=gpu_type,
+        num_gpus=evaluation_gpus,
+        cpu=evaluation_cpu,
+        memory=evaluation_memory,
+        node_selector=evaluation_node_selector,
+        tolerations=evaluation_tolerations,
+    )
+    placement.on_cpu([tasks.preprocess, tasks.export_samples], cpu="2", memory="8Gi")
+    placement.on_cpu([changes, tasks.publish], cpu="500m", memory="2Gi")
+    placement.everywhere([changes, *tasks], image=image)
 
 
 @app.command("compile")
@@ -84,43 +188,16 @@ def compile_pipeline(
     with exit_status.reported(out):
         from components import compiled
 
+        check_pinned(IMAGE)
         tasks = compiled.write(attngan_pipeline, out)
         print(f"{out}: {len(tasks)} tasks, {' -> '.join(tasks)}")
-
-
-@app.command()
-def run(
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or gs://.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file, or toy, smoke, ...")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Repeatable.")] = None,
-    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
-    inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
-    model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
-) -> None:
-    """Run the pipeline on this machine; run the same command again to go on after an interruption."""
-    with exit_status.reported(out):
-        from attngan import config as settings
-        from components import local_run
-
-        given = set_ or []
-        loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
-        arguments = {
-            "source": local_run.absolute(source),
-            "model_uri": local_run.absolute(model_uri or str(out / "models")),
-            "config": settings.dump(loaded),
-            "captions": local_run.absolute(captions),
-            "inception_weights": local_run.absolute(inception_weights),
-            "checkpoint_root": local_run.absolute(str(out / "state")),
-            "force": force,
-        }
-        local_run.run(attngan_pipeline, arguments, out.resolve())
+        print(f"image by default: {IMAGE}")
 
 
 @app.callback()
-def describe() -> None:
+def describe(context: typer.Context) -> None:
     """The AttnGAN pipeline: six steps from captioned images to pictures drawn from a sentence."""
+    context.obj = {"local": local_pipeline, "cluster": attngan_pipeline}
 
 
 if __name__ == "__main__":

@@ -9,35 +9,58 @@ from kfp import compiler
 STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
 
 
-def write(pipeline, out: Path) -> list[str]:
+def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
     """Compile a pipeline to YAML and return its tasks in the order they can run in.
 
     The file is checked before it takes its place at `out`.
+
+    Args:
+        pipeline: a pipeline of kfp.
+        out: the file.
+        caching: False lets no task take its outputs from an earlier run.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".attngan-") as scratch:
         draft = Path(scratch) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(draft))
-        tasks = ordered_tasks(read(draft))
-        assert sorted(tasks) == sorted(STEPS), f"the compiled pipeline has the tasks {tasks}"
+        if not caching:
+            _forbid_caching(draft)
+        specification = read(draft)[0]
+        steps = ordered_tasks(six_steps(specification))
+        assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
         draft.replace(out)
-    return tasks
+    before = [name for name in specification["root"]["dag"]["tasks"] if not name.startswith("condition-")]
+    return [*before, *steps]
 
 
-def read(path: Path) -> dict:
-    """Return the pipeline specification in a compiled file."""
-    return next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
+def read(path: Path) -> list[dict]:
+    """Return the pipeline specification in a compiled file, and its part for Kubernetes."""
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
-def edges(specification: dict) -> dict[str, set[str]]:
+def six_steps(specification: dict) -> dict:
+    """Return the tasks of the steps, wherever below conditions they are."""
+    dags = [specification["root"], *specification["components"].values()]
+    return next(dag["dag"]["tasks"] for dag in dags if STEPS[0] in dag.get("dag", {}).get("tasks", {}))
+
+
+def _forbid_caching(path: Path) -> None:
+    """Let no task of a compiled file be cached; kfp's own switch does not reach below conditions."""
+    documents = read(path)
+    for level in [documents[0]["root"], *documents[0]["components"].values()]:
+        for task in level.get("dag", {}).get("tasks", {}).values():
+            task["cachingOptions"] = {}
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+
+
+def edges(tasks: dict) -> dict[str, set[str]]:
     """Return, for each task, the tasks whose outputs it takes."""
-    tasks = specification["root"]["dag"]["tasks"]
     return {name: _producers(task) for name, task in tasks.items()}
 
 
-def ordered_tasks(specification: dict) -> list[str]:
+def ordered_tasks(tasks: dict) -> list[str]:
     """Return the tasks, each after those it takes something from."""
-    waiting = edges(specification)
+    waiting = edges(tasks)
     order: list[str] = []
     while waiting:
         ready = sorted(name for name, producers in waiting.items() if producers <= set(order))

@@ -11,6 +11,7 @@ def evaluate(
     damsm: Input[Model],
     generator: Input[Model],
     config: str,
+    num_gpus: str,
     metrics: Output[Artifact],
     report: Output[HTML],
     scores: Output[Metrics],
@@ -22,6 +23,7 @@ def evaluate(
         damsm: What pretrain_damsm wrote.
         generator: What train_generator wrote.
         config: Settings as YAML text.
+        num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
         metrics: Folder with metrics.json and the report.
         report: The report as one HTML page.
         scores: The same metrics for the pipeline's pages.
@@ -36,7 +38,8 @@ def evaluate(
 
     out = Path(metrics.path)
     with exit_status.reported(out):
-        values = step.evaluate(Path(dataset.path), Path(damsm.path), Path(generator.path), out, settings.load(config))
+        loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
+        values = step.evaluate(Path(dataset.path), Path(damsm.path), Path(generator.path), out, loaded)
     shutil.copyfile(out / "report.html", report.path)
     for name, value in values.items():
         scores.log_metric(name, value)

@@ -6,12 +6,13 @@ from components.image import component
 
 
 @component
-def preprocess(source: str, captions: str, config: str, dataset: Output[Dataset]):
+def preprocess(source: str, captions: str, inputs: str, config: str, dataset: Output[Dataset]):
     """Read the source, clean the captions, build the vocabulary, write the dataset.
 
     Args:
         source: Folder, .tgz or .zip with images, local or gs://.
         captions: Folder or archive with the captions where they are not in the source; empty if they are.
+        inputs: Fingerprint of the sources: KFP's cache knows their URIs only.
         config: Settings as YAML text.
         dataset: Packed images, captions, vocabulary.
     """

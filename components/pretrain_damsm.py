@@ -9,8 +9,11 @@ from components.image import component
 def pretrain_damsm(
     dataset: Input[Dataset],
     inception_weights: str,
+    inputs: str,
     checkpoint_root: str,
     config: str,
+    num_gpus: str,
+    train_job: str,
     damsm: Output[Model],
     scores: Output[Metrics],
 ):
@@ -19,23 +22,33 @@ def pretrain_damsm(
     Args:
         dataset: What preprocess wrote.
         inception_weights: ImageNet weights of Inception-v3, local or gs://; empty to train from the start.
-        checkpoint_root: Folder for training state that outlives the step; empty: beside the output.
+        inputs: Fingerprint of the sources, the weights too: KFP's cache knows their URIs only.
+        checkpoint_root: Folder for training state that outlives a run, local or gs://; empty: beside the output.
         config: Settings as YAML text.
+        num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
+        train_job: Settings of a TrainJob on several nodes as YAML text; empty: train in this step's pod.
         damsm: Both encoders and the vocabulary.
         scores: Retrieval of the kept epoch.
     """
     import json
+    from functools import partial
     from pathlib import Path
 
     from attngan import config as settings
     from attngan import exit_status, storage
     from attngan import pretrain_damsm as step
+    from attngan import train_job as several_nodes
 
-    state = Path(checkpoint_root) if checkpoint_root else None
-    with exit_status.reported(damsm.path), storage.local_input(inception_weights or None) as weights:
-        values = step.pretrain_damsm(
-            Path(dataset.path), Path(damsm.path), settings.load(config), inception_weights=weights, state=state
-        )
+    out = Path(damsm.path)
+    state = checkpoint_root or f"{damsm.uri}.state"  # a retry has the same URI
+    with exit_status.reported(out):
+        loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
+        uris = {"dataset": dataset.uri, "inception-weights": inception_weights, "out": damsm.uri, "state": state}
+        needed = inception_weights if not train_job else ""  # where nodes train, they fetch it themselves
+        with storage.local_input(needed or None) as weights:
+            flags = {"inception_weights": weights, "state": state}
+            here = partial(step.pretrain_damsm, Path(dataset.path), out, loaded, **flags)
+            values = several_nodes.train(train_job, "pretrain-damsm", uris, loaded, out, here=here)
     for name, value in values.items():
         scores.log_metric(name, value)
     Path(scores.path).write_text(json.dumps(values), encoding="utf-8")  # kfp.local keeps only outputs that exist

@@ -11,6 +11,8 @@ def train_generator(
     damsm: Input[Model],
     checkpoint_root: str,
     config: str,
+    num_gpus: str,
+    train_job: str,
     generator: Output[Model],
     progress: Output[HTML],
     scores: Output[Metrics],
@@ -20,24 +22,31 @@ def train_generator(
     Args:
         dataset: What preprocess wrote.
         damsm: What pretrain_damsm wrote.
-        checkpoint_root: Folder for training state that outlives the step; empty: beside the output.
+        checkpoint_root: Folder for training state that outlives a run, local or gs://; empty: beside the output.
         config: Settings as YAML text.
+        num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
+        train_job: Settings of a TrainJob on several nodes as YAML text; empty: train in this step's pod.
         generator: The averaged generator, the text encoder, the vocabulary, the course of the training.
         progress: The course of the training as one HTML page.
         scores: The last losses.
     """
     import json
     import shutil
+    from functools import partial
     from pathlib import Path
 
     from attngan import config as settings
     from attngan import exit_status
     from attngan import train_generator as step
+    from attngan import train_job as several_nodes
 
     out = Path(generator.path)
-    state = Path(checkpoint_root) if checkpoint_root else None
+    state = checkpoint_root or f"{generator.uri}.state"  # a retry has the same URI
     with exit_status.reported(out):
-        values = step.train_generator(Path(dataset.path), Path(damsm.path), out, settings.load(config), state=state)
+        loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
+        uris = {"dataset": dataset.uri, "damsm": damsm.uri, "out": generator.uri, "state": state}
+        here = partial(step.train_generator, Path(dataset.path), Path(damsm.path), out, loaded, state=state)
+        values = several_nodes.train(train_job, "train-generator", uris, loaded, out, here=here)
     shutil.copyfile(out / "progress.html", progress.path)
     for name, value in values.items():
         scores.log_metric(name, value)

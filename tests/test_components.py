@@ -42,29 +42,43 @@ def ran(tmp_path_factory):
     def take(*names: str) -> dict:
         return {name: made[name] for name in names}
 
-    components.preprocess.python_func(source=str(root / "birds"), captions="", config=config, **take("dataset"))
+    sources = {"source": str(root / "birds"), "captions": "", "inception_weights": ""}
+    question = {**sources, "model_uri": str(root / "models"), "config": config}
+    written = {"inputs": str(root / "inputs"), "reason": str(root / "reason")}
+    made["first"] = components.detect_changes.python_func(**question, always=False, **written)
+    inputs = (root / "inputs").read_text(encoding="utf-8")
+    components.preprocess.python_func(
+        source=sources["source"], captions="", inputs=inputs, config=config, **take("dataset")
+    )
     components.pretrain_damsm.python_func(
         **take("dataset", "damsm"),
         inception_weights="",
+        inputs=inputs,
         checkpoint_root=state,
         config=config,
+        num_gpus="0",
+        train_job="",
         scores=made["damsm_scores"],
     )
     components.train_generator.python_func(
         **take("dataset", "damsm", "generator", "progress"),
         checkpoint_root=state,
         config=config,
+        num_gpus="0",
+        train_job="",
         scores=made["generator_scores"],
     )
     components.evaluate.python_func(
-        **take("dataset", "damsm", "generator", "metrics", "report", "scores"), config=config
+        **take("dataset", "damsm", "generator", "metrics", "report", "scores"), num_gpus="0", config=config
     )
     components.export_samples.python_func(
         **take("generator", "dataset", "metrics", "gallery", "page", "bundle"), config=config
     )
-    made["promoted"] = components.publish.python_func(
-        **take("bundle", "metrics"), model_uri=str(root / "models"), force=False, config=config
+    made["decision"] = components.publish.python_func(
+        **take("bundle", "metrics"), model_uri=str(root / "models"), inputs=inputs, force=False, config=config
     )
+    made["second"] = components.detect_changes.python_func(**question, always=False, **written)
+    made["reason"] = (root / "reason").read_text(encoding="utf-8")
     return made
 
 
@@ -92,12 +106,20 @@ def test_scores_are_logged_and_written(ran, name):
 
 
 def test_the_first_bundle_becomes_the_champion(ran):
-    assert ran["promoted"] is True
+    assert ran["decision"].promoted is True
+    assert ran["decision"].reason.startswith("promoted: the first model here")
+
+
+def test_the_second_run_on_the_same_pictures_has_nothing_to_train(ran):
+    assert (ran["first"], ran["second"]) == (True, False)
+    assert "the champion stays" in ran["reason"]
 
 
 def test_what_a_person_can_put_right_ends_a_component_with_status_two(tmp_path, capsys):
     dataset = dsl.Dataset(name="dataset", uri=str(tmp_path / "dataset"))
     with pytest.raises(SystemExit) as stop:
-        components.preprocess.python_func(source=str(tmp_path / "none"), captions="", config="", dataset=dataset)
+        components.preprocess.python_func(
+            source=str(tmp_path / "none"), captions="", inputs="", config="", dataset=dataset
+        )
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("attngan: ")

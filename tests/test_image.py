@@ -4,32 +4,20 @@ Needs a Docker engine and the image (`make image`).
 """
 
 import json
-import shutil
 import subprocess
 
+import container_image
 import pytest
+from container_image import IMAGE
 
 from attngan import artifacts
 
-IMAGE = f"attngan/python:{artifacts.code_revision()}"
 RESTRICTED = ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--user", "10001:0"]
-
-
-def is_there() -> str | None:
-    """Return why the tests cannot run here, or None."""
-    if shutil.which("docker") is None:
-        return "no docker command"
-    if subprocess.run(["docker", "info"], capture_output=True).returncode:
-        return "no Docker engine answers"
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode:
-        return f"no image {IMAGE}; make image builds it"
-    return None
 
 
 @pytest.fixture(scope="module", autouse=True)
 def engine():
-    if reason := is_there():
-        pytest.skip(reason)
+    container_image.require()
 
 
 pytestmark = pytest.mark.docker
@@ -76,3 +64,10 @@ def test_the_executor_of_kfp_and_torch_with_cuda_are_in_it(tmp_path):
 
 def test_a_login_shell_finds_the_command(tmp_path):
     assert in_container(tmp_path, "bash", "-lc", "attngan --help").returncode == 0
+
+
+def test_a_user_that_the_image_does_not_know_can_run_it(tmp_path):
+    restricted = [*RESTRICTED[:-1], "4242:4242"]
+    command = ["docker", "run", "--rm", *restricted, IMAGE, "python3", "-c", "import attngan.evaluate"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,27 +13,45 @@ import pytest
 
 pytest.importorskip("kfp")
 
+
 import components
 import pipeline
+from attngan import config as configs
 from attngan.data import drawn_birds
-from components import compiled, local_run, local_runner
+from attngan.errors import InputError
+from components import compiled
+from components.image import check_pinned
+from components.local import processes, step_log
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def specification(tmp_path_factory):
+def documents(tmp_path_factory):
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     compiled.write(pipeline.attngan_pipeline, path)
     return compiled.read(path)
 
 
-def test_the_tasks_run_in_the_order_of_the_steps(specification):
-    assert compiled.ordered_tasks(specification) == [name.replace("_", "-") for name in components.__all__]
+@pytest.fixture(scope="module")
+def specification(documents):
+    return documents[0]
 
 
-def test_each_task_takes_what_it_needs_and_nothing_more(specification):
-    assert compiled.edges(specification) == {
+@pytest.fixture(scope="module")
+def tasks(specification):
+    return compiled.six_steps(specification)
+
+
+STEPS = [name for name in components.__all__ if name != "detect_changes"]
+
+
+def test_the_tasks_run_in_the_order_of_the_steps(tasks):
+    assert compiled.ordered_tasks(tasks) == [name.replace("_", "-") for name in STEPS]
+
+
+def test_each_task_takes_what_it_needs_and_nothing_more(tasks):
+    assert compiled.edges(tasks) == {
         "preprocess": set(),
         "pretrain-damsm": {"preprocess"},
         "train-generator": {"preprocess", "pretrain-damsm"},
@@ -46,23 +65,116 @@ def test_the_pipeline_asks_for_the_source_and_the_model_uri_only(specification):
     parameters = specification["root"]["inputDefinitions"]["parameters"]
     required = {name for name, parameter in parameters.items() if not parameter.get("isOptional")}
     assert required == {"source", "model_uri"}
-    assert set(parameters) == required | {"config", "captions", "inception_weights", "checkpoint_root", "force"}
 
 
-def test_settings_travel_as_one_text_to_every_step(specification):
-    for name, task in specification["root"]["dag"]["tasks"].items():
-        assert task["inputs"]["parameters"]["config"] == {"componentInputParameter": "config"}, name
+def test_the_six_steps_wait_for_the_word_that_something_is_new(specification):
+    condition = specification["root"]["dag"]["tasks"]["condition-1"]
+    assert condition["dependentTasks"] == ["detect-changes"]
+    expected = "inputs.parameter_values['pipelinechannel--detect-changes-Output'] == true"
+    assert condition["triggerPolicy"] == {"condition": expected}
 
 
-def test_publishing_is_never_taken_from_the_cache(specification):
-    tasks = specification["root"]["dag"]["tasks"]
-    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert set(tasks) - cached == {"publish"}
+def test_settings_travel_as_one_text_to_every_step(tasks):
+    for name, task in tasks.items():
+        assert task["inputs"]["parameters"]["config"] == {"componentInputParameter": "pipelinechannel--config"}, name
+
+
+def test_what_looks_behind_uris_is_never_taken_from_the_cache(specification, tasks):
+    everything = {**tasks, "detect-changes": specification["root"]["dag"]["tasks"]["detect-changes"]}
+    cached = {name for name, task in everything.items() if task["cachingOptions"].get("enableCache")}
+    assert set(everything) - cached == {"publish", "detect-changes"}
+
+
+def test_what_reads_a_source_is_cached_by_what_the_source_holds(tasks):
+    for name in ("preprocess", "pretrain-damsm"):
+        given = tasks[name]["inputs"]["parameters"]["inputs"]
+        assert given == {"componentInputParameter": "pipelinechannel--detect-changes-inputs"}
 
 
 def test_components_install_nothing_when_they_start(specification):
     for executor in specification["deploymentSpec"]["executors"].values():
         assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_every_task_runs_the_image_that_the_run_names(specification):
+    for executor in specification["deploymentSpec"]["executors"].values():
+        assert executor["container"]["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
+
+
+def test_a_step_of_days_is_tried_again_after_days(specification, tasks):
+    on_gpus = {"pretrain-damsm", "train-generator", "evaluate"}
+    for name, task in {**tasks, **specification["root"]["dag"]["tasks"]}.items():
+        if name != "condition-1":
+            assert task["retryPolicy"] == {
+                "maxRetryCount": 10 if name in on_gpus else 2,
+                "backoffDuration": "60s",
+                "backoffFactor": 1.0,
+                "backoffMaxDuration": f"{14 * 24 * 3600}s",
+            }
+
+
+def test_what_the_backend_fills_into_image_and_resources_is_text(specification):
+    """KFP's driver reads those placeholders as strings: a number would be an empty one."""
+    parameters = specification["root"]["inputDefinitions"]["parameters"]
+    for executor in specification["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        text = json.dumps([container["image"], container.get("resources")])
+        for name in re.findall(r"pipelinechannel--(\w+)", text):
+            assert parameters[name]["parameterType"] == "STRING", name
+
+
+def test_what_a_task_reads_at_run_time_reaches_the_level_it_runs_on(documents):
+    """A placeholder names an input of its task, an input of a task or pod one of the level of the graph it is on."""
+    specification, platform = documents
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for level in [specification["root"], *specification["components"].values()]:
+        known = set(level.get("inputDefinitions", {}).get("parameters", {}))
+        for name, task in level.get("dag", {}).get("tasks", {}).items():
+            executor = specification["deploymentSpec"]["executors"].get(f"exec-{name}", {})
+            read = re.findall(r"inputs\.parameters\['([^']+)'\]", json.dumps([task, executor]))
+            given = task["inputs"].get("parameters", {})
+            assert set(read) <= set(given), name
+            text = json.dumps([given, pods.get(f"exec-{name}", {})])
+            assert set(re.findall(r'"componentInputParameter": "([^"]+)"', text)) <= known, name
+
+
+@pytest.mark.parametrize(
+    ("step", "count", "group"),
+    [
+        ("pretrain-damsm", "num_gpus", ""),
+        ("train-generator", "num_gpus", ""),
+        ("evaluate", "evaluation_gpus", "evaluation_"),
+    ],
+)
+def test_steps_on_gpus_are_placed_by_parameters(documents, step, count, group):
+    specification, platform = documents
+
+    def parameter(name):
+        return f"{{{{$.inputs.parameters['pipelinechannel--{name}']}}}}"
+
+    resources = specification["deploymentSpec"]["executors"][f"exec-{step}"]["container"]["resources"]
+    assert resources["accelerator"] == {"resourceCount": parameter(count), "resourceType": parameter("gpu_type")}
+    assert resources["resourceCpuLimit"] == resources["resourceCpuRequest"] == parameter(f"{group}cpu")
+    assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"] == parameter(f"{group}memory")
+    pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][f"exec-{step}"]
+    selector, tolerations = f"pipelinechannel--{group}node_selector", f"pipelinechannel--{group}tolerations"
+    assert pod["nodeSelector"] == {"nodeSelectorJson": {"componentInputParameter": selector}}
+    assert pod["tolerations"] == [{"tolerationJson": {"componentInputParameter": tolerations}}]
+    assert pod["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["attngan/python", "attngan/python:latest", "host:5000/attngan", "a/b:1a2b3c-dirty", "a/b:unknown", "a/b@c"],
+)
+def test_an_image_that_may_be_another_one_tomorrow_is_refused(image):
+    with pytest.raises(InputError, match="expected a digest"):
+        check_pinned(image)
+
+
+@pytest.mark.parametrize("image", ["attngan/python:1a2b3c", f"host:5000/attngan@sha256:{64 * '0'}"])
+def test_an_image_of_a_commit_or_a_digest_is_taken(image):
+    check_pinned(image)
 
 
 def run_pipeline(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -91,17 +203,13 @@ def test_a_source_that_cannot_be_passed_on_is_refused_before_any_step(tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_finished_steps_are_taken_again_only_for_the_same_files(tmp_path):
-    (tmp_path / "one.txt").write_text("one", encoding="utf-8")
-    arguments = {"source": str(tmp_path), "captions": "", "inception_weights": ""}
-    first = local_run.fingerprint(arguments)
-    assert local_run.fingerprint(arguments) == first
-    (tmp_path / "one.txt").write_text("more", encoding="utf-8")
-    assert local_run.fingerprint(arguments) != first
+def test_what_is_for_containers_is_refused_without_them(tmp_path):
+    run = run_pipeline("--source", str(tmp_path), "--out", str(tmp_path / "out"), "--gpus")
+    assert run.returncode == 2 and "give --docker too" in run.stderr
 
 
-def runner_for(tmp_path: Path, console) -> local_runner.StepRunner:
-    return local_runner.StepRunner(tmp_path, ROOT, console)
+def runner_for(tmp_path: Path, console) -> processes.ProcessRunner:
+    return processes.ProcessRunner(tmp_path, ROOT, console)
 
 
 def step_command(script: str) -> list[str]:
@@ -121,7 +229,7 @@ def test_a_failure_says_why(tmp_path, script, status, reason):
     with (tmp_path / "console").open("w", encoding="utf-8") as console:
         runner = runner_for(tmp_path, console)
         assert runner.run(step_command(script)) == status
-    assert runner.failure == local_runner.Failure("preprocess", status, tmp_path / "preprocess.log", reason)
+    assert runner.failure == step_log.Failure("preprocess", status, tmp_path / "preprocess.log", reason)
 
 
 def test_the_executors_own_lines_go_to_the_log_only(tmp_path):
@@ -149,10 +257,10 @@ def test_a_signal_lets_the_step_finish_its_save_and_leaves_no_process(tmp_path, 
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from attngan import exit_status\n"
-        "from components import local_runner\n"
+        "from components.local import processes\n"
         "here = pathlib.Path('.')\n"
         "with exit_status.reported(here):\n"
-        "    runner = local_runner.StepRunner(here, here, sys.stdout)\n"
+        "    runner = processes.ProcessRunner(here, here, sys.stdout)\n"
         "    runner.run(['sh', '-c', sys.executable + ' step.py; :', '--function_to_execute', 'x'])\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
@@ -189,10 +297,44 @@ def test_the_whole_pipeline_runs_at_its_smallest_size_and_again_from_what_is_the
         result = tmp_path / "out" / name
         assert result.is_file(), name
         assert result.resolve().suffix == result.suffix, "a browser goes by the name behind a link"
-    assert {path.stem for path in (tmp_path / "out" / "logs").iterdir()} == set(components.__all__)
+    assert {path.stem for path in (tmp_path / "out" / "logs").iterdir()} == set(STEPS)
     scores = json.loads((tmp_path / "out" / "bundle" / "provenance.json").read_text(encoding="utf-8"))
     assert scores
     again = run_pipeline(*arguments)
     assert again.returncode == 0, again.stderr[-3000:]
     assert "5 of 6 steps had finished before" in again.stdout
     assert again.stdout.count("== publish ==") == 1
+
+
+@pytest.mark.slow
+def test_the_clusters_pipeline_trains_once_and_then_only_for_something_new(birds, tmp_path):
+    """The compiled graph itself, with its condition, run by kfp.local."""
+    code = (
+        "import sys, warnings\n"
+        "from pathlib import Path\n"
+        "from kfp import local\n"
+        "import pipeline\n"
+        "from components.local.processes import ProcessRunner\n"
+        "warnings.simplefilter('ignore')\n"
+        "here = Path.cwd()\n"
+        f"runner = ProcessRunner(here, Path({str(ROOT)!r}), sys.stdout)\n"
+        "local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(here / 'runs'))\n"
+        "with runner.installed():\n"
+        f"    pipeline.attngan_pipeline(source={str(birds)!r}, model_uri=str(here / 'models'), config=sys.argv[1],\n"
+        "        num_gpus='0', evaluation_gpus='0')\n"
+        "print('ran', *runner.ran)\n"
+    )
+    (tmp_path / "cluster.py").write_text(code, encoding="utf-8")
+
+    def run(config: str) -> str:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "cluster.py", config]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+        return finished.stdout
+
+    config = configs.dump(configs.load_file(Path("smoke")))
+    first, second = run(config), run(config)
+    assert "no model was trained" in first and first.endswith(f"ran detect_changes {' '.join(STEPS)}\n")
+    assert "the champion stays" in second and second.endswith("ran detect_changes\n")
+    assert "settings are not those of the last model" in run(config.replace("seed: 0", "seed: 1"))

@@ -11,9 +11,12 @@ from typing import Any
 from attngan import exit_status
 from attngan.errors import InputError
 from components.compiled import STEPS
-from components.local_runner import Failure, StepRunner
+from components.local import containers, inputs
+from components.local.processes import ProcessRunner
+from components.local.step_log import NOT_STARTED, Failure, Runner
 
-CODE = Path(__file__).resolve().parent.parent
+CODE = Path(__file__).resolve().parents[2]
+SOURCES = ("source", "captions", "inception_weights")  # what a run reads
 LINKS = {
     "gallery": "gallery",
     "bundle": "bundle",
@@ -27,8 +30,8 @@ def absolute(uri: str) -> str:
     return str(Path(uri).expanduser().resolve()) if uri and "://" not in uri else uri
 
 
-def run(pipeline, arguments: dict[str, Any], out: Path) -> None:
-    """Run the pipeline below `out`, link its results there, and say where they are.
+def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
+    """Run the pipeline below `out`, each step a process, link its results there, and say where they are.
 
     Raises:
         InputError: a step ended with something a person can put right.
@@ -36,15 +39,44 @@ def run(pipeline, arguments: dict[str, Any], out: Path) -> None:
     """
     from kfp import local
 
-    _check(arguments, out)
-    logs = out / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    runner = StepRunner(logs, CODE, sys.stdout)
+    _check_names(arguments, out)
+    _run(
+        pipeline, arguments, out, local.SubprocessRunner(use_venv=False), ProcessRunner(out / "logs", CODE, sys.stdout)
+    )
+
+
+def in_containers(pipeline, arguments: dict[str, Any], out: Path, *, image: str, gpus: bool = False) -> None:
+    """Run the pipeline as `in_processes` does, each step in a container of `image`.
+
+    What is in cloud storage is downloaded first: the containers have no network and no credentials.
+    """
+    from kfp import local
+
+    image_id = containers.check(image)
+    if "://" in arguments["model_uri"]:
+        raise InputError(
+            f"--model-uri {arguments['model_uri']}: a container here has no network; give a local folder, "
+            "or leave out --docker."
+        )
+    here = {name: inputs.local(arguments[name]) for name in SOURCES if arguments[name]}
+    arguments = {**arguments, **{name: str(path) for name, path in here.items()}}
+    written = (out, Path(arguments["model_uri"]))
+    for folder in written:
+        folder.mkdir(parents=True, exist_ok=True)
+    container = containers.Container(image, read=tuple(here.values()), write=written, gpus=gpus)
+    runner = containers.ContainerRunner(out / "logs", container, sys.stdout)
+    _run(pipeline, arguments, out, local.DockerRunner(), runner, image_id)
+
+
+def _run(pipeline, arguments: dict[str, Any], out: Path, kfp_runner: Any, runner: Runner, image_id: str = "") -> None:
+    from kfp import local
+
+    runner.logs.mkdir(parents=True, exist_ok=True)
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        kfp_runner,
         pipeline_root=str(out / "runs"),
         enable_caching=True,
-        cache_root=str(out / "cache" / fingerprint(arguments)),
+        cache_root=str(out / "cache" / fingerprint(image_id)),
     )
     with runner.installed(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the image's name, which says nothing here
@@ -58,31 +90,17 @@ def run(pipeline, arguments: dict[str, Any], out: Path) -> None:
     _tell(finished.outputs, runner, out)
 
 
-def fingerprint(arguments: dict[str, Any]) -> str:
-    """Return a digest of what a finished step depends on beyond its arguments: the code and the source's files."""
-    digest = hashlib.sha256()
+def fingerprint(image_id: str = "") -> str:
+    """Return a digest of what a finished step depends on beyond its arguments: the code, and the image."""
+    digest = hashlib.sha256(image_id.encode())
     for folder in ("attngan", "components", "requirements"):
         for path in sorted((CODE / folder).rglob("*")):
             if path.is_file() and path.suffix != ".pyc":
                 digest.update(f"{path.relative_to(CODE)}\0".encode() + path.read_bytes())
-    for name in ("source", "captions", "inception_weights"):
-        if arguments[name] and "://" not in arguments[name]:
-            _add_listing(digest, Path(arguments[name]))
     return digest.hexdigest()[:16]
 
 
-def _add_listing(digest: Any, root: Path) -> None:
-    paths = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-
-
-def _check(arguments: dict[str, Any], out: Path) -> None:
-    for name in ("source", "captions", "inception_weights"):
-        path = arguments[name]
-        if path and "://" not in path and not Path(path).exists():
-            raise InputError(f"--{name.replace('_', '-')} {path}: no such file or folder.")
+def _check_names(arguments: dict[str, Any], out: Path) -> None:
     for text in (str(out), *arguments.values()):
         if isinstance(text, str) and "python3" in text:  # kfp.local would put the interpreter's path in its place
             place = next(line for line in text.splitlines() if "python3" in line)
@@ -92,7 +110,7 @@ def _check(arguments: dict[str, Any], out: Path) -> None:
 def _stopped(failure: Failure) -> BaseException:
     where = f"exit status {failure.status}; its whole output: {failure.log}"
     sentence = f"the step {failure.step} failed: {failure.reason} ({where})"
-    if failure.status == exit_status.PERSON:
+    if failure.status in (exit_status.PERSON, NOT_STARTED):
         return InputError(sentence)
     print(f"attngan: {sentence}", file=sys.stderr, flush=True)
     return SystemExit(1)
@@ -113,7 +131,7 @@ def _link(outputs: dict[str, Any], out: Path) -> None:
         os.replace(draft, link)
 
 
-def _tell(outputs: dict[str, Any], runner: StepRunner, out: Path) -> None:
+def _tell(outputs: dict[str, Any], runner: Runner, out: Path) -> None:
     earlier = len(STEPS) - len(runner.ran)
     print("\n== done" + (f"; {earlier} of {len(STEPS)} steps had finished before" if earlier else "") + " ==")
     for name, value in sorted(outputs["scores"].metadata.items()):

@@ -1,0 +1,1 @@
+"""The pipeline on a cluster: submitted, followed, scheduled, through kfp's own client."""

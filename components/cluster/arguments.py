@@ -1,0 +1,110 @@
+"""From flags to the arguments of the compiled pipeline."""
+
+import json
+import re
+from typing import Any
+
+from attngan import config as settings
+from attngan.errors import InputError
+from components.cluster.options import Work
+from components.image import check_pinned
+
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+GCS = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?")
+ROOT = re.compile(r"(gs|s3|minio)://[a-z0-9][a-z0-9._-]+(/.*)?")
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def pipeline_arguments(work: Work) -> dict[str, Any]:
+    """Return what the flags say, under the pipeline's names.
+
+    Raises:
+        InputError: a URI that the pods cannot reach, an unknown setting, a selector or toleration that is none.
+    """
+    given = work.set_ or []
+    loaded = settings.load(overrides=given) if work.config is None else settings.load_file(work.config, overrides=given)
+    check_pinned(work.image)
+    return {
+        "source": _uri("--source", work.source),
+        "model_uri": _uri("--model-uri", work.model_uri),
+        "config": settings.dump(loaded),
+        "captions": work.captions and _uri("--captions", work.captions),
+        "inception_weights": work.inception_weights and _uri("--inception-weights", work.inception_weights),
+        "checkpoint_root": _checkpoint_root(work),
+        "force": work.force,
+        "always": work.always,
+        "gpu_type": work.gpu_type,
+        **_nodes(work),
+        "image": work.image,
+    }
+
+
+def _nodes(work: Work) -> dict[str, Any]:
+    """Return what the training steps and the evaluation ask of their nodes; where several train, a pod just waits."""
+    nodes = {
+        "cpu": _quantity("--cpu", work.cpu),
+        "memory": _quantity("--memory", work.memory),
+        "node_selector": dict(_selector(text) for text in work.node_selector or []),
+        "tolerations": [_toleration(text) for text in work.toleration or []],
+    }
+    evaluation = {
+        "evaluation_gpus": str(min(work.gpus, 1)),
+        **{f"evaluation_{name}": value for name, value in nodes.items()},
+    }
+    if work.nodes == 1:
+        return {"num_gpus": str(work.gpus), **nodes, **evaluation, "train_job": ""}
+    job = {"nodes": work.nodes, "gpus": work.gpus, "gpu_type": work.gpu_type, "image": work.image, **nodes}
+    job["service_account"] = work.node_service_account
+    waiting = {"num_gpus": "0", "cpu": "500m", "memory": "4Gi", "node_selector": {}, "tolerations": []}
+    return {**waiting, **evaluation, "train_job": json.dumps(job)}
+
+
+def pipeline_root(work: Work) -> str:
+    """Return the folder for the results of all runs, as Kubeflow wants it."""
+    if not ROOT.fullmatch(work.pipeline_root):
+        raise InputError(f"--pipeline-root {work.pipeline_root}: expected gs://, s3:// or minio:// and a bucket.")
+    return work.pipeline_root.rstrip("/")
+
+
+def _uri(flag: str, uri: str) -> str:
+    if not GCS.fullmatch(uri):
+        raise InputError(
+            f"{flag} {uri}: expected gs:// and a bucket; the cluster's pods do not see this machine's files."
+        )
+    return uri
+
+
+def _checkpoint_root(work: Work) -> str:
+    if work.checkpoint_root:
+        return _uri("--checkpoint-root", work.checkpoint_root)
+    root = pipeline_root(work)
+    if not GCS.fullmatch(root):
+        raise InputError(f"--checkpoint-root: missing; training state goes to gs://, and --pipeline-root is {root}.")
+    return f"{root}/state"
+
+
+def _quantity(flag: str, text: str) -> str:
+    if not QUANTITY.fullmatch(text):
+        raise InputError(f"{flag} {text}: expected a quantity of Kubernetes, such as 8, 500m or 32Gi.")
+    return text
+
+
+def _selector(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not LABEL.fullmatch(key) or (value and not LABEL.fullmatch(value)):
+        raise InputError(f"--node-selector {text}: expected KEY=VALUE, such as cloud.google.com/gke-spot=true.")
+    return key, value
+
+
+def _toleration(text: str) -> dict[str, str]:
+    """Read `key=value:effect` as kubectl taint does; without a value, or an effect, any is tolerated."""
+    label, colon, effect = text.partition(":")
+    key, equals, value = label.partition("=")
+    if not LABEL.fullmatch(key) or (value and not LABEL.fullmatch(value)) or (colon and effect not in EFFECTS):
+        raise InputError(
+            f"--toleration {text}: expected KEY[=VALUE][:EFFECT] with one of {', '.join(EFFECTS)}, such as "
+            "nvidia.com/gpu=present:NoSchedule."
+        )
+    toleration = {"key": key, "operator": "Equal", "value": value} if equals else {"key": key, "operator": "Exists"}
+    return toleration | ({"effect": effect} if effect else {})

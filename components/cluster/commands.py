@@ -1,0 +1,148 @@
+"""The commands that concern a cluster: submit, schedule, schedules, unschedule. `ctx.obj` holds the pipelines."""
+
+import datetime
+import sys
+import zoneinfo
+from typing import Annotated, Any
+
+import typer
+
+from attngan import exit_status
+from attngan.errors import InputError
+from components.cluster.options import Connection, Work, grouped
+
+app = typer.Typer()
+
+Zone = Annotated[str, typer.Option(help="The controller's CRON_SCHEDULE_TIMEZONE; only for what is printed.")]
+Name = Annotated[str, typer.Argument(help="Of the schedule, one in its experiment.")]
+
+
+@app.command()
+@grouped
+def submit(
+    ctx: typer.Context,
+    connection: Connection,
+    work: Work,
+    run_name: Annotated[str, typer.Option(help="Default: the pipeline and the time.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit status 1 if it fails.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to follow it at most.")] = None,
+) -> None:
+    """Run the pipeline on a cluster."""
+    with exit_status.reported():
+        if timeout is not None and not wait:
+            raise InputError("--timeout: expected with --wait; nothing else waits for the run.")
+        from components.cluster import arguments, runs
+
+        client, run = runs.submit(
+            ctx.obj["cluster"],
+            arguments.pipeline_arguments(work),
+            connection,
+            pipeline_root=arguments.pipeline_root(work),
+            service_account=work.service_account,
+            run_name=run_name,
+            caching=not work.no_cache,
+        )
+        print(f"run   {run.run_id}\nlink  {run.link}", flush=True)
+        if wait:
+            from components.cluster import follow
+
+            state = follow.follow(connection, client, run, timeout=timeout)
+            if state != "SUCCEEDED":
+                print(f"attngan: the run ended as {state}; its logs: {run.link}", file=sys.stderr, flush=True)
+                raise SystemExit(1)
+            print("the run SUCCEEDED")
+
+
+@app.command()
+@grouped
+def schedule(
+    ctx: typer.Context,
+    name: Name,
+    cron: Annotated[str, typer.Option(help='Crontab such as "0 3 * * 1", six fields with seconds first, or @weekly.')],
+    connection: Connection,
+    work: Work,
+    time_zone: Zone = "UTC",
+    paused: Annotated[bool, typer.Option("--paused", help="Keep it, but let it not fire.")] = False,
+    max_concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs of it at the same time.")] = 1,
+    catchup: Annotated[bool, typer.Option("--catchup", help="Also run what was missed.")] = False,
+) -> None:
+    """Run the pipeline again and again; the same command again changes nothing."""
+    with exit_status.reported():
+        from components.cluster import arguments, crontab, schedules
+
+        now = datetime.datetime.now(_zone(time_zone))
+        plan = schedules.Plan(
+            name=name,
+            cron=crontab.six_fields(cron),
+            arguments=arguments.pipeline_arguments(work),
+            pipeline_root=arguments.pipeline_root(work),
+            service_account=work.service_account,
+            max_concurrency=max_concurrency,
+            catchup=catchup,
+            paused=paused,
+            caching=not work.no_cache,
+        )
+        action, link = schedules.schedule(ctx.obj["cluster"], plan, connection)
+        print(f"{name}: {action}\ncron  {plan.cron} (seconds first)")
+        for moment in crontab.next_times(plan.cron, now, count=3):
+            print(f"next  {_shown(moment, time_zone)}" + (", if it were not paused" if paused else ""))
+        print(f"link  {link}")
+
+
+@app.command("schedules")
+@grouped
+def list_schedules(connection: Connection, time_zone: Zone = "UTC") -> None:
+    """List the schedules of an experiment."""
+    with exit_status.reported():
+        from components.cluster import schedules
+
+        zone = _zone(time_zone)
+        found = schedules.schedules(connection)
+        if not found:
+            print(f"no schedules in the experiment {connection.experiment}")
+            return
+        rows = [("NAME", "CRON", "STATE", "NEXT", "CHANGED", "VERSION")]
+        rows += [_row(one, version, zone, time_zone) for one, version in found]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+@grouped
+def unschedule(name: Name, connection: Connection) -> None:
+    """Remove a schedule; runs that it started go on."""
+    with exit_status.reported():
+        from components.cluster import schedules
+
+        count = schedules.unschedule(name, connection)
+        print(f"{name}: removed" + (f" ({count} of that name)" if count > 1 else ""))
+
+
+def _row(recurring_run: Any, version: str, zone: datetime.tzinfo, time_zone: str) -> tuple[str, ...]:
+    from components.cluster import crontab, schedules
+
+    trigger = recurring_run.trigger
+    cron = (trigger.cron_schedule.cron if trigger and trigger.cron_schedule else "") or ""
+    enabled = schedules.is_enabled(recurring_run)
+    times = crontab.next_times(cron, datetime.datetime.now(zone), count=1) if enabled else []
+    changed = recurring_run.updated_at or recurring_run.created_at
+    return (
+        recurring_run.display_name,
+        cron or "an interval",
+        "enabled" if enabled else "paused",
+        _shown(times[0], time_zone) if times else "-",
+        _shown(changed.astimezone(zone), time_zone) if changed else "-",
+        version or "-",
+    )
+
+
+def _zone(name: str) -> datetime.tzinfo:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(f"--time-zone {name}: no such time zone; expected a name such as Europe/Berlin.") from error
+
+
+def _shown(moment: datetime.datetime, time_zone: str) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} {time_zone}"

@@ -1,0 +1,110 @@
+"""Flags that several commands share, each declared once."""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """Where the cluster's pipelines are, and as whom to speak to them."""
+
+    host: Annotated[
+        str,
+        typer.Option(
+            envvar="KF_PIPELINES_ENDPOINT", help="Address of the API, such as https://kubeflow.you.com/pipeline."
+        ),
+    ]
+    namespace: Annotated[str, typer.Option(help="Kubernetes namespace of your experiments.")] = "kubeflow"
+    experiment: Annotated[str, typer.Option(help="Experiment of the runs; made if absent.")] = "attngan"
+    token: Annotated[
+        str,
+        typer.Option(envvar="KFP_TOKEN", show_default=False, help="Bearer token; better in the variable or a file."),
+    ] = ""
+    token_file: Annotated[Path | None, typer.Option(help="File with a bearer token; read again when it expires.")] = (
+        None
+    )
+    cookie: Annotated[
+        str,
+        typer.Option(envvar="KFP_COOKIE", show_default=False, help="Session cookie, such as authservice_session=..."),
+    ] = ""
+    iap_client_id: Annotated[
+        str,
+        typer.Option(envvar="KF_PIPELINES_IAP_OAUTH2_CLIENT_ID", help="Client ID of Google's Identity-Aware Proxy."),
+    ] = ""
+    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a run is to do, and on which nodes."""
+
+    source: Annotated[str, typer.Option(help="gs:// folder, .tgz or .zip with images.")]
+    model_uri: Annotated[str, typer.Option(help="gs:// folder that holds the champion and the history.")]
+    pipeline_root: Annotated[str, typer.Option(help="gs:// folder (or s3://, minio://) for the results of all runs.")]
+    image: Annotated[
+        str, typer.Option(envvar="ATTNGAN_IMAGE", help="Image of the steps that the cluster can pull, pinned.")
+    ]
+    captions: Annotated[str, typer.Option(help="gs:// captions that are not in the source.")] = ""
+    inception_weights: Annotated[str, typer.Option(help="gs:// ImageNet weights of Inception-v3.")] = ""
+    checkpoint_root: Annotated[
+        str, typer.Option(help="gs:// folder for training state; default: state below --pipeline-root.")
+    ] = ""
+    config: Annotated[Path | None, typer.Option(help="YAML file, or toy, smoke, ...")] = None
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Repeatable.")] = None
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False
+    always: Annotated[bool, typer.Option("--always", help="Train even if nothing changed since the champion.")] = False
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no step's outputs from an earlier run.")] = False
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of a training step, on each of its nodes; 0: CPU nodes.")] = 1
+    gpu_type: Annotated[str, typer.Option(help="Resource name of the GPUs.")] = "nvidia.com/gpu"
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together; several need Kubeflow Trainer.")] = 1
+    node_service_account: Annotated[str, typer.Option(help="Of the nodes, where several train.")] = ""
+    cpu: Annotated[str, typer.Option(help="CPUs of a training step, such as 8 or 500m.")] = "8"
+    memory: Annotated[str, typer.Option(help="Memory of a training step, such as 32Gi.")] = "32Gi"
+    node_selector: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Repeatable.")] = None
+    toleration: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[=VALUE][:EFFECT]", help="As kubectl taint writes it. Repeatable.")
+    ] = None
+    service_account: Annotated[str, typer.Option(help="Kubernetes service account of the steps.")] = ""
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Show typer the fields of a command's dataclass parameters as its options; the command gets the dataclasses."""
+    signature = inspect.signature(command)
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups = {name: hints[name] for name in signature.parameters if dataclasses.is_dataclass(hints[name])}
+    shown: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.name in groups:
+            shown += _parameters(groups[parameter.name])
+        else:
+            shown.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        command(**given)
+
+    call.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return call
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(group)
+    ]

@@ -1,0 +1,200 @@
+"""Recurring runs that can be declared again and again: the same declaration changes nothing, another replaces it.
+
+The API has no update. A schedule is known by its name in its experiment; its description holds a digest of what it
+should be.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attngan.errors import InputError
+from components import compiled
+from components.cluster import client as api
+from components.cluster.options import Connection
+from components.cluster.runs import quiet
+
+if TYPE_CHECKING:
+    from kfp import Client
+
+MARK = "attngan-spec:"
+PAGE = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a schedule should be.
+
+    Args:
+        cron: six fields, the seconds first.
+        catchup: run what was missed while the schedule could not fire.
+    """
+
+    name: str
+    cron: str
+    arguments: dict[str, Any]
+    pipeline_root: str
+    service_account: str = ""
+    max_concurrency: int = 1
+    catchup: bool = False
+    paused: bool = False
+    caching: bool = True
+
+
+def schedule(pipeline: Any, plan: Plan, connection: Connection) -> tuple[str, str]:
+    """Make the cluster's schedule of this name what the plan says.
+
+    Returns:
+        What was done (created, updated, unchanged, paused, resumed), and a link.
+    """
+    client = api.connect(connection)
+    with api.explained(connection), quiet():
+        experiment = client.create_experiment(connection.experiment, namespace=connection.namespace).experiment_id
+        pipeline_id, version_id = _version(client, pipeline, connection.namespace, caching=plan.caching)
+        wanted = {
+            "job_name": plan.name,
+            "cron_expression": plan.cron,
+            "params": plan.arguments,
+            "pipeline_id": pipeline_id,
+            "version_id": version_id,
+            "pipeline_root": plan.pipeline_root,
+            "service_account": plan.service_account or None,
+            "max_concurrency": plan.max_concurrency,
+            "no_catchup": not plan.catchup,
+        }
+        mark = MARK + hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        before = list(_named(client, experiment, plan.name))
+        if not any(mark in (found.description or "") for found in before):
+            client.create_recurring_run(experiment, description=mark, enabled=False, **wanted)
+        kept, others = _divided(list(_named(client, experiment, plan.name)), mark)
+        for other in others:
+            _delete(client, other.recurring_run_id)
+        toggled = is_enabled(kept) == plan.paused
+        if toggled:  # last: two schedules never fire side by side
+            (client.disable_recurring_run if plan.paused else client.enable_recurring_run)(kept.recurring_run_id)
+    action = _action(before, kept, replaced=bool(others), toggled=toggled, paused=plan.paused)
+    return action, api.link(connection, f"recurringrun/details/{kept.recurring_run_id}")
+
+
+def schedules(connection: Connection) -> list[tuple[Any, str]]:
+    """Return the schedules of the experiment, each with the name of its pipeline version."""
+    client = api.connect(connection)
+    with api.explained(connection):
+        experiment = _experiment(client, connection)
+        found = list(_pages(client, experiment)) if experiment else []
+        return [(one, _version_name(client, one)) for one in sorted(found, key=lambda one: one.display_name)]
+
+
+def unschedule(name: str, connection: Connection) -> int:
+    """Delete every schedule of this name and return how many there were.
+
+    Raises:
+        InputError: there is none.
+    """
+    client = api.connect(connection)
+    with api.explained(connection):
+        experiment = _experiment(client, connection)
+        found = list(_named(client, experiment, name)) if experiment else []
+        if not found:
+            others = sorted({one.display_name for one in _pages(client, experiment)}) if experiment else []
+            known = f"found {', '.join(others)}" if others else "there is none"
+            raise InputError(f"{name}: expected a schedule of the experiment {connection.experiment}, {known}.")
+        for one in found:
+            _delete(client, one.recurring_run_id)
+    return len(found)
+
+
+def is_enabled(recurring_run: Any) -> bool:
+    """Return whether a schedule fires. Its `status` is unspecified after a run that failed; its `mode` is not."""
+    return recurring_run.mode == "ENABLE" or (recurring_run.mode is None and recurring_run.status == "ENABLED")
+
+
+def digest(package: Path) -> str:
+    """Return the digest of what a compiled file says; its bytes differ from one compilation to the next."""
+    content = json.dumps(compiled.read(package), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _version(client: "Client", pipeline: Any, namespace: str, *, caching: bool) -> tuple[str, str]:
+    """Return the IDs of the pipeline and of the version with this content; upload what is missing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        package = Path(scratch) / "pipeline.yaml"
+        compiled.write(pipeline, package, caching=caching)
+        version = f"sha-{digest(package)[:12]}"
+        found = client.list_pipelines(namespace=namespace, filter=_equals(pipeline.name)).pipelines
+        first = found[0] if found else client.upload_pipeline(str(package), pipeline.name, namespace=namespace)
+        versions = client.list_pipeline_versions(first.pipeline_id, filter=_equals(version)).pipeline_versions
+        made = (
+            versions[0]
+            if versions
+            else client.upload_pipeline_version(str(package), version, pipeline_id=first.pipeline_id)
+        )
+    return first.pipeline_id, made.pipeline_version_id
+
+
+def _version_name(client: "Client", recurring_run: Any) -> str:
+    reference = recurring_run.pipeline_version_reference
+    if not reference or not reference.pipeline_version_id:
+        return ""
+    version = client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    return version.display_name or reference.pipeline_version_id
+
+
+def _divided(found: list[Any], mark: str) -> tuple[Any, list[Any]]:
+    """Return the schedule to keep and the others; two processes that declare the same keep the same one."""
+    same = sorted(
+        (one for one in found if mark in (one.description or "")),
+        key=lambda one: (str(one.created_at), one.recurring_run_id),
+    )
+    if not same:
+        raise InputError("another process changed this schedule just now; run the same command again.")
+    return same[0], [one for one in found if one is not same[0]]
+
+
+def _action(before: list[Any], kept: Any, *, replaced: bool, toggled: bool, paused: bool) -> str:
+    if not before:
+        return "created"
+    if replaced or kept.recurring_run_id not in {one.recurring_run_id for one in before}:
+        return "updated"
+    if toggled:
+        return "paused" if paused else "resumed"
+    return "unchanged"
+
+
+def _delete(client: "Client", recurring_run_id: str) -> None:
+    from kfp_server_api import ApiException
+
+    try:
+        client.delete_recurring_run(recurring_run_id)
+    except ApiException as error:
+        if error.status != 404:  # gone already is as good
+            raise
+
+
+def _experiment(client: "Client", connection: Connection) -> str | None:
+    filter_ = _equals(connection.experiment)
+    found = client.list_experiments(namespace=connection.namespace, filter=filter_).experiments
+    return found[0].experiment_id if found else None
+
+
+def _named(client: "Client", experiment: str, name: str) -> Iterator[Any]:
+    return _pages(client, experiment, filter=_equals(name))
+
+
+def _pages(client: "Client", experiment: str, **rest: str) -> Iterator[Any]:
+    token = ""
+    listing: Callable[..., Any] = client.list_recurring_runs
+    while True:
+        page = listing(experiment_id=experiment, page_size=PAGE, page_token=token, **rest)
+        yield from page.recurring_runs or []
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _equals(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

@@ -1,0 +1,46 @@
+"""Before the six steps: is there anything new to train on?"""
+
+from kfp.dsl import OutputPath
+
+from components.image import component
+
+
+@component
+def detect_changes(
+    source: str,
+    captions: str,
+    inception_weights: str,
+    model_uri: str,
+    always: bool,
+    config: str,
+    inputs: OutputPath(str),
+    reason: OutputPath(str),
+) -> bool:
+    """Compare the sources and the settings with those of the models before.
+
+    Args:
+        source: Folder, .tgz or .zip with images, local or gs://.
+        captions: Captions that are not in the source; may be empty.
+        inception_weights: ImageNet weights of Inception-v3; may be empty.
+        model_uri: Folder that holds the champion and the history of decisions.
+        always: Train whatever has changed.
+        config: Settings as YAML text.
+        inputs: Fingerprint of the sources.
+        reason: Why there is something to train, or why not.
+
+    Returns:
+        Whether to train.
+    """
+    from pathlib import Path
+
+    from attngan import config as settings
+    from attngan import detect_changes as step
+    from attngan import exit_status
+
+    with exit_status.reported(model_uri):
+        sources = [source, captions, inception_weights]
+        found = step.detect_changes(sources, model_uri, settings.load(config), always=always)
+    print(found["reason"])
+    Path(inputs).write_text(found["inputs"], encoding="utf-8")
+    Path(reason).write_text(found["reason"], encoding="utf-8")
+    return bool(found["retrain"])

@@ -1,0 +1,95 @@
+"""`pipeline.py run` and `pipeline.py step`: the whole pipeline, or one step of it, on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attngan import exit_status
+from components.image import IMAGE
+
+app = typer.Typer()
+
+Config = Annotated[Path | None, typer.Option(help="YAML file, or toy, smoke, ...")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
+Docker = Annotated[bool, typer.Option("--docker", help="Run in containers instead of processes.")]
+Image = Annotated[str, typer.Option(help="For --docker; default: the image of this commit (ATTNGAN_IMAGE).")]
+Gpus = Annotated[bool, typer.Option("--gpus", help="For --docker: give the containers all GPUs.")]
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or gs://.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")],
+    config: Config = None,
+    set_: Set = None,
+    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
+    inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
+    model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    docker: Docker = False,
+    image: Image = "",
+    gpus: Gpus = False,
+) -> None:
+    """Run the pipeline on this machine; run the same command again to go on after an interruption."""
+    with exit_status.reported(out):
+        from attngan import config as settings
+        from attngan import storage
+        from attngan.errors import InputError
+        from components.local import run as running
+
+        if (image or gpus) and not docker:
+            raise InputError("--image and --gpus are for containers; give --docker too, or leave them out.")
+        given = set_ or []
+        loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
+        sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
+        sources = {name: running.absolute(uri) for name, uri in sources.items()}
+        arguments = {
+            **sources,
+            "inputs": storage.fingerprint(*sources.values()),
+            "model_uri": running.absolute(model_uri or str(out / "models")),
+            "config": settings.dump(loaded),
+            "checkpoint_root": running.absolute(str(out / "state")),
+            "force": force,
+        }
+        if docker:
+            image = image or IMAGE
+            running.in_containers(context.obj["local"], arguments, out.resolve(), image=image, gpus=gpus)
+        else:
+            running.in_processes(context.obj["local"], arguments, out.resolve())
+
+
+@app.command()
+def step(
+    name: Annotated[str, typer.Argument(help="preprocess, pretrain-damsm, train-generator, evaluate, ...")],
+    out: Annotated[str, typer.Option(help="Folder for what the step writes.")],
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=PATH", help="An input by the name of its flag, local or gs://."),
+    ] = None,
+    from_run: Annotated[str, typer.Option(metavar="RUN_ID", help="Take the other inputs from this cluster run.")] = "",
+    pipeline_root: Annotated[str, typer.Option(help="Where the cluster's runs leave their outputs.")] = "",
+    config: Config = None,
+    set_: Set = None,
+    state: Annotated[str | None, typer.Option(help="Folder for resuming; default: beside --out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    docker: Docker = False,
+    image: Image = "",
+    gpus: Gpus = False,
+    cache: Annotated[Path | None, typer.Option(help="For what is downloaded; default: ~/.cache/attngan.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands and stop.")] = False,
+) -> None:
+    """Run one step alone, in this process or in a container, and print the commands that do the same."""
+    with exit_status.reported(out):
+        from components.local import inputs
+        from components.local import step as steps
+
+        uris = inputs.named(input_ or [], steps.inputs_of(name), name)
+        uris |= inputs.of_run(from_run, pipeline_root, steps.inputs_of(name) - uris.keys())
+        steps.check_inputs(name, uris)
+        find = inputs.place if dry_run else inputs.local
+        places = {flag: find(uri, cache or inputs.default_cache()) for flag, uri in uris.items()}
+        planned = steps.planned(name, places, out, config=config, overrides=set_ or [], state=state, force=force)
+        image = image or IMAGE
+    raise typer.Exit(steps.rerun(planned, docker=docker, image=image, gpus=gpus, dry_run=dry_run))

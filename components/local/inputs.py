@@ -1,0 +1,110 @@
+"""Where a step's inputs come from: local folders, `gs://` URIs kept in a cache, or the outputs of a cluster run."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from attngan import storage
+from attngan.artifacts import MANIFEST
+from attngan.errors import InputError
+
+PIPELINE = "attngan"  # its name on a cluster, and so a folder below the pipeline root
+
+
+def named(texts: Iterable[str], known: Iterable[str], step: str) -> dict[str, str]:
+    """Return the inputs that a person gave as NAME=PATH, by name."""
+    names = ", ".join(known)
+    given: dict[str, str] = {}
+    for text in texts:
+        name, equals, uri = text.partition("=")
+        if not equals or not uri:
+            raise InputError(f"--input {text}: expected NAME=PATH, with one of the names {names}.")
+        if name not in known:
+            raise InputError(f"--input {text}: {step} has no input {name}; its inputs are {names}.")
+        if name in given:
+            raise InputError(f"--input {text}: {name} is given twice; give it once.")
+        given[name] = uri
+    return given
+
+
+def of_run(run_id: str, pipeline_root: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Return where the complete outputs of a cluster run are, by name, as far as they are wanted and there.
+
+    A run leaves them at `<pipeline root>/<pipeline>/<run id>/<task>/<uuid>/<output>`; a task that ran several times has
+    several uuids.
+    """
+    if bool(run_id) != bool(pipeline_root):
+        raise InputError("--from-run RUN_ID and --pipeline-root gs://BUCKET/ROOT need each other; give both.")
+    if not run_id:
+        return {}
+    pipeline = f"{pipeline_root.rstrip('/')}/{PIPELINE}"
+    folder = f"{pipeline}/{run_id}"
+    names = storage.names(folder)
+    if not names:
+        runs = sorted({name.split("/")[0] for name in storage.names(pipeline)})
+        there = f"the runs there are {', '.join(runs)}" if runs else f"there is no run below {pipeline}"
+        raise InputError(f"--from-run {run_id}: nothing is at {folder}; {there}.")
+    task_of = producers()
+    found: dict[str, str] = {}
+    for output in wanted:
+        places = [
+            f"{folder}/{name.removesuffix(f'/{MANIFEST}')}"
+            for name in names
+            if PurePosixPath(name).match(f"{task_of.get(output)}/*/{output}/{MANIFEST}")
+        ]
+        if places:
+            found[output] = max(places, key=lambda place: storage.modified(f"{place}/{MANIFEST}"))
+    return found
+
+
+def producers() -> dict[str, str]:
+    """Return the task that writes each folder which steps pass on, by the folder's name."""
+    import components
+
+    return {
+        output: name.replace("_", "-")
+        for name in components.__all__
+        for output in getattr(components, name).component_spec.outputs or {}
+    }
+
+
+def default_cache() -> Path:
+    """Return the folder for what was downloaded, where the system keeps such things."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attngan"
+
+
+def place(uri: str, cache: Path) -> Path:
+    """Return where an input is, or where it will be once it was downloaded; other contents have another place."""
+    if not storage.is_remote(uri):
+        path = Path(uri).expanduser().resolve()
+        if not path.exists():
+            raise InputError(f"{uri}: no such file or folder; check the path, or run the step that writes it.")
+        return path
+    parts = uri.removeprefix(storage.SCHEME).rstrip("/").split("/")
+    if set(parts) & {"", ".", ".."}:
+        raise InputError(f"{uri}: expected gs://BUCKET/NAME without empty parts or dots; rename it.")
+    return cache.joinpath(*parts, storage.fingerprint(uri)[:16], parts[-1])
+
+
+def local(uri: str, cache: Path | None = None) -> Path:
+    """Return an input as a local path, downloading it unless the cache has it; what is there is complete."""
+    cache = cache or default_cache()
+    target = place(uri, cache)
+    if target.exists():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".part-") as scratch:
+        print(f"downloading {uri}", flush=True)
+        draft = Path(scratch) / "whole"
+        draft.mkdir()
+        storage.fetch(uri, draft)
+        if place(uri, cache) != target:
+            raise InputError(f"{uri}: it was changed while it was downloaded; run the command again.")
+        target.parent.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.rename(target.parent)
+        except OSError:
+            if not target.exists():  # otherwise another command was faster
+                raise
+    return target
