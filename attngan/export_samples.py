@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional
 
 from attngan import artifacts, pictures, report, weights
 from attngan.bundle import write_bundle
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
+from attngan.overlays import attention_overlays
 from attngan.run_log import progress, say
 from attngan.text_to_image import TextToImage
 
@@ -88,7 +86,7 @@ def _draw_entry(
         entry["stages"].append({"resolution": resolution, "pngs": [_small_png(picture, resolution) for picture in row]})
     if drawn.attention:
         words = [model.vocabulary.words[index] for index in word_ids[0].tolist()]
-        overlays = _attention_overlays(drawn.attention[-1][0], words, stages[-1][0], config.samples.num_attention_words)
+        overlays = attention_overlays(drawn.attention[-1][0], words, stages[-1][0], config.samples.num_attention_words)
         written.append(f"{name}-attention.png")
         pictures.save(pictures.grid([[overlay for _, overlay in overlays]], gap=4), gallery / written[1])
         entry["attention"] = [{"word": word, "png": _small_png(picture, SHOWN_SIDE)} for word, picture in overlays]
@@ -99,30 +97,3 @@ def _small_png(picture: Image.Image, side: int) -> str:
     """Return a picture for the page at no more pixels than it has to say something with."""
     side = min(picture.width, max(side, 128))
     return report.data_uri(pictures.to_png(picture.resize((side, side), Image.Resampling.BICUBIC)))
-
-
-def _attention_overlays(
-    attention: Tensor, words: list[str], picture: Image.Image, count: int
-) -> list[tuple[str, Image.Image]]:
-    """Show for the words attended to most where they are attended to: the picture, dark where a word is not.
-
-    Args:
-        attention: (T, H, W) of one picture, summing to 1 over T.
-        words: the T words.
-        picture: what the generator drew.
-        count: how many words.
-    """
-    # As in the released code, a word's weight is the attention it has beyond twice its fair share.
-    is_strong = attention > 2 / len(words)
-    strength = (attention * is_strong).sum(dim=(1, 2))
-    strongest = sorted(strength.topk(min(count, len(words))).indices.tolist())  # in the caption's order
-    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
-    overlays = []
-    for index in strongest:
-        heat = attention[index] / attention[index].max().clamp(min=1e-8)
-        heat = functional.interpolate(
-            heat[None, None].cpu(), (picture.height, picture.width), mode="bicubic", align_corners=False
-        )[0, 0].clamp(0, 1)
-        lit = pixels * (0.12 + 0.88 * heat)[:, :, None]
-        overlays.append((words[index], Image.fromarray(lit.to(torch.uint8).numpy())))
-    return overlays
