@@ -9,8 +9,9 @@ from PIL import Image
 
 from attngan import artifacts
 from attngan.errors import InputError
-from attngan.export_samples import _attention_overlays, export_samples
+from attngan.export_samples import export_samples
 from attngan.generate import generate
+from attngan.overlays import attention_overlays
 
 
 def test_the_gallery_is_one_page_that_needs_no_network(exported, smoke):
@@ -48,7 +49,7 @@ def test_an_overlay_is_bright_where_the_word_is_attended_to_and_words_keep_their
     attention = torch.full((3, 4, 4), 0.01)
     attention[0, :, 2:] = 0.9  # right half
     attention[2, :, :2] = 0.9  # left half
-    overlays = _attention_overlays(attention, ["red", "the", "wings"], Image.new("RGB", (16, 16), "white"), 2)
+    overlays = attention_overlays(attention, ["red", "the", "wings"], Image.new("RGB", (16, 16), "white"), 2)
     assert [word for word, _ in overlays] == ["red", "wings"]
     red = overlays[0][1]
     assert red.getpixel((14, 8))[0] > 200 and red.getpixel((1, 8))[0] < 60
