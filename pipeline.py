@@ -81,7 +81,9 @@ def local_pipeline(
     """Run the six steps; the parameters are those of `attngan_pipeline`, `inputs` is what `detect_changes` finds."""
     training = {"checkpoint_root": checkpoint_root, "num_gpus": "0", "train_job": ""}
     sources = (source, captions, inception_weights, inputs)
-    tasks = six_steps(*sources, model_uri, config, force, training, evaluation={"num_gpus": "0"})
+    tasks = six_steps(
+        *sources, model_uri, config, force, training, evaluation={"checkpoint_root": checkpoint_root, "num_gpus": "0"}
+    )
     return Results(
         gallery=tasks.export_samples.outputs["gallery"],
         page=tasks.export_samples.outputs["page"],
@@ -156,7 +158,8 @@ def attngan_pipeline(
     with dsl.If(changes.outputs["Output"] == True, name="retrain"):  # noqa: E712
         training = {"checkpoint_root": checkpoint_root, "num_gpus": num_gpus, "train_job": train_job}
         sources = (source, captions, inception_weights, changes.outputs["inputs"])
-        tasks = six_steps(*sources, model_uri, config, force, training, evaluation={"num_gpus": evaluation_gpus})
+        evaluation = {"checkpoint_root": checkpoint_root, "num_gpus": evaluation_gpus}
+        tasks = six_steps(*sources, model_uri, config, force, training, evaluation)
     placement.on_gpus(
         [tasks.pretrain_damsm, tasks.train_generator],
         gpu_type=gpu_type,

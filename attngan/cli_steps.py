@@ -119,11 +119,12 @@ def evaluate(
     damsm: DamsmFolder,
     generator: GeneratorFolder,
     out: Out,
+    state: State = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Step 4: measure how well the pictures follow their captions."""
+    """Step 4: measure how good the pictures are, and how good the measures."""
     with configured(out, config, set_, dry_run) as settings:
         from attngan import evaluate as step
         from attngan import storage
@@ -134,7 +135,7 @@ def evaluate(
             storage.local_input(generator) as model,
             storage.output(out) as to,
         ):
-            for name, value in step.evaluate(data, encoders, model, to, settings).items():
+            for name, value in step.evaluate(data, encoders, model, to, settings, state=_state(state, out)).items():
                 print(f"{name} {value:.4g}")
 
 

@@ -104,13 +104,27 @@ class Training(Section):
     log_every_steps: Count = 50
 
 
+class WeightsFile(Section):
+    """Weights that others trained."""
+
+    uri: str = ""  # file, or folder for CLIP, local or gs://; "": not used
+    sha256: str = ""  # what the file must have, or its first digits
+
+
 class Evaluate(Section):
     """What is measured on the test split."""
 
-    num_images: Count = 30_000  # generated for R-precision
+    num_images: Annotated[int, Field(ge=20)] = 30_000  # generated, for everything that is not said below
     num_candidates: Annotated[int, Field(ge=2)] = 100  # captions to choose among: one matches, the others do not
     num_colour_captions: Count = 200  # drawn birds only: captions of unseen combinations
+    num_pairs: Count = 200  # captions drawn twice: with other noise, with one colour word changed
     batch_size: Count = 50
+    kid_subsets: Count = 100  # averaged by KID ...
+    kid_subset_size: Annotated[int, Field(ge=2)] = 1000  # ... of so many pictures, or as many as there are
+    num_resamples: Annotated[int, Field(ge=2)] = 20  # random halves, for the intervals of KID, FID, precision, recall
+    inception_fid: WeightsFile = WeightsFile()  # torch-fidelity's file, of TensorFlow's Inception: the published FIDs
+    inception_imagenet: WeightsFile = WeightsFile()  # torchvision's file
+    clip: WeightsFile = WeightsFile()  # folder of a CLIP as transformers writes it
 
 
 class Samples(Section):

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +54,7 @@ class DamsmRun:
             encoder.trunk.requires_grad_(True)
             return
         try:
-            load_inception_trunk(encoder, _read_tensors(inception_weights))
+            load_inception_trunk(encoder, weights.read_tensors(inception_weights))
         except ValueError as error:
             raise InputError(f"{inception_weights}: {error}; give torchvision's inception_v3 ImageNet file.") from None
 
@@ -104,15 +102,3 @@ class DamsmRun:
         """Put the best epoch's weights back into the encoders."""
         for name, network in self.networks().items():
             network.load_state_dict(self.best_weights[name])
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give torchvision's ImageNet weights of Inception-v3.")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        detail = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: not readable as a state dict of tensors ({detail}).") from None

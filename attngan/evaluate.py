@@ -1,33 +1,47 @@
-"""Step: measure on classes never trained on whether the pictures follow their captions, with controls.
+"""Step: measure on classes never trained on whether the pictures are good, and whether the measures are.
 
-R-precision asks the DAMSM, which the generator was trained against (section 4); for drawn birds the colours of body and
-wing are read off the pictures themselves. Each figure stands beside the same figure of real pictures and of shuffled
-captions.
+Every figure stands beside the same figure of controls whose result is known: real pictures, shuffled captions, noise,
+blurred pictures. A control that does not land where it must is said in words.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from attngan import artifacts, pictures, report, seeding, weights
+from attngan import artifacts, controls, evaluation_report, weights
+from attngan.clip_score import Clip, open_clip
 from attngan.config import Config
-from attngan.data import drawn_templates
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.metrics.colour_fidelity import colour_fidelity, read_colours
-from attngan.metrics.retrieval import draw_mismatches, r_precision
-from attngan.run_log import progress
+from attngan.evaluation_colours import colour_fidelity
+from attngan.evaluation_figures import MIN_PICTURES, PIXELS, FigureMaker, Figures, Table, apart, columns, pairs_with
+from attngan.evaluation_pictures import EvaluationPictures, Query
+from attngan.features import Extractor, damsm_extractor, inception_extractors
+from attngan.row_store import Made, RowStore, open_store
+from attngan.run_log import say
 from attngan.text_to_image import TextToImage
 
-COLOURED_PARTS = ("body", "wing")
-SHOWN = 24  # pictures in the report
+CODE = (
+    "models",
+    "data",
+    "features.py",
+    "clip_score.py",
+    "evaluation_pictures.py",
+    "evaluation_figures.py",
+    "evaluate.py",
+)
 
 
-def evaluate(dataset: Path, damsm: Path, generator: Path, out: Path, config: Config) -> dict[str, float]:
+def evaluate(
+    dataset: Path, damsm: Path, generator: Path, out: Path, config: Config, *, state: str | None = None
+) -> dict[str, float]:
     """Measure a generator and write the `metrics` folder: `metrics.json` and `report.html`.
+
+    Killed and run again with the same settings, it goes on from the pictures it has seen; memory does not grow with
+    their number.
 
     Args:
         dataset: folder of `preprocess`; its test split gives captions and real pictures.
@@ -35,178 +49,140 @@ def evaluate(dataset: Path, damsm: Path, generator: Path, out: Path, config: Con
         generator: folder of `train_generator`.
         out: the metrics folder.
         config: reads `evaluate`, `seed`, `device`; the networks' settings come with the generator.
+        state: folder to go on from, local or gs://; `<out>.state` when None.
 
     Returns:
-        Every figure by name, shares in [0, 1].
+        Every figure by name; those of controls end in the control's name.
     """
     device = weights.choose_device(config)
-    test = Dataset.open(dataset, "test")
     model = TextToImage.open(generator, kind="generator", device=device)
+    test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
     if model.vocabulary.words != test.vocabulary.words:
         raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")
-    judge = _Judge(config, test, model, damsm)
+    if len(test) < MIN_PICTURES:
+        raise InputError(f"{dataset}: {len(test)} test pictures, expected at least {MIN_PICTURES}; give it more.")
+    image_encoder = weights.load_damsm(damsm, model.config, len(test.vocabulary), device)[1]
     artifacts.begin(out)
-    figures = judge.r_precision()
-    shown: list[dict[str, Any]] = []
-    if test.info.get("palette"):
-        colours, shown = judge.colour_fidelity(test.info["palette"])
-        figures |= colours
-    conditions = {
-        "generator": artifacts.check(generator, "generator")["fingerprint"],
-        "damsm": artifacts.check(damsm, "damsm")["fingerprint"],
-        "dataset": test.manifest["fingerprint"],
-        "resolution": model.generator.resolutions[-1],
-        "crop": "centre square",
-        "seed": config.seed,
-        **config.evaluate.model_dump(),
-    }
-    artifacts.write_json(out / "metrics.json", {"figures": figures, "conditions": conditions})
-    page = report.render("report.html.j2", figures=figures, conditions=conditions, shown=shown, meanings=MEANINGS)
-    artifacts.write_text(out / "report.html", page)
-    artifacts.finish(
-        out, "metrics", ["metrics.json", "report.html"], figures=figures, generator=conditions["generator"]
+    settings = config.evaluate
+    subject = EvaluationPictures(
+        model, test, train, config.seed, num_images=settings.num_images, num_pairs=settings.num_pairs
     )
-    return figures
+    folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
+    inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
+    key = {**inputs, "seed": config.seed, "evaluate": settings.model_dump(), "code": artifacts.source_digest(*CODE)}
+    with (
+        torch.no_grad(),
+        inception_extractors(settings, device) as inceptions,
+        open_clip(settings.clip, device) as clip,
+        open_store(state or f"{out}.state", key) as store,
+    ):
+        extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
+        maker = FigureMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))
+        figures, shown = _figures(maker, subject, extractors, clip)
+        judges = [*extractors, *([clip] if clip else [])]
+        conditions = {
+            **inputs,
+            "resolution": model.generator.resolutions[-1],
+            "crop": "centre square",
+            "seed": config.seed,
+            **settings.model_dump(exclude={"inception_fid", "inception_imagenet", "clip"}),
+            **{judge.name: judge.conditions for judge in judges},
+        }
+        _write(out, figures, conditions, shown, settings.num_candidates)
+    return _flat(figures)
 
 
-MEANINGS = {
-    "r_precision": "a generated picture's own caption beats num_candidates - 1 of other classes, judged by the DAMSM",
-    "r_precision_real": "the same for the real pictures: what this judge makes of the truth",
-    "r_precision_shuffled": "the same for pictures of other captions: must be near chance",
-    "body_colour": "the bird's body has the colour its caption names",
-    "body_colour_real": "the same for the real pictures: how well colours can be read",
-    "body_colour_shuffled": "the same for pictures of other captions: must be near chance",
-    "wing_colour": "the bird's wing has the colour its caption names",
-    "wing_colour_real": "the same for the real pictures: how well colours can be read",
-    "wing_colour_shuffled": "the same for pictures of other captions: must be near chance",
-}
+def _look(
+    store: RowStore, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None, batch_size: int
+) -> dict[str, Table]:
+    """Let every extractor look at every picture, and return the tables of what they say."""
+
+    def generated(numbers: range) -> Made:
+        queries = [subject.queries[number] for number in numbers]
+        images = subject.generated(queries, numbers.start)
+        made = {**columns(extractors, images), "sentence": subject.sentences(queries)}
+        if clip:
+            others = [
+                subject.queries[(number + len(subject.queries) // 2) % len(subject.queries)] for number in numbers
+            ]
+            made |= {"clip": clip.score(images, subject.texts(queries))}
+            made |= {"clip other": clip.score(images, subject.texts(others))}
+        return made
+
+    def real(numbers: range) -> Made:
+        images, others = subject.real(numbers), subject.real([(n + num_real // 2) % num_real for n in numbers])
+        apart_from_others = apart(extractors, images, others)
+        made = {**columns(extractors, images), **{f"{name} apart": rows for name, rows in apart_from_others.items()}}
+        if clip:
+            made["clip"] = clip.score(images, subject.texts([Query(number, 0) for number in numbers]))
+        return made
+
+    num_real, num_pairs = len(subject.test), len(subject.pairs)
+    passes: dict[str, tuple[int, Callable[[range], Made]]] = {
+        "generated": (len(subject.queries), generated),
+        "real": (num_real, real),
+        "noise": (num_real, lambda numbers: columns(extractors, subject.noise(numbers))),
+        "blurred": (num_real, lambda numbers: columns(extractors, subject.blurred(numbers))),
+        "train": (len(subject.train), lambda numbers: columns(extractors, subject.real(numbers, subject.train))),
+        "pairs": (num_pairs, lambda numbers: pairs_with(extractors, subject.pair(numbers))),
+    }
+    return {name: store.table(name, count, batch_size, make) for name, (count, make) in passes.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Query:
-    """One caption of one test picture."""
-
-    image: int
-    caption: int
-
-
-class _Judge:
-    """The model under test and those who judge it."""
-
-    def __init__(self, config: Config, test: Dataset, model: TextToImage, damsm: Path):
-        self.config, self.test, self.model = config, test, model
-        _, self.image_encoder = weights.load_damsm(damsm, model.config, len(test.vocabulary), model.device)
-        texts = {text: number for number, text in enumerate(sorted({t for r in test.records for t in r["captions"]}))}
-        self.labels = [[(r["class_id"], texts[text]) for text in r["captions"]] for r in test.records]
-
-    def r_precision(self) -> dict[str, float]:
-        """Return the R-precision (1 of `num_candidates`) of generated, of real, and of mismatched pictures."""
-        settings = self.config.evaluate
-        queries = self._queries(settings.num_images)
-        state = seeding.generator_for(self.config.seed, "mismatches")
-        pool = [
-            _Query(image, int(torch.randint(len(captions), (), generator=state)))
-            for image, captions in enumerate(self.labels)
-        ]
-        candidates = torch.cat([self._sentences(part) for part in _parts(pool, settings.batch_size)])
-        pool_labels = torch.tensor([self.labels[query.image][query.caption] for query in pool])
-        found: dict[str, list[Tensor]] = {"r_precision": [], "r_precision_real": [], "r_precision_shuffled": []}
-        others = queries[len(queries) // 2 :] + queries[: len(queries) // 2]
-        with progress("R-precision", total=len(queries), unit="images") as advance:
-            for part, other in zip(
-                _parts(queries, settings.batch_size), _parts(others, settings.batch_size), strict=True
-            ):
-                drawn, real = self._draw(part, "r-precision")
-                sentences, shuffled = self._sentences(part), self._sentences(other)
-                wrong, wrong_for_other = (
-                    self._mismatches(each, pool_labels, state).to(drawn.device) for each in (part, other)
-                )
-                image_feature, real_feature = self._image_feature(drawn), self._image_feature(real)
-                found["r_precision"].append(r_precision(image_feature, sentences, candidates, wrong))
-                found["r_precision_real"].append(r_precision(real_feature, sentences, candidates, wrong))
-                found["r_precision_shuffled"].append(r_precision(image_feature, shuffled, candidates, wrong_for_other))
-                advance(len(part))
-        return {name: torch.cat(values).double().mean().item() for name, values in found.items()}
-
-    def colour_fidelity(self, palette: dict[str, list[int]]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """Return how often body and wing have the colour that their caption names, and some pictures to look at."""
-        names = list(palette)
-        colours = torch.tensor(list(palette.values())) / 127.5 - 1
-        queries = self._queries(self.config.evaluate.num_colour_captions, naming=COLOURED_PARTS)
-        templates = drawn_templates.part_templates()
-        parts = [drawn_templates.PARTS.index(part) for part in COLOURED_PARTS]
-        both = [self._draw(part, "colours") for part in _parts(queries, self.config.evaluate.batch_size)]
-        drawn, real = (torch.cat(images).cpu() for images in zip(*both, strict=True))
-        read_drawn = read_colours(drawn, templates, colours)[:, parts]
-        read_real = read_colours(real, templates, colours)[:, parts]
-        attributes = [self.test.records[query.image]["attributes"] for query in queries]
-        named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in attributes])
-        figures = {}
-        for column, part in enumerate(COLOURED_PARTS):
-            answers = {
-                f"{part}_colour": (read_drawn, named),
-                f"{part}_colour_real": (read_real, named),
-                f"{part}_colour_shuffled": (read_drawn, named.roll(len(named) // 2, dims=0)),
-            }
-            for name, (read, asked) in answers.items():
-                figures[name] = colour_fidelity(read[:, column], asked[:, column])
-        shown = [
-            {
-                "caption": self.test.records[query.image]["captions"][query.caption],
-                "png": report.data_uri(pictures.to_png(picture)),
-                "read": {part: names[index] for part, index in zip(COLOURED_PARTS, read, strict=True)},
-                "right": {part: index == asked for part, index, asked in zip(COLOURED_PARTS, read, row, strict=True)},
-            }
-            for query, picture, read, row in zip(
-                queries[:SHOWN], pictures.to_pictures(drawn[:SHOWN]), read_drawn.tolist(), named.tolist(), strict=False
-            )
-        ]
-        return figures, shown
-
-    def _queries(self, count: int, naming: tuple[str, ...] = ()) -> list[_Query]:
-        """Return `count` captions in a random order that the seed fixes; each once before any comes again."""
-        usable = [
-            _Query(image, caption)
-            for image, record in enumerate(self.test.records)
-            for caption in range(len(record["captions"]))
-            if not naming or set(naming) <= set(record["attributes"]["named"][caption])
-        ]
-        order = torch.randperm(len(usable), generator=seeding.generator_for(self.config.seed, "queries", *naming))
-        return [usable[order[index % len(usable)]] for index in range(count)]
-
-    def _draw(self, queries: list[_Query], purpose: str) -> tuple[Tensor, Tensor]:
-        """Return generated and real pictures (B, 3, H, W) of some captions."""
-        batch = self.test.evaluation_batch(
-            [query.image for query in queries],
-            [query.caption for query in queries],
-            resolutions=self.model.generator.resolutions[-1:],
-            max_words=self.model.config.data.max_words,
-        )
-        first = queries[0]
-        noise, epsilon = self.model.noise(len(queries), self.config.seed, purpose, first.image, first.caption)
-        drawn = self.model.draw(batch.word_ids, batch.lengths, noise, epsilon)
-        return drawn.images[-1], batch.images[-1].to(self.model.device)
-
-    @torch.no_grad()
-    def _sentences(self, queries: list[_Query]) -> Tensor:
-        word_ids, lengths = self.test.captions(
-            [query.image for query in queries],
-            [query.caption for query in queries],
-            max_words=self.model.config.data.max_words,
-        )
-        return self.model.text_encoder(word_ids.to(self.model.device), lengths)[1]
-
-    @torch.no_grad()
-    def _image_feature(self, images: Tensor) -> Tensor:
-        return self.image_encoder(images)[1]
-
-    def _mismatches(self, queries: list[_Query], pool_labels: Tensor, state: torch.Generator) -> Tensor:
-        own = torch.tensor([self.labels[query.image][query.caption] for query in queries])
-        try:
-            return draw_mismatches(own, pool_labels, self.config.evaluate.num_candidates - 1, state)
-        except ValueError as error:
-            raise InputError(f"R-precision: in the test split {error}; lower evaluate.num_candidates.") from None
+def _figures(
+    maker: FigureMaker, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None
+) -> tuple[Figures, dict[str, Any]]:
+    """Return all figures, and what the report shows beside them."""
+    judge = extractors[0].name  # the DAMSM's
+    labels = subject.labels()
+    pool = subject.sentences([Query(image, caption) for image, caption in enumerate(maker.pool_captions(labels))])
+    queries = [(query.image, query.caption) for query in subject.queries]
+    figures = maker.r_precision(judge, queries, labels, pool.cpu())
+    shown: dict[str, Any] = {"colours": []}
+    if subject.test.info.get("palette"):
+        fidelity, shown["colours"] = colour_fidelity(subject, maker, subject.test.info["palette"])
+        figures |= fidelity
+    for name in [extractor.name for extractor in extractors]:
+        figures |= maker.distances(name)
+        figures |= maker.changes(name)
+        if f"{name} logits" in maker.tables["generated"]:
+            figures |= maker.inception_scores(name)
+    figures |= maker.changes(PIXELS)
+    for name in [PIXELS, *(extractor.name for extractor in extractors[1:])]:
+        copies, nearest = maker.memorisation(name)
+        figures |= copies
+    if clip:
+        figures |= maker.clip_scores(clip.name)
+    shown["copies"] = evaluation_report.copies(subject, *nearest)
+    shown["swaps"] = evaluation_report.swaps(subject)
+    return figures, shown
 
 
-def _parts(queries: list[_Query], size: int) -> list[list[_Query]]:
-    return [queries[start : start + size] for start in range(0, len(queries), size)]
+def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], num_candidates: int) -> None:
+    broken, findings = controls.broken(figures, num_candidates=num_candidates), controls.findings(figures)
+    for sentence in (*broken, *findings):
+        say(sentence)
+    flat = _flat(figures)
+    details = {
+        _name(metric, subject): dataclasses.asdict(figure)
+        for metric, subjects in figures.items()
+        for subject, figure in subjects.items()
+    }
+    measured = {"figures": flat, "details": details, "conditions": conditions, "broken": broken, "findings": findings}
+    artifacts.write_json(out / "metrics.json", measured)
+    page = evaluation_report.page(figures, conditions, broken, findings, shown)
+    artifacts.write_text(out / "report.html", page)
+    facts = {"figures": flat, "generator": conditions["generator"]}
+    artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
+
+
+def _flat(figures: Figures) -> dict[str, float]:
+    return {
+        _name(metric, subject): figure.value
+        for metric, subjects in figures.items()
+        for subject, figure in subjects.items()
+    }
+
+
+def _name(metric: str, subject: str) -> str:
+    return metric if subject == "generated" else f"{metric}_{subject.replace(' ', '_')}"

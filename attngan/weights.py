@@ -5,7 +5,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attngan import artifacts
 from attngan import config as configs
@@ -154,3 +154,16 @@ def load_damsm(
         load_weights(folder / f"{name}.safetensors", encoder)
         encoder.to(device).eval().requires_grad_(False)
     return encoders
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights that others wrote, safetensors or torch's; no code in it can run."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a file of weights.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        detail = " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: not readable as a state dict of tensors ({detail}).") from None

@@ -10,18 +10,20 @@ def evaluate(
     dataset: Input[Dataset],
     damsm: Input[Model],
     generator: Input[Model],
+    checkpoint_root: str,
     config: str,
     num_gpus: str,
     metrics: Output[Artifact],
     report: Output[HTML],
     scores: Output[Metrics],
 ):
-    """Measure how well the pictures follow their captions, with controls.
+    """Measure how good the pictures are, with controls that say how good the measures are.
 
     Args:
         dataset: What preprocess wrote.
         damsm: What pretrain_damsm wrote.
         generator: What train_generator wrote.
+        checkpoint_root: Folder for what outlives a retry, local or gs://; empty: beside the output.
         config: Settings as YAML text.
         num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
         metrics: Folder with metrics.json and the report.
@@ -37,9 +39,11 @@ def evaluate(
     from attngan import exit_status
 
     out = Path(metrics.path)
+    state = checkpoint_root or f"{metrics.uri}.state"  # a retry has the same URI
     with exit_status.reported(out):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
-        values = step.evaluate(Path(dataset.path), Path(damsm.path), Path(generator.path), out, loaded)
+        inputs = Path(dataset.path), Path(damsm.path), Path(generator.path)
+        values = step.evaluate(*inputs, out, loaded, state=state)
     shutil.copyfile(out / "report.html", report.path)
     for name, value in values.items():
         scores.log_metric(name, value)

@@ -102,7 +102,7 @@ def inception_score(logits: Rows) -> float:
             total += log_share.exp().sum(dim=0)
             information += (log_share.exp() * log_share).sum().item()
         marginal = total / len(part)
-        scores.append((information / len(part) - torch.xlogy(marginal, marginal).sum().item()))
+        scores.append(information / len(part) - torch.xlogy(marginal, marginal).sum().item())
     return torch.tensor(scores, dtype=torch.float64).exp().mean().item()
 
 

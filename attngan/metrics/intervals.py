@@ -1,6 +1,6 @@
 """How sure a figure is: 95 % intervals by drawing again from what was measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from attngan.metrics.distribution import Rows
 
 CONFIDENCE = 0.95
+NORMAL_QUANTILE = 1.96
 NUM_RESAMPLES = 1000  # of means
 Interval = tuple[float, float]
 
@@ -34,30 +35,29 @@ def of_mean(values: Tensor, generator: torch.Generator) -> Interval:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def of_distance(
-    measure: Callable[[Rows, Rows], float],
-    value: float,
-    real: Rows,
-    generated: Rows,
+def of_sets(
+    measure: Callable[..., dict[str, float]],
+    values: dict[str, float],
+    sets: Sequence[Rows],
     generator: torch.Generator,
     *,
     num_resamples: int,
-) -> Interval:
-    """Return the interval of a distance between two sets, from random halves of both without replacement.
+) -> dict[str, Interval]:
+    """Return the interval of figures of whole sets, from random halves of them without replacement.
 
     Halves drawn so spread as the whole does from sample to sample (Shao and Tu 1995, section 5.2.2). A bootstrap with
-    replacement would hold rows twice, which these distances take for a sign of being near.
+    replacement would hold rows twice, which distances between sets take for a sign of being near.
 
     Args:
-        measure: the distance.
-        value: of the whole sets.
-        real: (N, D).
-        generated: (M, D).
+        measure: the sets -> figures by name.
+        values: the figures of the whole sets.
+        sets: each (N, D), N of its own.
         generator: the random state.
-        num_resamples: how many pairs of halves are measured.
+        num_resamples: how many times halves are measured, at least 2.
     """
-    halves = [
-        measure(*(rows.sample(len(rows) // 2, generator) for rows in (real, generated))) for _ in range(num_resamples)
-    ]
-    reach = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * float(np.std(halves, ddof=1))
-    return value - reach, value + reach
+    halves = [measure(*(rows.sample(len(rows) // 2, generator) for rows in sets)) for _ in range(num_resamples)]
+    intervals = {}
+    for name, value in values.items():
+        reach = NORMAL_QUANTILE * float(np.std([half[name] for half in halves], ddof=1))
+        intervals[name] = (value - reach, value + reach)
+    return intervals

@@ -1,0 +1,58 @@
+"""Drawn birds only: body and wing colours read off the pictures, against those that the captions name."""
+
+from typing import Any
+
+import torch
+
+from attngan import pictures, report
+from attngan.data import drawn_templates
+from attngan.evaluation_figures import FigureMaker, Figures
+from attngan.evaluation_pictures import EvaluationPictures
+from attngan.metrics.colour_fidelity import read_colours
+
+COLOURED_PARTS = ("body", "wing")
+SHOWN = 24  # pictures in the report
+
+
+def colour_fidelity(
+    shown_to: EvaluationPictures, maker: FigureMaker, palette: dict[str, list[int]]
+) -> tuple[Figures, list[dict[str, Any]]]:
+    """Return how often body and wing have the colour that their caption names, and some pictures for the report."""
+    settings, test = maker.settings, shown_to.test
+    queries = shown_to.choose_queries(settings.num_colour_captions, naming=COLOURED_PARTS)
+    names, colours = list(palette), torch.tensor(list(palette.values())) / 127.5 - 1
+    templates = drawn_templates.part_templates()
+    parts = [drawn_templates.PARTS.index(part) for part in COLOURED_PARTS]
+    drawn, real = [], []
+    for start in range(0, len(queries), settings.batch_size):
+        part = queries[start : start + settings.batch_size]
+        drawn.append(shown_to.generated(part, start, "colours").cpu())
+        real.append(shown_to.real([query.image for query in part]).cpu())
+    read_drawn, read_real = (read_colours(torch.cat(images), templates, colours)[:, parts] for images in (drawn, real))
+    attributes = [test.records[query.image]["attributes"] for query in queries]
+    named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in attributes])
+    answers = {
+        "generated": read_drawn == named,
+        "real": read_real == named,
+        "shuffled": read_drawn == named.roll(len(named) // 2, dims=0),
+    }
+    figures = {
+        f"{part}_colour": {subject: maker.mean(right[:, column]) for subject, right in answers.items()}
+        for column, part in enumerate(COLOURED_PARTS)
+    }
+    shown = [
+        {
+            "caption": caption,
+            "png": report.data_uri(pictures.to_png(picture)),
+            "read": {part: names[index] for part, index in zip(COLOURED_PARTS, read, strict=True)},
+            "right": dict(zip(COLOURED_PARTS, right, strict=True)),
+        }
+        for caption, picture, read, right in zip(
+            shown_to.texts(queries[:SHOWN]),
+            pictures.to_pictures(torch.cat(drawn)[:SHOWN]),
+            read_drawn[:SHOWN].tolist(),
+            answers["generated"][:SHOWN].tolist(),
+            strict=True,
+        )
+    ]
+    return figures, shown

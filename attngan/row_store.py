@@ -1,0 +1,111 @@
+"""Rows of numbers, one for each picture, written down while they are made: memory stays flat, a killed run goes on."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from attngan import artifacts, storage
+from attngan.metrics.distribution import Rows
+from attngan.run_log import progress
+
+Made = dict[str, Tensor]  # name -> (B, D), float32 or bool
+PART = 500  # rows kept at a time
+
+
+class RowStore:
+    """Makes tables part by part; parts that an earlier run kept are read, not made.
+
+    Args:
+        uri: folder for the parts, local or gs://.
+        scratch: local folder for the tables, which are mapped and not held in memory.
+    """
+
+    def __init__(self, uri: str, scratch: Path):
+        self.uri, self.scratch = uri, scratch
+        self._kept = set(storage.names(uri))
+
+    def table(self, name: str, count: int, batch_size: int, make: Callable[[range], Made]) -> dict[str, Rows]:
+        """Return a table of `count` rows.
+
+        Args:
+            name: of the table.
+            count: rows.
+            batch_size: pictures looked at together.
+            make: gives the rows of some numbers; the same numbers give the same rows.
+        """
+        columns: dict[str, np.memmap] = {}
+        with progress(name, total=count, unit="images") as advance:
+            for start in range(0, count, PART):
+                numbers = range(start, min(start + PART, count))
+                part = f"{name}-{start:07d}.safetensors"
+                made = self._read(part)
+                if made is None:
+                    made = _in_batches(numbers, batch_size, make, advance)
+                    self._keep(part, made)
+                else:
+                    advance(len(numbers))
+                for column, rows in made.items():
+                    if column not in columns:
+                        path = self.scratch / f"{name}-{column}.rows"
+                        columns[column] = np.memmap(path, rows.numpy().dtype, "w+", shape=(count, *rows.shape[1:]))
+                    columns[column][numbers.start : numbers.stop] = rows.numpy()
+        return {column: Rows(torch.from_numpy(array)) for column, array in columns.items()}
+
+    def clear(self) -> None:
+        """Remove the parts, once nobody needs to go on from them."""
+        for part in self._kept:
+            storage.remove(storage.join(self.uri, part))
+        if not storage.is_remote(self.uri):
+            with contextlib.suppress(OSError):  # not empty: others keep something there
+                Path(self.uri).rmdir()
+                Path(self.uri).parent.rmdir()
+
+    def _keep(self, part: str, made: Made) -> None:
+        folder = self.scratch if storage.is_remote(self.uri) else Path(self.uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        with artifacts.atomic_file(folder / part) as handle:
+            handle.write(safetensors.torch.save(made))
+        if storage.is_remote(self.uri):
+            storage.send(folder / part, storage.join(self.uri, part))
+        self._kept.add(part)
+
+    def _read(self, part: str) -> Made | None:
+        if part not in self._kept:
+            return None
+        with storage.local_input(storage.join(self.uri, part)) as path:
+            try:
+                return safetensors.torch.load_file(path)
+            except safetensors.SafetensorError:
+                return None  # damaged: made again
+
+
+def _in_batches(numbers: range, batch_size: int, make: Callable[[range], Made], advance: Callable[[int], None]) -> Made:
+    batches = []
+    for start in range(0, len(numbers), batch_size):
+        batch = numbers[start : start + batch_size]
+        batches.append({column: rows.cpu() for column, rows in make(batch).items()})
+        advance(len(batch))
+    return {column: torch.cat([batch[column] for batch in batches]).contiguous() for column in batches[0]}
+
+
+@contextlib.contextmanager
+def open_store(root: str, key: Any) -> Iterator[RowStore]:
+    """Open the store of one evaluation below `root`, and clear it when the block ends well.
+
+    Args:
+        root: folder for the state of many runs, local or gs://.
+        key: what shapes the rows, as JSON can hold it.
+    """
+    uri = storage.join(root, f"evaluate-{artifacts.fingerprint(key)[:16]}")
+    with tempfile.TemporaryDirectory(prefix="attngan-rows-") as scratch:
+        store = RowStore(uri, Path(scratch))
+        yield store
+        store.clear()

@@ -1,0 +1,83 @@
+"""Controls that land where they must not are said in words, each by the figure that shows it."""
+
+import pytest
+
+from attngan import controls
+from attngan.evaluation_figures import Figure
+
+
+def figure(value, spread=0.01):
+    return Figure(value, value - spread, value + spread, 1000, 400, "x-00000000")
+
+
+def sound():
+    """Figures of a good generator, as they should be."""
+    values = {
+        "r_precision": {"generated": 0.6, "real": 0.7, "noise": 0.01, "blurred": 0.4, "shuffled": 0.05},
+        "body_colour": {"generated": 0.9, "real": 0.99, "shuffled": 0.1},
+        "kid_x": {"generated": 0.1, "real": 0.0, "noise": 4.0, "blurred": 0.3},
+        "fid_x": {"generated": 9.0, "real": 2.0, "noise": 90.0, "blurred": 20.0},
+        "precision_x": {"generated": 0.7, "real": 0.95, "noise": 0.0, "blurred": 0.3},
+        "recall_x": {"generated": 0.7, "real": 0.95, "noise": 0.0, "blurred": 0.3},
+        "inception_score_x": {"generated": 4.0, "real": 5.0, "noise": 1.2, "blurred": 2.0},
+        "near_copies_x": {"generated": 0.01, "real": 0.01, "copies": 1.0},
+        "diversity_x": {"generated": 0.5, "held": 0.0},
+        "swap_x": {"generated": 0.4, "held": 0.0, "other caption": 0.9},
+        "clip_score_x": {"generated": 25.0, "real": 30.0, "shuffled": 18.0},
+    }
+    return {metric: {whose: figure(value) for whose, value in each.items()} for metric, each in values.items()}
+
+
+def changed(metric, whose, value):
+    figures = sound()
+    figures[metric][whose] = figure(value)
+    return figures
+
+
+def test_nothing_is_said_where_all_is_well():
+    assert controls.broken(sound(), num_candidates=100) == [] and controls.findings(sound()) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "whose", "value"),
+    [
+        ("kid_x", "real", 0.5),
+        ("kid_x", "noise", -0.1),
+        ("fid_x", "blurred", 1.0),
+        ("precision_x", "noise", 0.96),
+        ("recall_x", "noise", 0.96),
+        ("inception_score_x", "noise", 6.0),
+        ("r_precision", "noise", 0.2),
+        ("r_precision", "real", 0.04),
+        ("body_colour", "real", 0.5),
+        ("body_colour", "shuffled", 0.995),
+        ("near_copies_x", "copies", 0.5),
+        ("near_copies_x", "real", 0.4),
+        ("diversity_x", "held", 0.3),
+        ("swap_x", "held", 0.3),
+        ("clip_score_x", "shuffled", 31.0),
+    ],
+)
+def test_each_control_that_does_not_land_is_said_with_its_metric(metric, whose, value):
+    sentences = controls.broken(changed(metric, whose, value), num_candidates=100)
+    assert sentences and all(sentence.startswith(f"{metric}: ") for sentence in sentences)
+    assert f"{value:.4g}" in sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "words"),
+    [
+        ("r_precision", 0.9, "trained against this judge"),
+        ("near_copies_x", 0.5, "repeat its training pictures"),
+        ("diversity_x", 0.01, "whatever the noise"),
+        ("swap_x", 0.01, "the words are not read"),
+        ("kid_x", 0.9, "further from real pictures than blurred"),
+    ],
+)
+def test_what_is_wrong_with_a_generator_is_said(metric, value, words):
+    (sentence,) = controls.findings(changed(metric, "generated", value))
+    assert sentence.startswith(f"{metric} is ") and words in sentence
+
+
+def test_shares_are_told_from_other_numbers():
+    assert controls.is_share("precision_x") and not controls.is_share("kid_x")
