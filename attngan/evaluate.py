@@ -17,9 +17,9 @@ from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.evaluation_colours import colour_fidelity
-from attngan.evaluation_figures import MIN_PICTURES, PIXELS, FigureMaker, Figures, Table, apart, columns, pairs_with
+from attngan.evaluation_figures import MIN_PICTURES, FigureMaker, Figures, Table
 from attngan.evaluation_pictures import EvaluationPictures, Query
-from attngan.features import Extractor, damsm_extractor, inception_extractors
+from attngan.features import PIXELS, Extractor, apart, columns, damsm_extractor, inception_extractors, pairs_with
 from attngan.row_store import Made, RowStore, open_store
 from attngan.run_log import say
 from attngan.text_to_image import TextToImage
@@ -54,19 +54,10 @@ def evaluate(
     Returns:
         Every figure by name; those of controls end in the control's name.
     """
-    device = weights.choose_device(config)
-    model = TextToImage.open(generator, kind="generator", device=device)
-    test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
-    if model.vocabulary.words != test.vocabulary.words:
-        raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")
-    if len(test) < MIN_PICTURES:
-        raise InputError(f"{dataset}: {len(test)} test pictures, expected at least {MIN_PICTURES}; give it more.")
-    image_encoder = weights.load_damsm(damsm, model.config, len(test.vocabulary), device)[1]
+    subject = _open(dataset, generator, config)
+    model, settings, device = subject.model, config.evaluate, subject.model.device
+    image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), device)[1]
     artifacts.begin(out)
-    settings = config.evaluate
-    subject = EvaluationPictures(
-        model, test, train, config.seed, num_images=settings.num_images, num_pairs=settings.num_pairs
-    )
     folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
     inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
     key = {**inputs, "seed": config.seed, "evaluate": settings.model_dump(), "code": artifacts.source_digest(*CODE)}
@@ -90,6 +81,17 @@ def evaluate(
         }
         _write(out, figures, conditions, shown, settings.num_candidates)
     return _flat(figures)
+
+
+def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
+    model = TextToImage.open(generator, kind="generator", device=weights.choose_device(config))
+    test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
+    if model.vocabulary.words != test.vocabulary.words:
+        raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")
+    if len(test) < MIN_PICTURES:
+        raise InputError(f"{dataset}: {len(test)} test pictures, expected at least {MIN_PICTURES}; give it more.")
+    counts = {"num_images": config.evaluate.num_images, "num_pairs": config.evaluate.num_pairs}
+    return EvaluationPictures(model, test, train, config.seed, **counts)
 
 
 def _look(

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from attngan import seeding
 from attngan.config import Evaluate
 from attngan.errors import InputError
-from attngan.features import Extractor
 from attngan.metrics import distribution, intervals, nearest, retrieval
 from attngan.metrics.distribution import Rows
 
-MIN_PICTURES = 20  # of a set: half of a half of it still has neighbours
+MIN_PICTURES = 16  # of a set: half of a half of it still has neighbours
 CHUNK = 500  # queries of R-precision at a time
-PIXELS = "pixels"  # stands for an extractor where pictures are compared as they are ...
-PIXELS_SIDE = 16  # ... or averaged down to this side, to find copies
 Table = dict[str, Rows]
 
 
@@ -224,31 +220,3 @@ class FigureMaker:
 
     def _state(self, *purpose: str) -> torch.Generator:
         return seeding.generator_for(self.seed, "figures", *purpose)
-
-
-def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor]:
-    """Return what the extractors say of pictures (B, 3, H, W), as columns of a table."""
-    made: dict[str, Tensor] = {}
-    for extractor in extractors:
-        features, logits = extractor.look(images)
-        made[extractor.name] = features.float()
-        if logits is not None:
-            made[f"{extractor.name} logits"] = logits.float()
-    return {**made, PIXELS: functional.adaptive_avg_pool2d(images, PIXELS_SIDE).flatten(1).float()}
-
-
-def apart(extractors: Sequence[Extractor], images: Tensor, others: Tensor) -> dict[str, Tensor]:
-    """Return how far apart pictures are two by two, for each extractor, and as the mean difference of "pixels"."""
-    pairs = [(extractor.name, extractor.look(images)[0], extractor.look(others)[0]) for extractor in extractors]
-    made = {name: (features - theirs).norm(dim=1) for name, features, theirs in pairs}
-    return {**made, PIXELS: (images - others).abs().mean(dim=(1, 2, 3)) / 2}
-
-
-def pairs_with(extractors: Sequence[Extractor], drawn: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return how far each changed picture of `EvaluationPictures.pair` is from the first, as columns of a table."""
-    return {
-        f"{extractor} {change}": distances
-        for change, images in drawn.items()
-        if change != "first"
-        for extractor, distances in apart(extractors, drawn["first"], images).items()
-    }

@@ -7,7 +7,7 @@ them. Weights are given as files, nothing is downloaded here.
 import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ from attngan.errors import InputError
 from attngan.models.image_encoder import INCEPTION_SIDE
 
 NUM_DIGITS = 8  # of a sha256, in a name
+PIXELS = "pixels"  # stands for an extractor where pictures are compared as they are ...
+PIXELS_SIDE = 16  # ... or averaged down to this side, to find copies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,34 @@ def checked_sha256(path: Path, given: config.WeightsFile, setting: str) -> str:
             f"{setting}.sha256."
         )
     return found
+
+
+def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor]:
+    """Return what the extractors say of pictures (B, 3, H, W), as columns of a table."""
+    made: dict[str, Tensor] = {}
+    for extractor in extractors:
+        features, logits = extractor.look(images)
+        made[extractor.name] = features.float()
+        if logits is not None:
+            made[f"{extractor.name} logits"] = logits.float()
+    return {**made, PIXELS: functional.adaptive_avg_pool2d(images, PIXELS_SIDE).flatten(1).float()}
+
+
+def apart(extractors: Sequence[Extractor], images: Tensor, others: Tensor) -> dict[str, Tensor]:
+    """Return how far apart pictures are two by two, for each extractor, and as the mean difference of "pixels"."""
+    pairs = [(extractor.name, extractor.look(images)[0], extractor.look(others)[0]) for extractor in extractors]
+    made = {name: (features - theirs).norm(dim=1) for name, features, theirs in pairs}
+    return {**made, PIXELS: (images - others).abs().mean(dim=(1, 2, 3)) / 2}
+
+
+def pairs_with(extractors: Sequence[Extractor], drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return how far each changed picture of `EvaluationPictures.pair` is from the first, as columns of a table."""
+    return {
+        f"{extractor} {change}": distances
+        for change, images in drawn.items()
+        if change != "first"
+        for extractor, distances in apart(extractors, drawn["first"], images).items()
+    }
 
 
 def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], str]:

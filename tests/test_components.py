@@ -69,7 +69,10 @@ def ran(tmp_path_factory):
         scores=made["generator_scores"],
     )
     components.evaluate.python_func(
-        **take("dataset", "damsm", "generator", "metrics", "report", "scores"), num_gpus="0", config=config
+        **take("dataset", "damsm", "generator", "metrics", "report", "scores"),
+        checkpoint_root=state,
+        num_gpus="0",
+        config=config,
     )
     components.export_samples.python_func(
         **take("generator", "dataset", "metrics", "gallery", "page", "bundle"), config=config

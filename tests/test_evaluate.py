@@ -1,42 +1,166 @@
-"""The evaluate step: figures with their controls, and a report that opens alone."""
+"""The evaluate step: figures with controls, intervals, conditions; it goes on after a kill; the report opens alone."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
+import torch
 
-from attngan import artifacts
+from attngan import artifacts, row_store
 from attngan import evaluate as step
+from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.evaluate import evaluate
+from attngan.evaluation_pictures import COLOURS, EvaluationPictures
+from attngan.text_to_image import TextToImage
 
 
-def test_every_figure_is_a_share_and_stands_beside_its_controls(metrics):
-    figures = artifacts.check(metrics, "metrics", contents=True)["figures"]
-    assert set(figures) == set(step.MEANINGS)
-    assert all(0 <= value <= 1 for value in figures.values())
-    assert json.loads((metrics / "metrics.json").read_text())["figures"] == figures
+def with_settings(config, **changes):
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update=changes)})
 
 
-def test_the_controls_land_where_they_must(metrics):
+@pytest.fixture(scope="module")
+def judge(damsm):
+    return f"damsm-{artifacts.sha256_of(damsm / 'image_encoder.safetensors')[:8]}"
+
+
+@pytest.fixture(scope="module")
+def subject(dataset, generator, smoke):
+    model = TextToImage.open(generator, kind="generator")
+    test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
+    return EvaluationPictures(model, test, train, smoke.seed, num_images=24, num_pairs=6)
+
+
+def test_every_figure_has_its_interval_its_conditions_and_its_controls(metrics, judge):
+    measured = json.loads((metrics / "metrics.json").read_text())
+    figures, details = measured["figures"], measured["details"]
+    assert artifacts.check(metrics, "metrics", contents=True)["figures"] == figures
+    assert figures.keys() == details.keys()
+    for name, each in details.items():
+        assert each["low"] <= each["value"] == figures[name] <= each["high"], name
+        assert each["generated"] > 0
+        assert each["features"] in ("", "pixels") or each["features"] in measured["conditions"]
+    kinds = ["kid", "fid", "precision", "recall"]
+    expected = {f"{kind}_{judge}{whose}" for kind in kinds for whose in ("", "_real", "_noise", "_blurred")}
+    expected |= {f"r_precision{whose}" for whose in ("", "_real", "_noise", "_blurred", "_shuffled")}
+    expected |= {f"{part}_colour{whose}" for part in ("body", "wing") for whose in ("", "_real", "_shuffled")}
+    for features in (judge, "pixels"):
+        expected |= {f"diversity_{features}", f"diversity_{features}_held", f"swap_{features}"}
+        expected |= {f"swap_{features}_held", f"swap_{features}_other_caption"}
+    expected |= {
+        f"{kind}_pixels{whose}" for kind in ("near_copies", "nearest_distance") for whose in ("", "_real", "_copies")
+    }
+    assert figures.keys() == expected
+    assert measured["conditions"][judge]["sha256"].startswith(judge.removeprefix("damsm-"))
+
+
+def test_the_controls_land_where_they_must(metrics, judge):
     figures = artifacts.check(metrics, "metrics")["figures"]
     assert figures["body_colour_real"] >= 0.9 and figures["wing_colour_real"] >= 0.9
     assert figures["body_colour_shuffled"] <= 0.5 and figures["wing_colour_shuffled"] <= 0.5
+    assert figures[f"kid_{judge}_real"] < figures[f"kid_{judge}_noise"]
+    assert figures["swap_pixels_held"] == 0 and figures["near_copies_pixels_copies"] == 1
+    assert figures["swap_pixels"] > 0 and figures["diversity_pixels"] > 0
 
 
-def test_the_same_seed_measures_the_same(dataset, damsm, generator, metrics, smoke, tmp_path):
-    assert (
-        evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)
-        == artifacts.check(metrics, "metrics")["figures"]
-    )
+def test_the_same_seed_measures_the_same_and_leaves_no_state(dataset, damsm, generator, metrics, smoke, tmp_path):
+    again = evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)
+    assert again == artifacts.check(metrics, "metrics")["figures"]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics"]
+
+
+def test_other_sizes_of_batches_draw_the_same_pictures(subject):
+    queries = subject.queries
+    together = subject.generated(queries[:6], 0)
+    apart = torch.cat([subject.generated(queries[:2], 0), subject.generated(queries[2:6], 2)])
+    assert torch.allclose(together, apart, atol=1e-5)
+    assert not torch.allclose(together[:1], subject.generated(queries[:1], 1), atol=1e-2)
+
+
+def test_one_colour_word_is_swapped_and_nothing_else(subject):
+    numbers = range(len(subject.pairs))
+    before = subject.word_ids(subject.pairs)[0]
+    after = subject.swap_colours(before, numbers)
+    assert ((before != after).sum(dim=1) == 1).all()
+    words = subject.model.vocabulary.words
+    changed = before != after
+    for ids in (before[changed], after[changed]):
+        assert {words[index] for index in ids.tolist()} <= set(COLOURS)
+    drawn = subject.pair(numbers)
+    assert torch.equal(drawn["first"], drawn["again"])
+    assert all((drawn[name] - drawn["first"]).abs().max() > 1e-3 for name in ("noise", "swapped", "caption"))
+
+
+def test_a_killed_evaluation_goes_on(dataset, damsm, generator, metrics, smoke, tmp_path):
+    script = f"""
+import os, signal, sys
+from attngan import row_store
+row_store.PART = 5
+keep = row_store.RowStore._keep
+def kept(self, part, made):
+    keep(self, part, made)
+    if part == "real-0000005.safetensors":
+        os.kill(os.getpid(), signal.SIGKILL)
+row_store.RowStore._keep = kept
+from attngan.cli import main
+sys.argv = ["attngan", "evaluate", "--dataset", {str(dataset)!r}, "--damsm", {str(damsm)!r},
+            "--generator", {str(generator)!r}, "--out", {str(tmp_path / "metrics")!r}, "--config", "smoke"]
+main()
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "metrics" / "manifest.json").exists()
+    seen = sorted(path.name for path in tmp_path.glob("metrics.state/*/*.safetensors"))
+    assert seen[-2:] == ["real-0000000.safetensors", "real-0000005.safetensors"] and len(seen) > 2
+    before, row_store.PART = row_store.PART, 5
+    made = []
+    original = row_store._in_batches
+    try:
+        row_store._in_batches = lambda numbers, *others: made.append(numbers) or original(numbers, *others)
+        figures = evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)
+    finally:
+        row_store.PART, row_store._in_batches = before, original
+    assert made[0] == range(10, 15)  # of the real pictures: the generated ones were there
+    expected = artifacts.check(metrics, "metrics")["figures"]
+    assert figures == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_report_is_one_page_that_names_its_conditions(metrics, dataset):
     page = (metrics / "report.html").read_text()
     assert artifacts.check(dataset, "dataset")["fingerprint"] in page
     assert "data:image/png;base64," in page and "https://" not in page
+    measured = json.loads((metrics / "metrics.json").read_text())
+    for sentence in (*measured["broken"], *measured["findings"]):
+        assert sentence.split(":")[0] in page
+    assert ("All controls landed" in page) == (not measured["broken"])
+
+
+@pytest.mark.slow
+def test_inception_weights_add_their_own_figures(dataset, damsm, generator, smoke, tmp_path):
+    import torchvision
+
+    torch.manual_seed(0)
+    network = torchvision.models.inception_v3(weights=None, init_weights=False)
+    torch.save(network.state_dict(), tmp_path / "inception.pth")
+    weights_file = type(smoke.evaluate.inception_imagenet)(uri=str(tmp_path / "inception.pth"))
+    changed = with_settings(smoke, inception_imagenet=weights_file, num_resamples=2, num_pairs=2)
+    figures = evaluate(dataset, damsm, generator, tmp_path / "metrics", changed)
+    name = f"inception-imagenet-{artifacts.sha256_of(tmp_path / 'inception.pth')[:8]}"
+    kinds = ("kid", "fid", "precision", "recall", "inception_score", "diversity", "swap", "near_copies")
+    assert {f"{kind}_{name}" for kind in kinds} <= figures.keys()
+    assert figures[f"inception_score_{name}"] >= 1
 
 
 def test_too_few_wrong_captions_are_said(dataset, damsm, generator, smoke, tmp_path):
-    greedy = smoke.model_copy(update={"evaluate": smoke.evaluate.model_copy(update={"num_candidates": 500})})
     with pytest.raises(InputError, match=r"lower evaluate\.num_candidates"):
-        evaluate(dataset, damsm, generator, tmp_path / "metrics", greedy)
+        evaluate(dataset, damsm, generator, tmp_path / "metrics", with_settings(smoke, num_candidates=500))
+
+
+def test_too_few_test_pictures_are_said(dataset, damsm, generator, smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "MIN_PICTURES", 10_000)
+    with pytest.raises(InputError, match=r"test pictures, expected at least 10000"):
+        evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)
