@@ -103,15 +103,16 @@ class FigureMaker:
         """Return the share of near copies; and of every generated picture distance (N,) and number (N,) of the nearest.
 
         Asks an extractor that tells two pictures of one caption apart, as the DAMSM's is not made to. Half of the real
-        pictures say how near is normal; the other half, and the training pictures themselves, are the
-        controls.
+        pictures say how near is normal. The controls: the other half, blurred ones (what is smooth is near to all),
+        and the training pictures themselves.
         """
         train, real = self.tables["train"][extractor], self.tables["real"][extractor]
         generated, which = nearest.nearest(self.tables["generated"][extractor], train)
         held_out = nearest.nearest(real.sample(len(real), self._state("held out")), train)[0]
         normal, others = held_out.chunk(2)
         copies = nearest.nearest(Rows(train.values[: len(others)]), train)[0]
-        judged = {"generated": generated, "real": others, "copies": copies}
+        blurred = nearest.nearest(self.tables["blurred"][extractor], train)[0]
+        judged = {"generated": generated, "real": others, "blurred": blurred, "copies": copies}
         figures = {
             subject: self.mean(nearest.near_copies(distances, normal), len(train), extractor)
             for subject, distances in judged.items()

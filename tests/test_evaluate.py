@@ -51,7 +51,9 @@ def test_every_figure_has_its_interval_its_conditions_and_its_controls(metrics, 
         expected |= {f"diversity_{features}", f"diversity_{features}_held", f"swap_{features}"}
         expected |= {f"swap_{features}_held", f"swap_{features}_other_caption"}
     expected |= {
-        f"{kind}_pixels{whose}" for kind in ("near_copies", "nearest_distance") for whose in ("", "_real", "_copies")
+        f"{kind}_pixels{whose}"
+        for kind in ("near_copies", "nearest_distance")
+        for whose in ("", "_real", "_blurred", "_copies")
     }
     assert figures.keys() == expected
     assert measured["conditions"][judge]["sha256"].startswith(judge.removeprefix("damsm-"))
