@@ -58,7 +58,9 @@ def six_steps(source, captions, inception_weights, inputs, model_uri, config, fo
     generator = trained.outputs["generator"]
     scored = components.evaluate(dataset=dataset, damsm=damsm, generator=generator, config=config, **evaluation)
     metrics = scored.outputs["metrics"]
-    samples = components.export_samples(generator=generator, dataset=dataset, metrics=metrics, config=config)
+    samples = components.export_samples(
+        generator=generator, dataset=dataset, damsm=damsm, metrics=metrics, config=config
+    )
     bundle = samples.outputs["bundle"]
     published = components.publish(
         bundle=bundle, metrics=metrics, model_uri=model_uri, inputs=inputs, force=force, config=config

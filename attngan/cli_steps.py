@@ -144,15 +144,16 @@ def export_samples(
     generator: GeneratorFolder,
     gallery: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the gallery.")],
     bundle: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the bundle: all that drawing needs.")],
-    dataset: Annotated[
-        str | None, typer.Option(metavar=INPUT, help="Gives the captions where the config names none.")
+    dataset: Annotated[str | None, typer.Option(metavar=INPUT, help="Its test captions are drawn too.")] = None,
+    damsm: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="Orders the variants of a caption, best first.")
     ] = None,
     metrics: Annotated[str | None, typer.Option(metavar=INPUT, help="Kept in the bundle's provenance.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Step 5: draw captions with the attention of their words, and pack the bundle."""
+    """Step 5: draw captions into a gallery, and pack the bundle."""
     with configured(gallery, config, set_, dry_run) as settings:
         from attngan import export_samples as step
         from attngan import storage
@@ -160,11 +161,12 @@ def export_samples(
         with (
             storage.local_input(generator) as model,
             storage.local_input(dataset) as data,
+            storage.local_input(damsm) as encoders,
             storage.local_input(metrics) as scores,
             storage.output(gallery) as pictures,
             storage.output(bundle) as package,
         ):
-            step.export_samples(model, pictures, package, settings, dataset=data, metrics=scores)
+            step.export_samples(model, pictures, package, settings, dataset=data, damsm=encoders, metrics=scores)
 
 
 @app.command()

@@ -130,10 +130,13 @@ class Evaluate(Section):
 class Samples(Section):
     """The gallery."""
 
-    captions: tuple[str, ...] = ()  # drawn in the gallery; none: the first captions of the test split
-    num_test_captions: Count = 8  # how many, where no captions are given
+    captions: tuple[str, ...] = ()  # drawn in the gallery
+    num_test_captions: Annotated[int, Field(ge=0)] = 8  # of the test split, drawn too
     variants: Count = 4  # pictures a caption, each from other noise
     num_attention_words: Count = 5  # attention maps shown: the words attended to most
+    num_swaps: Annotated[int, Field(ge=0)] = 3  # captions drawn with every other colour word
+    num_interpolations: Annotated[int, Field(ge=0)] = 3  # pairs of captions drawn with the way between them
+    interpolation_steps: Annotated[int, Field(ge=2)] = 7  # pictures from one to the other
 
 
 class Publish(Section):

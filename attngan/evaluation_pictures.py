@@ -12,10 +12,10 @@ import torchvision
 from torch import Tensor
 
 from attngan import seeding
+from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.text_to_image import TextToImage
 
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray")
 BLUR_SHARE = 1 / 32  # standard deviation of the blur, of the picture's side
 
 

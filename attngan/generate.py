@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from attngan import pictures
+from attngan import artifacts, pictures
 from attngan.run_log import progress, say
 from attngan.text_to_image import TextToImage
 
@@ -20,10 +20,11 @@ def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: in
         seed: the same seed draws the same pictures; picture k is the same for any `num_images`.
 
     Returns:
-        The PNG files: each picture, then a grid of all.
+        The PNG files: each picture, then a grid of all. Each says in its metadata what drew it, and of what.
     """
-    inside = bundle / "bundle"
-    model = TextToImage.open(inside if inside.is_dir() else bundle, kind="bundle")
+    folder = bundle / "bundle" if (bundle / "bundle").is_dir() else bundle
+    model = TextToImage.open(folder, kind="bundle")
+    fingerprint = artifacts.check(folder, "bundle")["fingerprint"]
     for note in model.notes(caption):
         say(note)
     word_ids, lengths = model.read([caption])
@@ -38,10 +39,10 @@ def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: in
             drawn += pictures.to_pictures(generated.images[-1])
             advance(count)
     paths = [out / f"seed-{seed}-{index:03d}.png" for index in range(num_images)]
-    for path, picture in zip(paths, drawn, strict=True):
-        pictures.save(picture, path)
+    for variant, (path, picture) in enumerate(zip(paths, drawn, strict=True)):
+        pictures.save(picture, path, pictures.origin(caption, seed, fingerprint, variant=variant))
     columns = min(num_images, 8)
     rows = [drawn[start : start + columns] for start in range(0, num_images, columns)]
     sheet = out / f"seed-{seed}-grid.png"
-    pictures.save(pictures.grid(rows), sheet)
+    pictures.save(pictures.grid(rows), sheet, pictures.origin(caption, seed, fingerprint))
     return [*paths, sheet]

@@ -1,13 +1,16 @@
 """Between tensors in [-1, 1] and pictures a person looks at."""
 
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+import attngan
 from attngan import artifacts
 
 
@@ -31,14 +34,34 @@ def grid(rows: Sequence[Sequence[Image.Image]], *, gap: int = 2) -> Image.Image:
     return sheet
 
 
-def to_png(picture: Image.Image) -> bytes:
-    """Return a picture's PNG bytes."""
+def to_png(picture: Image.Image, about: Mapping[str, str | int] | None = None) -> bytes:
+    """Return a picture's PNG bytes; `about` is kept in it as text, by keyword (PNG's iTXt)."""
+    info = PngInfo()
+    for keyword, text in (about or {}).items():
+        info.add_itxt(keyword, str(text))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, atomically."""
+def save(picture: Image.Image, path: Path, about: Mapping[str, str | int] | None = None) -> None:
+    """Write a picture as PNG, atomically, with what is said about it."""
     with artifacts.atomic_file(path) as handle:
-        handle.write(to_png(picture))
+        handle.write(to_png(picture, about))
+
+
+def origin(caption: str, seed: int, bundle: str, **more: str | int) -> dict[str, str | int]:
+    """Return what a generated picture says about itself: all that is needed to draw it again.
+
+    Args:
+        caption: as it was given.
+        seed: of the noise.
+        bundle: fingerprint of the bundle that drew it.
+        more: such as the variant's number.
+    """
+    return {"caption": caption, "seed": seed, **more, "bundle": bundle, "Software": _software()}
+
+
+@functools.cache
+def _software() -> str:
+    return f"attngan {attngan.__version__} ({artifacts.code_revision()})"

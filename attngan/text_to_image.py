@@ -94,6 +94,34 @@ class TextToImage:
         noise, epsilon = noise.to(self.device), epsilon.to(self.device)
         return self.generator(noise, sentence_feature, word_features, word_ids == 0, epsilon=epsilon)
 
+    @torch.no_grad()
+    def between(self, captions: tuple[str, str], shares: Sequence[float], noise: Tensor, epsilon: Tensor) -> Tensor:
+        """Draw the way from one caption to another with the noise held.
+
+        Sentence and word features are mixed linearly, word by word in their order; where one caption is shorter
+        its word is nought. At 0 and 1 the pictures are those of the captions themselves.
+
+        Args:
+            captions: from and to.
+            shares: of the second caption in each picture, from 0 to 1.
+            noise: (1, Z).
+            epsilon: (1, A).
+
+        Returns:
+            (len(shares), 3, H, W) in [-1, 1], of the last stage.
+        """
+        word_ids, lengths = self.read(captions)
+        word_features, sentence_feature = self.text_encoder(word_ids.to(self.device), lengths)
+        is_padding = (word_ids == 0).to(self.device)
+        share = torch.tensor(shares, device=self.device)
+        words = torch.lerp(word_features[:1], word_features[1:], share[:, None, None])
+        sentence = torch.lerp(sentence_feature[:1], sentence_feature[1:], share[:, None])
+        # A word that has no weight is not there.
+        is_left_out = (is_padding[0] | (share == 1)[:, None]) & (is_padding[1] | (share == 0)[:, None])
+        count = len(shares)
+        noise, epsilon = noise.to(self.device).expand(count, -1), epsilon.to(self.device).expand(count, -1)
+        return self.generator(noise, sentence, words, is_left_out, epsilon=epsilon).images[-1]
+
     def noise(self, count: int, seed: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
         """Return noise (count, Z) and epsilon (count, A) of a seed; row k is the same for any count."""
         rows = []

@@ -9,17 +9,19 @@ from components.image import component
 def export_samples(
     generator: Input[Model],
     dataset: Input[Dataset],
+    damsm: Input[Model],
     metrics: Input[Artifact],
     config: str,
     gallery: Output[Artifact],
     page: Output[HTML],
     bundle: Output[Model],
 ):
-    """Draw captions with the attention of their words, and pack the model for use.
+    """Draw captions into a gallery, and pack the model for use.
 
     Args:
         generator: What train_generator wrote.
-        dataset: What preprocess wrote; its test captions are drawn where the config names none.
+        dataset: What preprocess wrote; its test captions are drawn beside those of the config.
+        damsm: What pretrain_damsm wrote; it orders the variants of a caption.
         metrics: What evaluate wrote, kept in the bundle's provenance.
         config: Settings as YAML text.
         gallery: Folder with the gallery and its pictures.
@@ -41,6 +43,7 @@ def export_samples(
             Path(bundle.path),
             settings.load(config),
             dataset=Path(dataset.path),
+            damsm=Path(damsm.path),
             metrics=Path(metrics.path),
         )
     shutil.copyfile(out / "index.html", page.path)

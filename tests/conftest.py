@@ -1,6 +1,7 @@
 """Drawn birds and what the steps make of them at smoke size, made once for all tests; no downloads."""
 
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from kfp_server import Server
     from reference_numbers import Reference
 
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # whoever runs us in the background has it ignored by all below
 torch.set_num_threads(1)  # tests run beside each other, and sums have one order
 
 
@@ -77,13 +81,13 @@ def metrics(
 
 @pytest.fixture(scope="session")
 def exported(
-    dataset: Path, generator: Path, metrics: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
+    dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """The gallery and the bundle."""
     from attngan.export_samples import export_samples
 
     made = tmp_path_factory.mktemp("made")
-    export_samples(generator, made / "gallery", made / "bundle", smoke, dataset=dataset, metrics=metrics)
+    export_samples(generator, made / "gallery", made / "bundle", smoke, dataset=dataset, damsm=damsm, metrics=metrics)
     return made / "gallery", made / "bundle"
 
 

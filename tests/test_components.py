@@ -75,7 +75,7 @@ def ran(tmp_path_factory):
         config=config,
     )
     components.export_samples.python_func(
-        **take("generator", "dataset", "metrics", "gallery", "page", "bundle"), config=config
+        **take("generator", "dataset", "damsm", "metrics", "gallery", "page", "bundle"), config=config
     )
     made["decision"] = components.publish.python_func(
         **take("bundle", "metrics"), model_uri=str(root / "models"), inputs=inputs, force=False, config=config

@@ -11,10 +11,11 @@ import torch
 
 from attngan import artifacts, row_store
 from attngan import evaluate as step
+from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.evaluate import evaluate
-from attngan.evaluation_pictures import COLOURS, EvaluationPictures
+from attngan.evaluation_pictures import EvaluationPictures
 from attngan.text_to_image import TextToImage
 
 

@@ -7,23 +7,89 @@ import pytest
 import torch
 from PIL import Image
 
-from attngan import artifacts
+from attngan import artifacts, weights
 from attngan.errors import InputError
 from attngan.export_samples import export_samples
 from attngan.generate import generate
 from attngan.overlays import attention_overlays
+from attngan.text_to_image import TextToImage
+
+
+def texts_in(path):
+    with Image.open(path) as picture:
+        picture.load()
+        return picture.text
 
 
 def test_the_gallery_is_one_page_that_needs_no_network(exported, smoke):
     gallery, _ = exported
     manifest = artifacts.check(gallery, "gallery", contents=True)
     page = (gallery / "index.html").read_text()
-    assert len(manifest["captions"]) == smoke.samples.num_test_captions
+    samples = smoke.samples
+    assert len(manifest["captions"]) == samples.num_test_captions
     assert all(caption in page for caption in manifest["captions"])
     assert "https://" not in page and "http://" not in page and 'src="data:image/png;base64,' in page
-    assert page.count("<img") == len(manifest["captions"]) * (
-        2 * smoke.samples.variants + smoke.samples.num_attention_words
+    swapped = (gallery / "000-swap.png", len(texts_in(gallery / "000-swap.png")["swapped"].split()))
+    assert swapped[1] > 2
+    assert page.count("<img") == (
+        len(manifest["captions"]) * (2 * samples.variants + samples.num_attention_words)
+        + samples.num_interpolations * samples.interpolation_steps
+        + samples.num_swaps * swapped[1]
     )
+
+
+def test_variants_stand_in_the_order_of_their_score_which_is_shown(exported, generator, damsm, dataset, smoke):
+    gallery, bundle = exported
+    caption = artifacts.check(gallery, "gallery")["captions"][0]
+    model = TextToImage.open(bundle, kind="bundle")
+    image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), torch.device("cpu"))[1]
+    word_ids, lengths = model.read([caption])
+    scores = []
+    noise, epsilon = model.noise(smoke.samples.variants, smoke.seed, "gallery")
+    for row in range(smoke.samples.variants):
+        picture = model.draw(word_ids, lengths, noise[row : row + 1], epsilon[row : row + 1]).images[-1]
+        with torch.no_grad():
+            sentence = model.text_encoder(word_ids, lengths)[1]
+            scores.append(torch.cosine_similarity(image_encoder(picture)[1], sentence).item())
+    said = texts_in(gallery / "000-stages.png")
+    order = sorted(range(len(scores)), key=lambda row: -scores[row])
+    assert [int(row) for row in said["variants"].split()] == order
+    assert [float(score) for score in said["DAMSM scores"].split()] == pytest.approx(
+        [scores[row] for row in order], abs=1e-3
+    )
+    assert f"<figcaption>{scores[order[0]]:.2f}</figcaption>" in (gallery / "index.html").read_text()
+
+
+def test_without_a_damsm_there_is_no_score_and_the_page_says_so(generator, dataset, smoke, tmp_path):
+    export_samples(generator, tmp_path / "gallery", tmp_path / "bundle", smoke, dataset=dataset)
+    assert "without a DAMSM there is no score" in (tmp_path / "gallery" / "index.html").read_text()
+    said = texts_in(tmp_path / "gallery" / "000-stages.png")
+    assert said["variants"] == "0 1" and "DAMSM scores" not in said
+
+
+def test_every_picture_says_what_drew_it_and_of_what(exported, tmp_path):
+    gallery, bundle = exported
+    manifest = artifacts.check(bundle, "bundle")
+    for path in gallery.glob("*.png"):
+        said = texts_in(path)
+        assert said["bundle"] == manifest["fingerprint"] and said["seed"] == "0"
+        assert said["Software"].startswith("attngan ") and said["caption"]
+    caption = "a red bird \U0001f426 \u00e9t\u00e9"
+    pictures = generate(bundle, caption, tmp_path, num_images=2, seed=7)
+    assert [texts_in(path).get("variant") for path in pictures] == ["0", "1", None]
+    assert {texts_in(path)["caption"] for path in pictures} == {caption}
+    assert {texts_in(path)["seed"] for path in pictures} == {"7"}
+
+
+def test_the_way_between_two_captions_begins_and_ends_with_their_own_pictures(bundle):
+    model = TextToImage.open(bundle, kind="bundle")
+    captions = ("a red bird", "a small blue bird with yellow wings")
+    noise, epsilon = model.noise(1, 3)
+    way = model.between(captions, [0.0, 0.5, 1.0], noise, epsilon)
+    for picture, caption in zip(way[::2], captions):
+        own = model.draw(*model.read([caption]), noise, epsilon).images[-1][0]
+        assert torch.allclose(picture, own, atol=1e-5)
+    assert all((way[1] - end).abs().max() > 1e-3 for end in way[::2])
 
 
 def test_captions_of_the_config_are_drawn_and_markup_in_them_stays_text(generator, smoke, tmp_path):

@@ -21,6 +21,7 @@ ASSEMBLIES = {
     "gan_run",
     "snapshots",
     "features",
+    "gallery",
     "clip_score",
     "row_store",
     "controls",

@@ -56,7 +56,7 @@ def test_each_task_takes_what_it_needs_and_nothing_more(tasks):
         "pretrain-damsm": {"preprocess"},
         "train-generator": {"preprocess", "pretrain-damsm"},
         "evaluate": {"preprocess", "pretrain-damsm", "train-generator"},
-        "export-samples": {"preprocess", "train-generator", "evaluate"},
+        "export-samples": {"preprocess", "pretrain-damsm", "train-generator", "evaluate"},
         "publish": {"export-samples", "evaluate"},
     }
 

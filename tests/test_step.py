@@ -38,7 +38,7 @@ def test_the_inputs_of_each_step_are_the_flags_of_its_command():
         "pretrain-damsm": {"dataset": True, "inception-weights": False},
         "train-generator": {"dataset": True, "damsm": True},
         "evaluate": {"dataset": True, "damsm": True, "generator": True},
-        "export-samples": {"generator": True, "dataset": False, "metrics": False},
+        "export-samples": {"generator": True, "dataset": False, "damsm": False, "metrics": False},
         "publish": {"bundle": True, "metrics": True},
     }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nltk.tokenize import RegexpTokenizer
 
 LETTER = "\u00e9"  # stands for every letter that is not ASCII
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray")
 END = "<end>"  # index 0, which is also the padding; no token can be it, since < is no word character
 
 
