@@ -97,6 +97,20 @@ def generate(
                 print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
 
 
+@app.command("export-onnx")
+def export_onnx(
+    bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
+    out: Annotated[str, typer.Option(help="Folder for text_encoder.onnx, generator.onnx, the vocabulary.")] = "onnx",
+) -> None:
+    """Write a bundle as ONNX, and check that onnxruntime draws the same pictures."""
+    with exit_status.reported(out):
+        from attngan import export_onnx as exporting
+        from attngan import storage
+
+        with storage.local_input(bundle) as package, storage.output(out) as to:
+            exporting.export_onnx(package, to)
+
+
 def main() -> None:
     """Run the command line."""
     app()
