@@ -165,7 +165,7 @@ class FigureMaker:
         images = torch.tensor([image for image, _ in queries])
         tables = {name: self.tables[name][extractor] for name in ("generated", "real", "noise", "blurred")}
         sentences = self.tables["generated"]["sentence"]
-        found: dict[str, list[Tensor]] = {}
+        found = {subject: torch.zeros(len(queries), dtype=torch.bool) for subject in (*tables, "shuffled")}
         for numbers in torch.arange(len(queries)).split(CHUNK):
             others = (numbers + len(queries) // 2) % len(queries)
             own, wrong, wrong_for_others = (
@@ -182,12 +182,10 @@ class FigureMaker:
                 "blurred": tables["blurred"][images[numbers]],
             }
             for subject, features in rows.items():
-                found.setdefault(subject, []).append(retrieval.r_precision(features, own, pool, wrong))
+                found[subject][numbers] = retrieval.r_precision(features, own, pool, wrong)
             shuffled = retrieval.r_precision(rows["generated"], sentences[others], pool, wrong_for_others)
-            found.setdefault("shuffled", []).append(shuffled)
-        return {
-            "r_precision": {subject: self.mean(torch.cat(answers), 0, extractor) for subject, answers in found.items()}
-        }
+            found["shuffled"][numbers] = shuffled
+        return {"r_precision": {subject: self.mean(each, 0, extractor) for subject, each in found.items()}}
 
     def pool_captions(self, labels: list[list[tuple[int, int]]]) -> list[int]:
         """Return which caption of every test picture stands among those that wrong ones are drawn from."""

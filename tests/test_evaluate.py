@@ -158,6 +158,24 @@ def test_inception_weights_add_their_own_figures(dataset, damsm, generator, smok
     assert figures[f"inception_score_{name}"] >= 1
 
 
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_pictures(dataset, damsm, generator, tmp_path):
+    peaks = []
+    for count in (500, 10_000):
+        script = f"""
+from pathlib import Path
+from attngan import config
+from attngan.evaluate import evaluate
+settings = config.load_file(Path("smoke"), overrides=["evaluate.num_images={count}"])
+folders = [Path(each) for each in {[str(dataset), str(damsm), str(generator)]!r}]
+evaluate(*folders, Path({str(tmp_path / str(count))!r}), settings)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+        out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        peaks.append(int(out.split()[-1]) / 1024)
+    assert peaks[1] - peaks[0] < 80, peaks  # MiB; ten thousand pictures of 32 pixels would be 117
+
+
 def test_too_few_wrong_captions_are_said(dataset, damsm, generator, smoke, tmp_path):
     with pytest.raises(InputError, match=r"lower evaluate\.num_candidates"):
         evaluate(dataset, damsm, generator, tmp_path / "metrics", with_settings(smoke, num_candidates=500))

@@ -12,6 +12,7 @@ from attngan.metrics.distribution import Rows
 CONFIDENCE = 0.95
 NORMAL_QUANTILE = 1.96
 NUM_RESAMPLES = 1000  # of means
+BATCH = 10**6  # numbers drawn at a time
 Interval = tuple[float, float]
 
 
@@ -27,7 +28,7 @@ def of_mean(values: Tensor, generator: torch.Generator) -> Interval:
         (values.double().numpy(),),
         np.mean,
         n_resamples=NUM_RESAMPLES,
-        batch=max(1, 10**7 // len(values)),
+        batch=max(1, BATCH // len(values)),
         confidence_level=CONFIDENCE,
         method="percentile",
         random_state=random,

@@ -35,10 +35,8 @@ def r_precision(image_feature: Tensor, sentence_feature: Tensor, candidates: Ten
     Returns:
         (N,) bool. A tie is not a find.
     """
-    images = functional.normalize(image_feature, dim=1)
-    right = (images * functional.normalize(sentence_feature, dim=1)).sum(dim=1)
-    others = functional.normalize(candidates, dim=1)[wrong]  # (N, K, D)
-    return right > torch.einsum("ND,NKD->NK", images, others).amax(dim=1)
+    right = functional.cosine_similarity(image_feature, sentence_feature, dim=1)
+    return right > cosines(image_feature, candidates).gather(1, wrong).amax(dim=1)
 
 
 def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, generator: torch.Generator) -> Tensor:
