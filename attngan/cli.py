@@ -111,6 +111,24 @@ def export_onnx(
             exporting.export_onnx(package, to)
 
 
+@app.command()
+def serve(
+    bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    name: Annotated[str, typer.Option(help="The model's name in KServe's protocol.")] = "attngan",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    max_images: Annotated[int, typer.Option(min=1, help="Pictures of one request, at most.")] = 16,
+) -> None:
+    """Draw sentences on a web page, over HTTP, and in KServe's v2 protocol."""
+    with exit_status.reported():
+        from attngan import serve as serving
+        from attngan import storage
+
+        with storage.local_input(bundle) as package:
+            serving.serve(package, host=host, port=port, name=name, device=device, max_images=max_images)
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -22,6 +22,8 @@ ASSEMBLIES = {
     "snapshots",
     "features",
     "gallery",
+    "drawing",
+    "studio",
     "clip_score",
     "row_store",
     "controls",
@@ -135,6 +137,8 @@ def test_every_module_has_a_layer():
         "generate",
         "import_released",
         "export_onnx",
+        "serve",
+        "serve_v2",
     }
 
 

@@ -1,0 +1,210 @@
+"""The server: the same pictures as `generate`, limits, errors in a sentence, KServe's v2 protocol."""
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attngan import artifacts, drawing, serve
+from attngan.generate import generate
+from attngan.studio import Studio
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+
+@pytest.fixture(scope="module")
+def studio(bundle):
+    return Studio(bundle, name="birds", device="cpu", max_images=5)
+
+
+@pytest.fixture(scope="module")
+def client(studio):
+    from fastapi.testclient import TestClient
+
+    return TestClient(serve.create_app(studio))
+
+
+def picture(png):
+    return Image.open(io.BytesIO(base64.b64decode(png)))
+
+
+def test_the_pictures_are_those_of_generate_and_say_what_drew_them(client, bundle, tmp_path):
+    answer = client.post("/generate", json={"caption": "a red bird", "num_images": 3, "seed": 5}).json()
+    files = generate(bundle, "a red bird", tmp_path, num_images=3, seed=5)[:3]
+    for given, path in zip(answer["images"], files, strict=True):
+        drawn = picture(given["png"])
+        with Image.open(path) as expected:
+            assert np.abs(np.asarray(drawn, int) - np.asarray(expected, int)).max() <= 1
+        assert drawn.text["caption"] == "a red bird" and drawn.text["seed"] == "5"
+        assert [each["word"] for each in given["attention"]] == ["a", "red", "bird"]
+        assert picture(given["attention"][0]["png"]).size == (256, 256)
+    assert answer["bundle"] == artifacts.check(bundle, "bundle")["fingerprint"] and answer["notes"] == []
+
+
+def test_unknown_words_are_named(client):
+    answer = client.post("/generate", json={"caption": "a yelow bird", "num_images": 1}).json()
+    assert answer["notes"] == ["the model does not know 'yelow'; the nearest word it knows is 'yellow'"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        (b"hello", 400, "expected JSON, found something else."),
+        (b"[1]", 400, "expected a JSON object"),
+        (b"[" * 60_000, 400, "expected JSON"),
+        (b"{}", 422, 'expected {"caption": text'),
+        (b'{"caption": 3}', 422, 'expected {"caption": text'),
+        (b'{"caption": "bird", "size": 3}', 422, 'expected {"caption": text'),
+        (b'{"caption": "bird", "num_images": true}', 422, 'expected {"caption": text'),
+        (b'{"caption": "bird", "num_images": 6}', 422, "num_images: 6, expected 1 to 5."),
+        (b'{"caption": "bird", "seed": -1}', 422, "seed: -1, expected a number from 0."),
+        (b'{"caption": "xyzzy"}', 422, "none of its words is among the"),
+        (json.dumps({"caption": "bird " * 300}).encode(), 422, "1,500 characters, at most 1,000"),
+        (b'{"caption": "' + b"x" * 70_000 + b'"}', 413, "longer than 65,536 bytes"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_a_sentence(body, status, sentence, client):
+    response = client.post("/generate", content=body)
+    assert response.status_code == status and sentence in response.json()["error"]
+
+
+def test_a_body_without_a_length_is_cut_off_too(client):
+    def endless():
+        for _ in range(200):
+            yield b"x" * 1000
+
+    assert client.post("/generate", content=endless()).status_code == 413
+
+
+def test_the_queue_is_bounded(client, studio, monkeypatch):
+    monkeypatch.setattr(studio, "_queue", threading.BoundedSemaphore(1))
+    started, go_on = threading.Event(), threading.Event()
+    draw = drawing.draw
+
+    def slow(*args, **kwargs):
+        started.set()
+        assert go_on.wait(60)
+        return draw(*args, **kwargs)
+
+    monkeypatch.setattr(drawing, "draw", slow)
+    first = []
+    thread = threading.Thread(target=lambda: first.append(client.post("/generate", json={"caption": "bird"})))
+    thread.start()
+    assert started.wait(60)
+    second = client.post("/generate", json={"caption": "bird"})
+    go_on.set()
+    thread.join()
+    assert second.status_code == 503 and second.headers["Retry-After"] == "5" and "waiting" in second.json()["error"]
+    assert first[0].status_code == 200 and studio.counts.waiting == 0
+
+
+def test_health_and_metrics(client):
+    assert client.get("/healthz").json()["status"] == client.get("/readyz").json()["status"] == "ok"
+    before = client.get("/metrics").text
+    client.post("/generate", json={"caption": "a bird", "num_images": 2})
+    client.get("/nothing/here")
+    after = client.get("/metrics").text
+
+    def value(text, name):
+        return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(name)), 0.0)
+
+    assert value(after, "attngan_pictures_total") == value(before, "attngan_pictures_total") + 2
+    answered = 'attngan_requests_total{path="/generate",status="200"}'
+    assert value(after, answered) == value(before, answered) + 1
+    assert "/nothing" not in after and value(after, 'attngan_requests_total{path="other",status="404"}') >= 1
+    assert value(after, "attngan_drawing_seconds_sum") > value(before, "attngan_drawing_seconds_sum")
+
+
+def test_the_page_needs_nothing_from_elsewhere(client):
+    response = client.get("/")
+    assert "http://" not in response.text and "https://" not in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert client.get("/docs").status_code == 404
+
+
+def tensor(name, datatype, data):
+    return {"name": name, "datatype": datatype, "shape": [len(data)], "data": data}
+
+
+def test_kserves_protocol(client, studio, bundle, tmp_path):
+    assert client.get("/v2").json().keys() >= {"name", "version", "extensions"}
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.get("/v2/models/birds/versions/1/ready").json() == {"name": "birds", "ready": True}
+    metadata = client.get("/v2/models/birds").json()
+    assert metadata["inputs"][0] == {"name": "caption", "datatype": "BYTES", "shape": [-1]}
+    assert metadata["outputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
+    inputs = [tensor("caption", "BYTES", ["a red bird", "a blue bird"]), tensor("seed", "INT64", [5])]
+    answer = client.post("/v2/models/birds/infer", json={"id": "42", "inputs": inputs}).json()
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "birds", "1")
+    (output,) = answer["outputs"]
+    pixels = np.array(output["data"], np.uint8).reshape(output["shape"])
+    with Image.open(generate(bundle, "a red bird", tmp_path, num_images=1, seed=5)[0]) as expected:
+        assert np.abs(pixels[0].astype(int) - np.asarray(expected, int)).max() <= 1
+    assert pixels.shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "sentence"),
+    [
+        ("/v2/models/other/infer", {"inputs": []}, 404, "not served here; birds 1 is"),
+        ("/v2/models/birds/versions/9/infer", {"inputs": []}, 404, "not served here"),
+        ("/v2/models/birds/infer", {}, 400, 'expected "inputs"'),
+        ("/v2/models/birds/infer", {"inputs": [3]}, 400, 'expected "inputs"'),
+        ("/v2/models/birds/infer", {"inputs": []}, 400, "expected the input caption"),
+        ("/v2/models/birds/infer", {"inputs": [tensor("caption", "BYTES", [])]}, 400, "expected 1 to 5"),
+        ("/v2/models/birds/infer", {"inputs": [tensor("caption", "FP32", [1.0])]}, 400, "expected datatype BYTES"),
+        (
+            "/v2/models/birds/infer",
+            {"inputs": [tensor("caption", "BYTES", ["bird"]), tensor("seed", "INT64", [1, 2])]},
+            400,
+            "expected one",
+        ),
+        ("/v2/models/birds/infer", {"inputs": [tensor("caption", "BYTES", ["xyzzy"])]}, 422, "none of its words"),
+    ],
+)
+def test_kserves_protocol_says_what_is_wrong(path, body, status, sentence, client):
+    response = client.post(path, json=body)
+    assert response.status_code == status and sentence in response.json()["error"]
+
+
+def command(bundle, *more):
+    return [sys.executable, "-m", "attngan", "serve", str(bundle), *more]
+
+
+def test_the_command_serves_until_it_is_told_to_stop(bundle):
+    import httpx
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GOOGLE")}
+    process = subprocess.Popen(
+        command(bundle, "--port", "0"), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    address = process.stdout.readline().split()[-1]
+    assert address.startswith("http://127.0.0.1:"), process.communicate()
+    assert httpx.get(address + "/healthz", timeout=60).json()["status"] == "ok"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and err == "", out + err
+
+
+def test_a_taken_port_and_a_missing_bundle_are_said(bundle, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(command(bundle, "--port", port), capture_output=True, text=True)
+        assert ended.returncode == 2 and f"127.0.0.1:{port}: cannot listen there" in ended.stderr
+        assert "Traceback" not in ended.stderr
+    ended = subprocess.run(command(tmp_path / "nowhere"), capture_output=True, text=True)
+    assert ended.returncode == 2 and "no such folder" in ended.stderr
