@@ -102,6 +102,7 @@ class Training(Section):
     checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
     snapshot_every_seconds: NotNegative = 300.0  # fixed captions drawn again into a grid
     log_every_steps: Count = 50
+    price_per_hour: NotNegative = 0.0  # of the machine; 0: the progress page says nothing of cost
 
 
 class WeightsFile(Section):

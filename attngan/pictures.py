@@ -13,6 +13,9 @@ from torch import Tensor
 import attngan
 from attngan import artifacts
 
+FILM_SIDE = 640  # pixels of a film's longer side, at most
+FRAME_MILLISECONDS = 200
+
 
 def to_pictures(images: Tensor, *, side: int | None = None) -> list[Image.Image]:
     """Turn images (B, 3, H, W) in [-1, 1] into B pictures, enlarged to `side` pixels where it is given."""
@@ -48,6 +51,18 @@ def save(picture: Image.Image, path: Path, about: Mapping[str, str | int] | None
     """Write a picture as PNG, atomically, with what is said about it."""
     with artifacts.atomic_file(path) as handle:
         handle.write(to_png(picture, about))
+
+
+def save_film(paths: Sequence[Path], path: Path) -> None:
+    """Write pictures of one size, one after the other, as an animated WebP; the last one stays a while."""
+    frames = []
+    for each in paths:
+        with Image.open(each) as frame:
+            frame.thumbnail((FILM_SIDE, FILM_SIDE))
+            frames.append(frame.convert("RGB"))
+    durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [10 * FRAME_MILLISECONDS]
+    with artifacts.atomic_file(path) as handle:
+        frames[0].save(handle, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=80)
 
 
 def origin(caption: str, seed: int, bundle: str, **more: str | int) -> dict[str, str | int]:

@@ -1,5 +1,7 @@
 """Watching a generator train: fixed captions and noise, drawn again and again into grids and a progress page."""
 
+import datetime
+import time
 from pathlib import Path
 
 import torch
@@ -9,6 +11,8 @@ from attngan import artifacts, pictures, report, seeding
 from attngan.data.dataset import Dataset
 from attngan.gan_run import GanRun
 from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.models.generator import Generated
+from attngan.overlays import attention_overlays
 
 CAPTIONS, VARIANTS = 6, 4
 MIN_SIDE = 96  # pixels: smaller pictures are enlarged to it
@@ -18,10 +22,12 @@ PANELS = {
     "conditioning": ("kl",),
 }
 HISTORY = 12  # earlier snapshots on the page
+FILM, FRAMES = "film.webp", 60  # at most
+SHOWN_WORDS = 4  # whose attention is shown
 
 
 class Snapshots:
-    """Draws with the averaged generator into `samples/step-N.png` and `progress.html` of a folder.
+    """Draws with the averaged generator into `samples/step-N.png`, `progress.html` and `film.webp` of a folder.
 
     Args:
         run: the run to watch.
@@ -32,6 +38,8 @@ class Snapshots:
 
     def __init__(self, run: GanRun, test: Dataset, out: Path, total: int):
         self.run, self.out, self.total = run, out, total
+        self.first_step, self.started = run.step, time.monotonic()
+        self.words = test.vocabulary.words
         (out / "samples").mkdir(exist_ok=True)
         count = min(CAPTIONS, len(test))
         chosen = [index * len(test) // count for index in range(count)]
@@ -44,47 +52,87 @@ class Snapshots:
 
     def draw(self, rows: list[dict[str, float]]) -> None:
         """Draw the fixed captions as the averaged generator sees them now; `rows` are the logged figures so far."""
-        drawn = pictures.to_pictures(self._finest(), side=max(MIN_SIDE, self.run.config.data.resolution))
-        grid = [drawn[start : start + VARIANTS] for start in range(0, len(drawn), VARIANTS)]
-        pictures.save(pictures.grid(grid), self.out / "samples" / f"step-{self.run.step:07d}.png")
+        drawn = self._drawn()
+        side = max(MIN_SIDE, self.run.config.data.resolution)
+        stages = [_in_rows(pictures.to_pictures(images, side=side)) for images in drawn.images]
+        pictures.save(pictures.grid(stages[-1]), self.out / "samples" / f"step-{self.run.step:07d}.png")
         page = report.render(
             "progress.html.j2",
             step=self.run.step,
             total=self.total,
+            pace=self._pace(),
             curves=report.data_uri(report.curves(rows, PANELS)) if rows else "",
+            resolutions=self.run.config.resolutions,
             rows=[
-                {"caption": caption, "png": report.data_uri(pictures.to_png(pictures.grid([row])))}
-                for caption, row in zip(self.captions, grid, strict=True)
+                {
+                    "caption": caption,
+                    "pngs": [report.data_uri(pictures.to_png(pictures.grid([stage[number]]))) for stage in stages],
+                    "attention": self._attention(drawn, number, stages[-1][number][0]),
+                }
+                for number, caption in enumerate(self.captions)
             ],
-            history=self._history(drawn[0].width),
+            history=self._history(side),
         )
         artifacts.write_text(self.out / "progress.html", page)
 
-    def files(self) -> list[str]:
-        """Return the names of all files written, relative to the folder."""
-        samples = sorted((self.out / "samples").glob("step-*.png"))
-        return ["progress.html", *(f"samples/{path.name}" for path in samples)]
+    def finish(self, rows: list[dict[str, float]]) -> list[str]:
+        """Draw once more, make a film of all grids, and return the names of all files, relative to the folder."""
+        self.draw(rows)
+        grids = sorted((self.out / "samples").glob("step-*.png"))
+        pictures.save_film(_spread(grids, FRAMES), self.out / FILM)
+        return ["progress.html", FILM, *(f"samples/{path.name}" for path in grids)]
 
     @torch.no_grad()
-    def _finest(self) -> torch.Tensor:
+    def _drawn(self) -> Generated:
         device = self.run.device
         word_ids = self.word_ids.to(device)
         word_features, sentence_feature = self.run.text_encoder(word_ids, self.lengths)
-        drawn = self.run.average(
+        return self.run.average(
             self.noise.to(device), sentence_feature, word_features, word_ids == 0, epsilon=self.epsilon.to(device)
         )
-        return drawn.images[-1]
+
+    def _attention(self, drawn: Generated, caption: int, picture: Image.Image) -> list[dict[str, str]]:
+        """Return where the last stage looks at the words of a caption, in its first picture."""
+        if not drawn.attention:
+            return []
+        row, length = caption * VARIANTS, int(self.lengths[caption * VARIANTS])
+        words = [self.words[index] for index in self.word_ids[row, :length].tolist()]
+        overlays = attention_overlays(drawn.attention[-1][row, :length], words, picture, SHOWN_WORDS)
+        return [{"word": word, "png": report.data_uri(pictures.to_png(overlay))} for word, overlay in overlays]
+
+    def _pace(self) -> str:
+        """Return images a second, what time is left, and what the run costs, as this process sees it."""
+        settings, done = self.run.config.training, self.run.step - self.first_step
+        if not done:
+            return ""
+        seconds = (time.monotonic() - self.started) / done  # a step
+        left = datetime.timedelta(seconds=round(seconds * (self.total - self.run.step)))
+        pace = f"{settings.batch_size / seconds:,.0f} images/s, {left} left."
+        if settings.price_per_hour:
+            price = seconds / 3600 * settings.price_per_hour
+            pace += f" At {settings.price_per_hour:g} an hour: {price * self.run.step:,.2f} so far, "
+            pace += f"{price * self.total:,.2f} in all."
+        return pace
 
     def _history(self, width: int) -> list[dict[str, str | int]]:
         """Return the first column of earlier grids, spread over the run so far."""
         paths = sorted((self.out / "samples").glob("step-*.png"))
-        count = min(HISTORY, len(paths))
-        chosen = [paths[index * (len(paths) - 1) // max(count - 1, 1)] for index in range(count)]
         history: list[dict[str, str | int]] = []
-        for path in chosen:
+        for path in _spread(paths, HISTORY):
             with Image.open(path) as grid:
                 column = grid.crop((0, 0, width, grid.height))
             history.append(
                 {"step": int(path.stem.removeprefix("step-")), "png": report.data_uri(pictures.to_png(column))}
             )
         return history
+
+
+def _in_rows(drawn: list[Image.Image]) -> list[list[Image.Image]]:
+    """Return the pictures of each caption."""
+    return [drawn[start : start + VARIANTS] for start in range(0, len(drawn), VARIANTS)]
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """Return at most `count` of the paths, the first and the last among them."""
+    count = min(count, len(paths))
+    return [paths[index * (len(paths) - 1) // max(count - 1, 1)] for index in range(count)]

@@ -36,7 +36,7 @@ def train_generator(
     Args:
         dataset: folder of `preprocess`.
         damsm: folder of `pretrain_damsm` on that dataset.
-        out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress report.
+        out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress page, film.
         config: reads `generator`, `discriminator`, `training`, `data`, `seed`, `device`.
         state: folder for the state of resuming, local or gs://; `<out>.state` when None.
 
@@ -51,7 +51,7 @@ def train_generator(
         )
     run = GanRun(config, train, damsm, weights.choose_device(config))
     shaping = config.model_dump(exclude={"device", "num_threads", "num_processes", "evaluate", "samples", "publish"})
-    for name in ("epochs", "checkpoint_every_seconds", "snapshot_every_seconds", "log_every_steps"):
+    for name in ("epochs", "checkpoint_every_seconds", "snapshot_every_seconds", "log_every_steps", "price_per_hour"):
         del shaping["training"][name]  # more epochs go on from what is there
     key = {
         "config": shaping,
@@ -69,9 +69,8 @@ def train_generator(
     snapshots = Snapshots(run, test, out, total) if distributed.is_first() else None
     _train(run, train, total, snapshots, log, store)
     if snapshots is not None:
-        snapshots.draw(log.rows)
         files = TextToImage(config, train.vocabulary, run.text_encoder, run.average, run.device).save(out)
-        files += [*snapshots.files(), *log.close()]
+        files += [*snapshots.finish(log.rows), *log.close()]
         facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint, "steps": run.step}
         artifacts.finish(out, "generator", files, **facts)
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}

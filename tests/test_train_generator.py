@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import saved_states
 import torch
+from PIL import Image, ImageChops, ImageStat
 
 from attngan import artifacts
 from attngan import config as configs
@@ -38,10 +39,25 @@ def test_the_folder_holds_all_that_drawing_needs_and_what_was_seen_on_the_way(ge
         "vocabulary.json",
         "config.yaml",
         "progress.html",
+        "film.webp",
     } <= files
     assert any(name.startswith("samples/step-") for name in files)
     rows = [json.loads(line) for line in (generator / "metrics.jsonl").read_text().splitlines()]
     assert all({"discriminator", "adversarial", "kl", *DAMSM_LOSSES} <= row.keys() for row in rows)
+
+
+def test_the_film_shows_the_captions_over_the_training(dataset, damsm, smoke, tmp_path):
+    training = smoke.training.model_copy(update={"snapshot_every_seconds": 0.0, "price_per_hour": 3600.0})
+    config = smoke.model_copy(update={"training": training})
+    train_generator(dataset, damsm, tmp_path / "out", config)
+    grids = sorted((tmp_path / "out" / "samples").glob("*.png"))
+    with Image.open(tmp_path / "out" / "film.webp") as film, Image.open(grids[-1]) as last:
+        assert 2 < film.n_frames <= len(grids) and film.size == last.size  # frames that are alike become one
+        film.seek(film.n_frames - 1)
+        difference = ImageChops.difference(film.convert("RGB"), last.convert("RGB"))
+        assert ImageStat.Stat(difference).mean[0] < 12
+    page = (tmp_path / "out" / "progress.html").read_text()
+    assert "images/s, 0:00:00 left" in page and "At 3600 an hour: " in page and "attention of the word" in page
 
 
 def test_the_progress_page_needs_no_network(generator):
