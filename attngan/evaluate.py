@@ -19,7 +19,15 @@ from attngan.errors import InputError
 from attngan.evaluation_colours import colour_fidelity
 from attngan.evaluation_figures import MIN_PICTURES, FigureMaker, Figures, Table
 from attngan.evaluation_pictures import EvaluationPictures, Query
-from attngan.features import PIXELS, Extractor, apart, columns, damsm_extractor, inception_extractors, pairs_with
+from attngan.features import (
+    PIXELS,
+    Extractor,
+    changes,
+    columns,
+    damsm_extractor,
+    inception_extractors,
+    pixels_apart,
+)
 from attngan.row_store import Made, RowStore, open_store
 from attngan.run_log import say
 from attngan.text_to_image import TextToImage
@@ -79,8 +87,7 @@ def evaluate(
             **settings.model_dump(exclude={"inception_fid", "inception_imagenet", "clip"}),
             **{judge.name: judge.conditions for judge in judges},
         }
-        _write(out, figures, conditions, shown, settings.num_candidates)
-    return _flat(figures)
+        return _write(out, figures, conditions, shown, settings.num_candidates)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
@@ -113,8 +120,7 @@ def _look(
 
     def real(numbers: range) -> Made:
         images, others = subject.real(numbers), subject.real([(n + num_real // 2) % num_real for n in numbers])
-        apart_from_others = apart(extractors, images, others)
-        made = {**columns(extractors, images), **{f"{name} apart": rows for name, rows in apart_from_others.items()}}
+        made = {**columns(extractors, images), f"{PIXELS} apart": pixels_apart(images, others)}
         if clip:
             made["clip"] = clip.score(images, subject.texts([Query(number, 0) for number in numbers]))
         return made
@@ -126,7 +132,7 @@ def _look(
         "noise": (num_real, lambda numbers: columns(extractors, subject.noise(numbers))),
         "blurred": (num_real, lambda numbers: columns(extractors, subject.blurred(numbers))),
         "train": (len(subject.train), lambda numbers: columns(extractors, subject.real(numbers, subject.train))),
-        "pairs": (num_pairs, lambda numbers: pairs_with(extractors, subject.pair(numbers))),
+        "pairs": (num_pairs, lambda numbers: changes(extractors, subject.pair(numbers))),
     }
     return {name: store.table(name, count, batch_size, make) for name, (count, make) in passes.items()}
 
@@ -138,8 +144,7 @@ def _figures(
     judge = extractors[0].name  # the DAMSM's
     labels = subject.labels()
     pool = subject.sentences([Query(image, caption) for image, caption in enumerate(maker.pool_captions(labels))])
-    queries = [(query.image, query.caption) for query in subject.queries]
-    figures = maker.r_precision(judge, queries, labels, pool.cpu())
+    figures = maker.r_precision(judge, subject.queries, labels, pool.cpu())
     shown: dict[str, Any] = {"colours": []}
     if subject.test.info.get("palette"):
         fidelity, shown["colours"] = colour_fidelity(subject, maker, subject.test.info["palette"])
@@ -160,30 +165,26 @@ def _figures(
     return figures, shown
 
 
-def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], num_candidates: int) -> None:
+def _write(
+    out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], num_candidates: int
+) -> dict[str, float]:
+    """Write the metrics folder, and return every figure by name."""
     broken, findings = controls.broken(figures, num_candidates=num_candidates), controls.findings(figures)
     for sentence in (*broken, *findings):
         say(sentence)
-    flat = _flat(figures)
     details = {
         _name(metric, subject): dataclasses.asdict(figure)
         for metric, subjects in figures.items()
         for subject, figure in subjects.items()
     }
-    measured = {"figures": flat, "details": details, "conditions": conditions, "broken": broken, "findings": findings}
+    values = {name: each["value"] for name, each in details.items()}
+    measured = {"figures": values, "details": details, "conditions": conditions, "broken": broken, "findings": findings}
     artifacts.write_json(out / "metrics.json", measured)
     page = evaluation_report.page(figures, conditions, broken, findings, shown)
     artifacts.write_text(out / "report.html", page)
-    facts = {"figures": flat, "generator": conditions["generator"]}
+    facts = {"figures": values, "generator": conditions["generator"]}
     artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
-
-
-def _flat(figures: Figures) -> dict[str, float]:
-    return {
-        _name(metric, subject): figure.value
-        for metric, subjects in figures.items()
-        for subject, figure in subjects.items()
-    }
+    return values
 
 
 def _name(metric: str, subject: str) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 from attngan import seeding
 from attngan.config import Evaluate
 from attngan.errors import InputError
+from attngan.evaluation_pictures import Query
+from attngan.features import PIXELS
 from attngan.metrics import distribution, intervals, nearest, retrieval
 from attngan.metrics.distribution import Rows
 
@@ -123,10 +125,10 @@ class FigureMaker:
 
     def changes(self, extractor: str) -> Figures:
         """Return how much a picture changes with the noise, and with one colour word, against two real pictures."""
-        real = self.tables["real"][f"{extractor} apart"]
-        scale = real[:].double().mean()
+        num_real = len(self.tables["real"][extractor])
+        scale = self._apart(extractor).double().mean()
         pairs = {
-            name: self.mean(self.tables["pairs"][f"{extractor} {name}"][:].double() / scale, len(real), extractor)
+            name: self.mean(self.tables["pairs"][f"{extractor} {name}"][:].double() / scale, num_real, extractor)
             for name in ("again", "noise", "swapped", "caption")
             if f"{extractor} {name}" in self.tables["pairs"]
         }
@@ -135,6 +137,16 @@ class FigureMaker:
             swap = {"generated": pairs["swapped"], "held": pairs["again"], "other caption": pairs["caption"]}
             figures[f"swap_{extractor}"] = swap
         return figures
+
+    def _apart(self, extractor: str) -> Tensor:
+        """Return how far apart real pictures are two by two (N,), each and the one half the table on."""
+        if extractor == PIXELS:  # compared as they are, which the table does not hold
+            return self.tables["real"][f"{PIXELS} apart"][:]
+        real = self.tables["real"][extractor]
+        numbers = torch.arange(len(real))
+        others = (numbers + len(real) // 2) % len(real)
+        pairs = zip(numbers.split(CHUNK), others.split(CHUNK), strict=True)
+        return torch.cat([(real[some] - real[their_others]).norm(dim=1) for some, their_others in pairs])
 
     def clip_scores(self, name: str) -> Figures:
         """Return the mean CLIP score with a picture's own caption, and with another one."""
@@ -149,20 +161,20 @@ class FigureMaker:
         return {f"clip_score_{name}": figures}
 
     def r_precision(
-        self, extractor: str, queries: Sequence[tuple[int, int]], labels: list[list[tuple[int, int]]], pool: Tensor
+        self, extractor: str, queries: Sequence[Query], labels: list[list[tuple[int, int]]], pool: Tensor
     ) -> Figures:
         """Return the R-precision (1 of `num_candidates`) of generated pictures and of the controls.
 
         Args:
             extractor: the DAMSM's.
-            queries: picture and caption, for each generated picture.
+            queries: what each generated picture was drawn from.
             labels: class and text of every caption of every test picture.
             pool: (M, D) sentence features to draw wrong ones from: one caption, `pool_captions`, of every picture.
         """
         state = self._state("mismatches")
         captions = self.pool_captions(labels)
         pool_labels = torch.tensor([of_image[caption] for of_image, caption in zip(labels, captions, strict=True)])
-        images = torch.tensor([image for image, _ in queries])
+        images = torch.tensor([query.image for query in queries])
         tables = {name: self.tables[name][extractor] for name in ("generated", "real", "noise", "blurred")}
         sentences = self.tables["generated"]["sentence"]
         found = {subject: torch.zeros(len(queries), dtype=torch.bool) for subject in (*tables, "shuffled")}
@@ -171,7 +183,9 @@ class FigureMaker:
             own, wrong, wrong_for_others = (
                 sentences[numbers],
                 *(
-                    self._mismatches([labels[queries[n][0]][queries[n][1]] for n in each.tolist()], pool_labels, state)
+                    self._mismatches(
+                        [labels[queries[n].image][queries[n].caption] for n in each.tolist()], pool_labels, state
+                    )
                     for each in (numbers, others)
                 ),
             )

@@ -90,21 +90,20 @@ def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor
     return {**made, PIXELS: functional.adaptive_avg_pool2d(images, PIXELS_SIDE).flatten(1).float()}
 
 
-def apart(extractors: Sequence[Extractor], images: Tensor, others: Tensor) -> dict[str, Tensor]:
-    """Return how far apart pictures are two by two, for each extractor, and as the mean difference of "pixels"."""
-    pairs = [(extractor.name, extractor.look(images)[0], extractor.look(others)[0]) for extractor in extractors]
-    made = {name: (features - theirs).norm(dim=1) for name, features, theirs in pairs}
-    return {**made, PIXELS: (images - others).abs().mean(dim=(1, 2, 3)) / 2}
-
-
-def pairs_with(extractors: Sequence[Extractor], drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+def changes(extractors: Sequence[Extractor], drawn: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return how far each changed picture of `EvaluationPictures.pair` is from the first, as columns of a table."""
-    return {
-        f"{extractor} {change}": distances
-        for change, images in drawn.items()
-        if change != "first"
-        for extractor, distances in apart(extractors, drawn["first"], images).items()
-    }
+    made: dict[str, Tensor] = {}
+    changed = {name: images for name, images in drawn.items() if name != "first"}
+    for extractor in extractors:
+        first = extractor.look(drawn["first"])[0]
+        for name, images in changed.items():
+            made[f"{extractor.name} {name}"] = (extractor.look(images)[0] - first).norm(dim=1)
+    return made | {f"{PIXELS} {name}": pixels_apart(images, drawn["first"]) for name, images in changed.items()}
+
+
+def pixels_apart(images: Tensor, others: Tensor) -> Tensor:
+    """Return the mean difference (B,) of pictures (B, 3, H, W) two by two, from 0 to 1."""
+    return (images - others).abs().mean(dim=(1, 2, 3)) / 2
 
 
 def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], str]:
