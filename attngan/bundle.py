@@ -9,6 +9,11 @@ from attngan.errors import InputError
 from attngan.text_to_image import MODEL_FILES
 
 
+def find_bundle(folder: Path) -> Path:
+    """Return the bundle: the folder itself, or the `bundle` in it, as in a run's or an import's."""
+    return folder / "bundle" if (folder / "bundle").is_dir() else folder
+
+
 def write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[str, Any]:
     """Copy a generator's model files into a bundle, and write down where they come from.
 

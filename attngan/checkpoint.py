@@ -42,7 +42,7 @@ class StateStore:
     """
 
     def __init__(self, root: str, *, step_name: str, key: Any):
-        self.uri = storage.join(root, f"{step_name}-{artifacts.fingerprint(key)[:16]}")
+        self.uri = storage.keyed(root, step_name, key)
         self._kept: list[dict[str, Any]] = []  # the newest first
         self._generation = 0  # of the pointer, when it was read or written by us
         self._run = secrets.token_hex(4)

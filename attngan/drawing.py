@@ -8,7 +8,6 @@ from attngan import pictures
 from attngan.overlays import attention_overlays
 from attngan.text_to_image import TextToImage
 
-BATCH_SIZE = 8
 SHOWN_WORDS = 6  # those attended to most
 SHOWN_SIDE = 256  # pixels of an overlay, at least
 
@@ -31,17 +30,12 @@ class Drawn:
 
 def draw(model: TextToImage, caption: str, *, num_images: int, seed: int) -> Drawn:
     """Draw a caption several times, each from other noise; InputError where the model knows none of its words."""
-    word_ids, lengths = model.read([caption])
-    words = [model.vocabulary.words[index] for index in word_ids[0].tolist()]
-    noise, epsilon = model.noise(num_images, seed)
+    words = model.vocabulary.decode(model.read([caption])[0][0].tolist())
     drawn, overlays = [], []
-    for start in range(0, num_images, BATCH_SIZE):
-        part = slice(start, start + BATCH_SIZE)
-        count = len(noise[part])
-        generated = model.draw(word_ids.expand(count, -1), lengths.expand(count), noise[part], epsilon[part])
+    for generated in model.variants(caption, num_images, seed):
         drawn += pictures.to_pictures(generated.images[-1])
         large = pictures.to_pictures(generated.images[-1], side=max(SHOWN_SIDE, generated.images[-1].shape[-1]))
-        attention = generated.attention[-1] if generated.attention else [None] * count
+        attention = generated.attention[-1] if generated.attention else [None] * len(large)
         overlays += [
             [] if maps is None else attention_overlays(maps, words, picture, SHOWN_WORDS)
             for maps, picture in zip(attention, large, strict=True)

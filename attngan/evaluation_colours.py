@@ -43,7 +43,7 @@ def colour_fidelity(
     shown = [
         {
             "caption": caption,
-            "png": report.data_uri(pictures.to_png(picture)),
+            "png": report.embedded(picture),
             "read": {part: names[index] for part, index in zip(COLOURED_PARTS, read, strict=True)},
             "right": dict(zip(COLOURED_PARTS, right, strict=True)),
         }

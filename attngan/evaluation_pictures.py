@@ -12,7 +12,6 @@ import torchvision
 from torch import Tensor
 
 from attngan import seeding
-from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.text_to_image import TextToImage
 
@@ -44,7 +43,7 @@ class EvaluationPictures:
     ):
         self.model, self.test, self.train, self.seed = model, test, train, seed
         self.queries = self.choose_queries(num_images)
-        self.colours = [word for word in COLOURS if word in model.vocabulary.words]
+        self.colours = model.vocabulary.encode(model.vocabulary.colours)
         naming = self.choose_queries(num_pairs, with_colour=True) if len(self.colours) > 1 else []
         self.pairs = naming or self.queries[:num_pairs]
         self.can_swap = bool(naming)
@@ -57,13 +56,12 @@ class EvaluationPictures:
             naming: parts of a drawn bird whose colour the caption must name.
             with_colour: the caption must hold a colour word of the vocabulary.
         """
-        colours = {self.model.vocabulary.words.index(word) for word in self.colours} if with_colour else set()
         usable = [
             Query(image, caption)
             for image, record in enumerate(self.test.records)
             for caption in range(len(record["captions"]))
             if (not naming or set(naming) <= set(record["attributes"]["named"][caption]))
-            and (not with_colour or colours & set(self.word_ids([Query(image, caption)])[0][0].tolist()))
+            and (not with_colour or set(self.colours) & set(self.word_ids([Query(image, caption)])[0][0].tolist()))
         ]
         if not usable:
             return []
@@ -117,11 +115,10 @@ class EvaluationPictures:
 
     def swap_colours(self, word_ids: Tensor, numbers: range) -> Tensor:
         """Return captions (B, T) with the first colour word of each changed for another one at random."""
-        known = [self.model.vocabulary.words.index(word) for word in self.colours]
         swapped = word_ids.clone()
         for row, number in zip(swapped, numbers, strict=True):
-            place = next(place for place, word in enumerate(row.tolist()) if word in known)
-            choices = [word for word in known if word != row[place]]
+            place = next(place for place, word in enumerate(row.tolist()) if word in self.colours)
+            choices = [word for word in self.colours if word != row[place]]
             state = seeding.generator_for(self.seed, "swap", number)
             row[place] = choices[int(torch.randint(len(choices), (), generator=state))]
         return swapped

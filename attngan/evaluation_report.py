@@ -67,7 +67,7 @@ def copies(subject: EvaluationPictures, distances: Tensor, nearest: Tensor) -> l
         generated = subject.generated([query], number)
         real = subject.real([int(nearest[number])], subject.train)
         pair = pictures.grid([pictures.to_pictures(torch.cat([generated, real]))])
-        shown.append({"caption": subject.texts([query])[0], "png": report.data_uri(pictures.to_png(pair))})
+        shown.append({"caption": subject.texts([query])[0], "png": report.embedded(pair)})
     return shown
 
 
@@ -90,7 +90,7 @@ def swaps(subject: EvaluationPictures) -> list[dict[str, str]]:
             {
                 "caption": subject.texts([subject.pairs[number]])[0],
                 "change": f"{words[before[number][place]]} to {words[after[number][place]]}",
-                "png": report.data_uri(pictures.to_png(pair)),
+                "png": report.embedded(pair),
             }
         )
     return shown

@@ -120,7 +120,7 @@ def export_onnx(bundle: Path, out: Path) -> None:
         "noise_dim": model.generator.noise_dim,
         "condition_dim": model.generator.condition_dim,
         "resolution": model.generator.resolutions[-1],
-        "bundle": artifacts.check(bundle, "bundle")["fingerprint"],
+        "bundle": model.fingerprint,
         **{name: {"inputs": inputs, "outputs": outputs} for name, (inputs, outputs) in interfaces.items()},
     }
     artifacts.write_text(out / "onnx.json", json.dumps(interface, indent=2))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attngan import pictures, report
 from attngan.config import Samples
-from attngan.data.captions import COLOURS, tokenize
+from attngan.data.captions import tokenize
 from attngan.metrics.retrieval import cosines
 from attngan.models.generator import Generated
 from attngan.overlays import attention_overlays
@@ -70,7 +70,7 @@ class Gallery:
             "attention": [],
         }
         if drawn.attention:
-            words = [self.model.vocabulary.words[index] for index in word_ids[0].tolist()]
+            words = self.model.vocabulary.decode(word_ids[0].tolist())
             attention = drawn.attention[-1][order[0]]
             overlays = attention_overlays(attention, words, stages[-1][0], self.settings.num_attention_words)
             self._save([[overlay for _, overlay in overlays]], f"{name}-attention", caption, {"variant": order[0]})
@@ -79,7 +79,7 @@ class Gallery:
 
     def swap(self, caption: str, name: str) -> dict[str, Any] | None:
         """Draw a caption with its first colour word, and with each other one that the model knows, the noise held."""
-        known = [word for word in COLOURS if word in self.model.vocabulary.words]
+        known = self.model.vocabulary.colours
         tokens = tokenize(caption)
         places = [place for place, word in enumerate(tokens) if word in known]
         if not places or len(known) < 2:
@@ -129,4 +129,4 @@ class Gallery:
 def _small_png(picture: Image.Image, side: int) -> str:
     """Return a picture for the page at no more pixels than it has to say something with."""
     side = min(picture.width, max(side, PAGE_SIDE))
-    return report.data_uri(pictures.to_png(picture.resize((side, side), Image.Resampling.BICUBIC)))
+    return report.embedded(picture.resize((side, side), Image.Resampling.BICUBIC))

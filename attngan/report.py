@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+from PIL import Image
+
+from attngan import pictures
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("attngan", "templates"),
@@ -24,6 +27,11 @@ def render(template: str, **values: Any) -> str:
 def data_uri(png: bytes) -> str:
     """Return a PNG as a URI that holds the picture itself."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def embedded(picture: Image.Image) -> str:
+    """Return a picture as a URI that holds it."""
+    return data_uri(pictures.to_png(picture))
 
 
 def curves(rows: Sequence[dict[str, float]], panels: dict[str, Sequence[str]]) -> bytes:

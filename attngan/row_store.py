@@ -104,8 +104,7 @@ def open_store(root: str, key: Any) -> Iterator[RowStore]:
         root: folder for the state of many runs, local or gs://.
         key: what shapes the rows, as JSON can hold it.
     """
-    uri = storage.join(root, f"evaluate-{artifacts.fingerprint(key)[:16]}")
     with tempfile.TemporaryDirectory(prefix="attngan-rows-") as scratch:
-        store = RowStore(uri, Path(scratch))
+        store = RowStore(storage.keyed(root, "evaluate", key), Path(scratch))
         yield store
         store.clear()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attngan import pictures, report
+from attngan.bundle import find_bundle
 from attngan.errors import InputError
 from attngan.studio import MAX_CAPTION, RETRY_SECONDS, Refused, Studio, read_json
 
@@ -69,7 +70,7 @@ def _add_pages(app: "FastAPI", studio: Studio) -> None:
     from fastapi.responses import HTMLResponse, PlainTextResponse
 
     page = report.render(
-        "serve.html.j2", max_images=studio.max_images, max_caption=MAX_CAPTION, bundle=studio.fingerprint
+        "serve.html.j2", max_images=studio.max_images, max_caption=MAX_CAPTION, bundle=studio.model.fingerprint
     )
 
     @app.get("/", response_class=HTMLResponse)
@@ -79,7 +80,7 @@ def _add_pages(app: "FastAPI", studio: Studio) -> None:
     @app.get("/healthz")
     @app.get("/readyz")
     def healthy() -> dict[str, str]:
-        return {"status": "ok", "bundle": studio.fingerprint}
+        return {"status": "ok", "bundle": studio.model.fingerprint}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> str:
@@ -102,11 +103,11 @@ def _add_drawing(app: "FastAPI", studio: Studio) -> None:
         return {
             "caption": caption,
             "seed": seed,
-            "bundle": studio.fingerprint,
+            "bundle": studio.model.fingerprint,
             "notes": drawn.notes,
             "images": [
                 {
-                    "png": _base64(picture, pictures.origin(caption, seed, studio.fingerprint, variant=number)),
+                    "png": _base64(picture, pictures.origin(caption, seed, studio.model.fingerprint, variant=number)),
                     "attention": [{"word": word, "png": _base64(overlay)} for word, overlay in overlays],
                 }
                 for number, (picture, overlays) in enumerate(zip(drawn.pictures, drawn.overlays, strict=True))
@@ -136,9 +137,8 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
     from attngan.config import Config
     from attngan.weights import choose_device
 
-    folder = bundle / "bundle" if (bundle / "bundle").is_dir() else bundle
     device = str(choose_device(Config(device=device)))
-    app = create_app(Studio(folder, name=name, device=device, max_images=max_images))
+    app = create_app(Studio(find_bundle(bundle), name=name, device=device, max_images=max_images))
     # Bound here: where the port is taken uvicorn would end with a log line and status 1.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:

@@ -39,7 +39,7 @@ class Snapshots:
     def __init__(self, run: GanRun, test: Dataset, out: Path, total: int):
         self.run, self.out, self.total = run, out, total
         self.first_step, self.started = run.step, time.monotonic()
-        self.words = test.vocabulary.words
+        self.vocabulary = test.vocabulary
         (out / "samples").mkdir(exist_ok=True)
         count = min(CAPTIONS, len(test))
         chosen = [index * len(test) // count for index in range(count)]
@@ -66,7 +66,7 @@ class Snapshots:
             rows=[
                 {
                     "caption": caption,
-                    "pngs": [report.data_uri(pictures.to_png(pictures.grid([stage[number]]))) for stage in stages],
+                    "pngs": [report.embedded(pictures.grid([stage[number]])) for stage in stages],
                     "attention": self._attention(drawn, number, stages[-1][number][0]),
                 }
                 for number, caption in enumerate(self.captions)
@@ -96,9 +96,9 @@ class Snapshots:
         if not drawn.attention:
             return []
         row, length = caption * VARIANTS, int(self.lengths[caption * VARIANTS])
-        words = [self.words[index] for index in self.word_ids[row, :length].tolist()]
+        words = self.vocabulary.decode(self.word_ids[row, :length].tolist())
         overlays = attention_overlays(drawn.attention[-1][row, :length], words, picture, SHOWN_WORDS)
-        return [{"word": word, "png": report.data_uri(pictures.to_png(overlay))} for word, overlay in overlays]
+        return [{"word": word, "png": report.embedded(overlay)} for word, overlay in overlays]
 
     def _pace(self) -> str:
         """Return images a second, what time is left, and what the run costs, as this process sees it."""
@@ -121,9 +121,7 @@ class Snapshots:
         for path in _spread(paths, HISTORY):
             with Image.open(path) as grid:
                 column = grid.crop((0, 0, width, grid.height))
-            history.append(
-                {"step": int(path.stem.removeprefix("step-")), "png": report.data_uri(pictures.to_png(column))}
-            )
+            history.append({"step": int(path.stem.removeprefix("step-")), "png": report.embedded(column)})
         return history
 
 

@@ -30,6 +30,11 @@ def join(uri: str | Path, *names: str) -> str:
     return "/".join([str(uri).rstrip("/"), *names])
 
 
+def keyed(root: str, name: str, key: Any) -> str:
+    """Return the folder below `root` that belongs to a step and to all that shapes its result, as JSON can hold it."""
+    return join(root, f"{name}-{artifacts.fingerprint(key)[:16]}")
+
+
 def fetch(uri: str, into: Path) -> Path:
     """Copy an object of cloud storage, or all below a prefix, into the folder `into`, each checked by crc32c.
 

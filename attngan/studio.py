@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attngan import artifacts, drawing
+from attngan import drawing
 from attngan.drawing import Drawn
 from attngan.errors import InputError
 from attngan.text_to_image import TextToImage
@@ -69,7 +69,6 @@ class Studio:
 
     def __init__(self, folder: Path, *, name: str, device: str, max_images: int):
         self.model = TextToImage.open(folder, kind="bundle", device=device)
-        self.fingerprint: str = artifacts.check(folder, "bundle")["fingerprint"]
         self.name, self.max_images = name, max_images
         self.counts = Counts()
         self._drawing, self._queue = threading.Lock(), threading.BoundedSemaphore(MAX_WAITING + 1)

@@ -1,7 +1,7 @@
 """A trained model ready to draw, from a `generator` or `bundle` folder: text encoder, generator, vocabulary."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from attngan.models.generator import Generated, Generator
 from attngan.models.text_encoder import TextEncoder
 
 MODEL_FILES = ["config.yaml", "vocabulary.json", "generator.safetensors", "text_encoder.safetensors"]
+BATCH_SIZE = 16  # pictures of one caption drawn together
 MAX_WORDS = 100  # of one caption; attention needs memory for each word and position
 
 
@@ -28,20 +29,20 @@ class TextToImage:
     text_encoder: TextEncoder
     generator: Generator
     device: torch.device
+    fingerprint: str = ""  # of the folder it was read from
 
     @classmethod
     def open(cls, folder: Path, *, kind: str, device: torch.device | str = "cpu") -> "TextToImage":
         """Read a complete `generator` or `bundle` folder; InputError says what does not fit."""
-        artifacts.check(folder, kind, contents=True)
+        fingerprint = artifacts.check(folder, kind, contents=True)["fingerprint"]
         config = configs.load_file(folder / "config.yaml")
         vocabulary = Vocabulary.load(folder / "vocabulary.json")
         text_encoder = weights.build_text_encoder(config, len(vocabulary))
         weights.load_weights(folder / "text_encoder.safetensors", text_encoder)
         generator = weights.build_generator(config)
         weights.load_weights(folder / "generator.safetensors", generator)
-        return cls(
-            config, vocabulary, text_encoder.to(device).eval(), generator.to(device).eval(), torch.device(device)
-        )
+        networks = text_encoder.to(device).eval(), generator.to(device).eval()
+        return cls(config, vocabulary, *networks, torch.device(device), fingerprint)
 
     def save(self, folder: Path) -> list[str]:
         """Write what `open` reads, and return the files' names for the manifest, which is yet to come."""
@@ -93,6 +94,21 @@ class TextToImage:
         word_features, sentence_feature = self.text_encoder(word_ids, lengths)
         noise, epsilon = noise.to(self.device), epsilon.to(self.device)
         return self.generator(noise, sentence_feature, word_features, word_ids == 0, epsilon=epsilon)
+
+    def variants(self, caption: str, count: int, seed: int) -> Iterator[Generated]:
+        """Draw one caption several times, each from other noise, some at a time.
+
+        Args:
+            caption: any text of which the model knows a word.
+            count: how many pictures.
+            seed: the same seed draws the same pictures; picture k is the same for any `count`.
+        """
+        word_ids, lengths = self.read([caption])
+        batches = zip(*(each.split(BATCH_SIZE) for each in self.noise(count, seed)), strict=True)
+        return (
+            self.draw(word_ids.expand(len(noise), -1), lengths.expand(len(noise)), noise, epsilon)
+            for noise, epsilon in batches
+        )
 
     @torch.no_grad()
     def between(self, captions: tuple[str, str], shares: Sequence[float], noise: Tensor, epsilon: Tensor) -> Tensor:

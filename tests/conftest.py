@@ -2,11 +2,11 @@
 
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import local_server
 import pytest
 import torch
 from torch import nn
@@ -124,13 +124,11 @@ def storage_server(monkeypatch):
     server.start()
     proxy = Proxy(("127.0.0.1", server._api._httpd.server_port))
     proxy.emulator = server
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
     try:
-        yield proxy
+        with local_server.running(proxy):
+            yield proxy
     finally:
-        proxy.shutdown()
-        proxy.server_close()
         server.stop()
 
 
@@ -142,13 +140,40 @@ def bucket(storage_server):
     return storage.Client(project="test").create_bucket("pictures")
 
 
+@pytest.fixture(params=["local", "gs"])
+def root(request, tmp_path) -> str:
+    """Give a folder that does not exist yet: a local one, then one in the cloud."""
+    if request.param == "local":
+        return str(tmp_path / "root")
+    request.getfixturevalue("bucket")
+    return "gs://pictures/root"
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """Ask for a Docker engine and this commit's image."""
+    import container_image
+
+    container_image.require()
+
+
+@pytest.fixture
+def no_container_left(engine):
+    """See that no container outlives the test."""
+    import container_image
+
+    before = container_image.containers_now()
+    yield
+    assert container_image.containers_now() - before == set()
+
+
 @pytest.fixture
 def cluster() -> Iterator["Server"]:
     """An API of Kubeflow Pipelines; every request to it must be one of upstream's description, where that is there."""
     import kfp_contract
     import kfp_server
 
-    with kfp_server.serving() as server:
+    with local_server.running(kfp_server.Server()) as server:
         yield server
     swagger = kfp_contract.description()
     for request in server.state.requests if swagger else []:

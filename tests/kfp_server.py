@@ -4,11 +4,9 @@ import contextlib
 import datetime
 import http.server
 import json
-import threading
 import time
 import urllib.parse
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 API = "/apis/v2beta1"
@@ -227,6 +225,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    block_on_close = False
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -235,16 +234,3 @@ class Server(http.server.ThreadingHTTPServer):
     @property
     def host(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """Run a server while the block runs."""
-    server = Server()
-    server.block_on_close = False
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,11 +1,8 @@
 """The Kubernetes API in this process, as far as a TrainJob needs it: over HTTP, with moods; it keeps every request."""
 
-import contextlib
 import http.server
 import json
-import threading
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +140,3 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[Api]:
-    """Run the API while the block runs."""
-    server = Api()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -17,15 +17,6 @@ from attngan.checkpoint import StateStore
 from attngan.errors import InputError
 
 
-@pytest.fixture(params=["local", "gs"])
-def root(request, tmp_path):
-    """Give a folder for states that does not exist yet: a local one, then one in the cloud."""
-    if request.param == "local":
-        return str(tmp_path / "root")
-    request.getfixturevalue("bucket")
-    return "gs://pictures/root"
-
-
 def open_store(root):
     return StateStore(root, step_name="damsm", key=1)
 

@@ -13,6 +13,7 @@ pytest.importorskip("kfp")
 
 import cluster_cli
 import kfp_server
+import local_server
 
 from components import compiled
 from components.cluster import follow
@@ -201,7 +202,7 @@ def test_a_timeout_without_wait_is_refused(cluster):
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_the_run_running_and_says_so(signum, status):
-    with kfp_server.serving() as cluster:
+    with local_server.running(kfp_server.Server()) as cluster:
         cluster.state.script = [("RUNNING", {})]
         command = [sys.executable, "pipeline.py", "submit", "--host", cluster.host, *cluster_cli.WORK, "--wait"]
         with subprocess.Popen(

@@ -9,9 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import container_image
 import pytest
-from container_image import IMAGE, command, containers_now, run, wait_for
+from container_image import IMAGE, command, run, wait_for
 
 pytest.importorskip("kfp")
 
@@ -22,19 +21,7 @@ from attngan import artifacts
 from components.local import containers, step_log
 from components.local import run as running
 
-pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module", autouse=True)
-def engine():
-    container_image.require()
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind():
-    before = containers_now()
-    yield
-    assert containers_now() - before == set()
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("no_container_left")]
 
 
 def test_a_signal_to_the_pipeline_lets_the_step_save_its_state(birds, tmp_path):

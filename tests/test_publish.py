@@ -21,13 +21,10 @@ def candidate(folder, name, r_precision, **figures):
     return bundle, metrics
 
 
-@pytest.fixture(params=["local", "gs"])
-def models(request, tmp_path):
-    """Give a model folder that does not exist yet: a local one, then one in the cloud."""
-    if request.param == "local":
-        return str(tmp_path / "models")
-    request.getfixturevalue("bucket")
-    return "gs://pictures/models"
+@pytest.fixture
+def models(root):
+    """Give a model folder that does not exist yet."""
+    return root
 
 
 def champion(models):

@@ -18,14 +18,6 @@ def make(numbers):
     return {"square": rows[:, None] ** 2 * torch.ones(3), "even": rows % 2 == 0}
 
 
-@pytest.fixture(params=["here", "gs"])
-def root(request, tmp_path):
-    if request.param == "here":
-        return str(tmp_path / "state")
-    request.getfixturevalue("bucket")
-    return "gs://pictures/state"
-
-
 def test_a_table_holds_the_rows_in_order_and_leaves_nothing_behind(root):
     with open_store(root, "key") as store:
         table = store.table("numbers", COUNT, 64, make)

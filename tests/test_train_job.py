@@ -15,6 +15,7 @@ pytest.importorskip("kubernetes")
 pytest.importorskip("kubeflow_trainer_api")
 
 import kubernetes_api
+import local_server
 from kubeflow_trainer_api import models
 from kubernetes_api import condition, pod
 
@@ -39,7 +40,7 @@ FAILED = condition("Failed", reason="JobsFailed", message="jobset failed due to 
 
 @pytest.fixture
 def api(monkeypatch, tmp_path):
-    with kubernetes_api.serving() as server:
+    with local_server.running(kubernetes_api.Api()) as server:
         server.write_kubeconfig(tmp_path / "kubeconfig")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         monkeypatch.setattr(train_job, "POLL_SECONDS", 0.01)

@@ -98,6 +98,15 @@ class Vocabulary:
         """Return the ids of the known words, in order; `unknown` names the others."""
         return [self._ids[word] for word in tokens if word in self]
 
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Return the words of some ids."""
+        return [self.words[index] for index in ids]
+
+    @property
+    def colours(self) -> list[str]:
+        """The colour words among the words."""
+        return [word for word in COLOURS if word in self]
+
     def unknown(self, tokens: Iterable[str]) -> dict[str, str | None]:
         """Return each word that is not known, with the nearest known one, or None where none is near."""
         near: dict[str, str | None] = {}
