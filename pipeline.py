@@ -30,6 +30,7 @@ class Results(NamedTuple):
     bundle: Model
     metrics: Artifact
     report: HTML
+    damsm_progress: HTML
     progress: HTML
     scores: Metrics
     promoted: bool
@@ -92,6 +93,7 @@ def local_pipeline(
         bundle=tasks.export_samples.outputs["bundle"],
         metrics=tasks.evaluate.outputs["metrics"],
         report=tasks.evaluate.outputs["report"],
+        damsm_progress=tasks.pretrain_damsm.outputs["progress"],
         progress=tasks.train_generator.outputs["progress"],
         scores=tasks.evaluate.outputs["scores"],
         promoted=tasks.publish.outputs["promoted"],

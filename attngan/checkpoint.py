@@ -1,8 +1,9 @@
-"""Training state: written whole, checked when read, the last two kept, owned by one run; and stopping when told to.
+"""Training state: written whole, checked when read, the last two kept, owned by one run.
 
 A state is a tree of dicts, lists, tensors, numbers and texts, read with `weights_only=True`: it cannot run code. It
-lives in a folder, local or gs://, as `step-<number>-<run>.pt`; `latest.json` points at the last two. Whoever moves the
-pointer says what it replaces, so of two runs in one folder the one that comes too late stops, and no state is lost.
+lives in a folder, local or gs://, as `step-<number>-<random>.pt`; `latest.json` points at the last two, and at the last
+one that was good, to which a run that goes wrong goes back. Whoever moves the pointer says what it replaces, so of two
+runs in one folder the one that comes too late stops, and no state is lost.
 """
 
 import json
@@ -10,14 +11,12 @@ import os
 import pickle
 import re
 import secrets
-import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -47,7 +46,7 @@ class StateStore:
         self._generation = 0  # of the pointer, when it was read or written by us
         self._run = secrets.token_hex(4)
         self._sender = ThreadPoolExecutor(max_workers=1)
-        self._sent: Future[None] | None = None
+        self._sent: list[Future[None]] = []
 
     def __enter__(self) -> "StateStore":
         return self
@@ -57,8 +56,11 @@ class StateStore:
         if kind is None:
             self.wait()
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, *, good: bool = False) -> dict[str, Any] | None:
         """Return the newest state that can be read, or None where there is none.
+
+        Args:
+            good: return the newest of those that were saved as good.
 
         Raises:
             InputError: there are states, and none can be read: nothing is thrown away silently.
@@ -66,7 +68,8 @@ class StateStore:
         content, self._generation = storage.read(storage.join(self.uri, POINTER))
         if not content:
             return None
-        entries = self._parse(content)
+        kept = self._parse(content)
+        entries = [entry for entry in kept if entry.get("good")] if good else kept
         for index, entry in enumerate(entries):
             with ExitStack() as stack:
                 try:
@@ -77,21 +80,28 @@ class StateStore:
                     reason = " ".join(str(error).split())[:160] or type(error).__name__
                     say(f"{self.uri}: the checkpoint {entry['file']} cannot be read ({reason}).")
                     continue
-            self._kept = entries[index:]
+            self._kept = kept if good else kept[index:]
             return state
         raise InputError(
-            f"{self.uri}: none of its {len(entries)} checkpoints can be read; restore one of the files, "
-            "or remove the folder to start from the beginning."
+            f"{self.uri}: none of its {len(entries)} {'good ' * good}checkpoints can be read; restore one of the "
+            "files, or remove the folder to start from the beginning."
         )
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Keep the state after `step` steps, and the one before it.
+    def save(self, step: int, state: dict[str, Any], *, good: bool = False) -> None:
+        """Keep the state after `step` steps, the one before it, and the last good one.
+
+        Where the run went back to `step`, what was saved after it is forgotten.
+
+        Args:
+            step: how many steps were taken.
+            state: everything that shapes the rest of the run.
+            good: nothing is wrong with it: a run that goes wrong may go back to it.
 
         Raises:
             InputError: another run has saved its state here since this one last looked.
         """
         self.wait()
-        name = f"step-{step:09d}-{self._run}"
+        name = f"step-{step:09d}-{self._run}{secrets.token_hex(2)}"
         if storage.is_remote(self.uri):
             draft = Path(tempfile.gettempdir()) / f"attngan-{name}.part"
         else:
@@ -105,16 +115,30 @@ class StateStore:
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        entry = {"step": step, "file": f"{name}.pt", "bytes": draft.stat().st_size}
-        self._sent = self._sender.submit(self._commit, draft, entry)
+        entry = {"step": step, "file": f"{name}.pt", "bytes": draft.stat().st_size, "good": good}
+        self._sent.append(self._sender.submit(self._commit, draft, entry))
         if not storage.is_remote(self.uri):
             self.wait()
 
+    def show(self, paths: Iterable[Path], folder: Path) -> None:
+        """Copy files of `folder` to beside the states, for people who watch and for the run that goes on from here."""
+        files = [(path, path.relative_to(folder).as_posix()) for path in paths]
+        self._sent.append(self._sender.submit(storage.copy, files, self.uri))
+
+    def shown(self, prefix: str) -> list[str]:
+        """Return the names of files that were shown and begin so."""
+        return [name for name in storage.names(self.uri) if name.startswith(prefix)]
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """Copy a file that was shown back into a folder, under its name."""
+        with storage.local_input(storage.join(self.uri, name)) as path:
+            storage.copy([(path, name)], str(folder))
+
     def wait(self) -> None:
         """Wait until the last state is where it belongs, and raise what kept it from there."""
-        sent, self._sent = self._sent, None
-        if sent is not None:
-            sent.result()
+        sent, self._sent = self._sent, []
+        for each in sent:
+            each.result()
 
     def settle(self) -> None:
         """Wait, in every process, until the last state is where it belongs: the first to leave ends the others."""
@@ -122,7 +146,10 @@ class StateStore:
         distributed.agreed(False)
 
     def _commit(self, draft: Path, entry: dict[str, Any]) -> None:
-        kept = [entry, *self._kept[:1]]
+        before = [each for each in self._kept if each["step"] <= entry["step"]]
+        kept = [entry, *before[:1]]
+        if not any(each.get("good") for each in kept):
+            kept += [each for each in before[1:] if each.get("good")][:1]
         try:
             entry["sha256"] = artifacts.sha256_of(draft)
             storage.send(draft, storage.join(self.uri, entry["file"]))
@@ -136,6 +163,9 @@ class StateStore:
             ) from None
         finally:
             draft.unlink(missing_ok=True)
+        for gone in self._kept:
+            if gone not in kept:
+                storage.remove(storage.join(self.uri, gone["file"]))
         self._kept = kept
         self._remove_before(kept[-1]["step"])
 
@@ -201,39 +231,3 @@ class Timer:
             return False
         self.last = time.monotonic()
         return True
-
-
-class StopRequest:
-    """Whether Ctrl-C or SIGTERM asked the run to stop; the loop looks between two steps."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
-
-    def stop(self) -> None:
-        """Leave as the signal would have it, once the state is saved."""
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(143)
-
-
-@contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """Catch the first Ctrl-C or SIGTERM for the length of a training loop; the second one ends it at once."""
-    request = StopRequest()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        signal.signal(number, before[number])
-        request.signal = number
-        os.write(1, b"\nstopping after this step; again to stop at once\n")
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,7 +6,7 @@ A YAML file holds only what differs. Unknown names and wrong types are refused, 
 import importlib.resources
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -100,9 +100,22 @@ class Training(Section):
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
     kl_weight: NotNegative = 1.0  # of the conditioning augmentation
     checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
-    snapshot_every_seconds: NotNegative = 300.0  # fixed captions drawn again into a grid
     log_every_steps: Count = 50
     price_per_hour: NotNegative = 0.0  # of the machine; 0: the progress page says nothing of cost
+
+
+class Watch(Section):
+    """Snapshots of the adversarial training, and what is done when it goes wrong."""
+
+    every_epochs: Positive = 5.0  # a snapshot: fixed captions drawn, figures, a state to go back to
+    num_images: Annotated[int, Field(ge=20)] = 300  # generated ones, and as many real ones, for the figures
+    features: Literal["damsm", "inception_fid", "inception_imagenet"] = "damsm"  # of KID; the files are `evaluate`'s
+    metric: Literal["kid", "r_precision"] = "kid"  # says which snapshot is the best ...
+    result: Literal["best", "last"] = "best"  # ... and this, which one's generator is the result
+    patience: Annotated[int, Field(ge=0)] = 0  # snapshots without a better one, then training ends; 0: it does not
+    on_trouble: Literal["roll_back", "stop", "ignore"] = "roll_back"  # a loss that is not finite is never ignored
+    max_roll_backs: Annotated[int, Field(ge=0)] = 3  # to the last good snapshot; then training stops
+    learning_rate_factor: Share = 0.5  # of both rates, at each of them
 
 
 class WeightsFile(Section):
@@ -162,6 +175,7 @@ class Config(Section):
     generator: Generator = Generator()
     discriminator: Discriminator = Discriminator()
     training: Training = Training()
+    watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     samples: Samples = Samples()
     publish: Publish = Publish()
@@ -200,10 +214,7 @@ def load(text: str | None = None, *, overrides: Iterable[str] = (), where: str =
     """
     values = config_text.parse(text or "", where)
     for override in overrides:
-        name, separator, value = override.partition("=")
-        if not separator or not name:
-            raise InputError(f"--set {override}: expected section.name=value, such as --set damsm.epochs=2.")
-        _place(values, name.split("."), config_text.parse_scalar(value, override), override)
+        config_text.place(override, values)
     return config_text.validated(Config, values, where)
 
 
@@ -237,11 +248,3 @@ def overrides(config: Config) -> list[str]:
     """Return the `name=value` that make `config` from the defaults: a config where no file can be sent along."""
     differing = config.model_dump(mode="json", exclude_defaults=True)
     return [f"{name}={config_text.one_line(value)}" for name, value in differing.items()]
-
-
-def _place(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
-    for name in path[:-1]:
-        values = values.setdefault(name, {})
-        if not isinstance(values, dict):
-            raise InputError(f"--set {override}: {name} is a single value, it has no settings inside.")
-    values[path[-1]] = value

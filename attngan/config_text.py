@@ -26,12 +26,21 @@ def parse(text: str, where: str) -> dict[str, Any]:
     return values
 
 
-def parse_scalar(value: str, override: str) -> Any:
-    """Return the value of an override, which is YAML too."""
+def place(override: str, values: dict[str, Any]) -> None:
+    """Put `section.name=value` into settings; the value is YAML too."""
+    name, separator, text = override.partition("=")
+    if not separator or not name:
+        raise InputError(f"--set {override}: expected section.name=value, such as --set damsm.epochs=2.")
     try:
-        return yaml.safe_load(value)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise InputError(f"--set {override}: the value is not readable as YAML.") from None
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise InputError(f"--set {override}: {section} is a single value, it has no settings inside.")
+    values[last] = value
 
 
 def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:

@@ -1,13 +1,11 @@
-"""Everything an adversarial training run holds: networks, optimisers, position; and its state for resuming."""
+"""Everything an adversarial training run holds: networks, optimisers, the best so far."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from attngan import artifacts, checkpoint, distributed, seeding, weights
-from attngan.checkpoint import StateStore
+from attngan import artifacts, distributed, seeding, weights
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
@@ -15,13 +13,14 @@ from attngan.errors import InputError
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.ema import averaged_copy
-from attngan.run_log import say
+from attngan.training_run import TrainingRun
 
-NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns
+NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns, beside the discriminators' opinions
+OPINIONS = ("real", "drawn", "mismatched")  # a discriminator has one of each kind of picture
 
 
-class GanRun:
-    """A run at its first step; `resume` moves it on to its last saved one.
+class GanRun(TrainingRun):
+    """The generator, its average, and a discriminator a stage.
 
     Args:
         config: the run's settings.
@@ -30,8 +29,11 @@ class GanRun:
         device: where everything lives.
     """
 
+    remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best")
+
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
-        self.config, self.device = config, device
+        num_opinions = len(OPINIONS) * config.generator.num_stages
+        super().__init__("generator", config, device, NUM_LOSSES + num_opinions)
         self.damsm_fingerprint = artifacts.check(damsm, "damsm")["fingerprint"]
         if Vocabulary.load(damsm / "vocabulary.json").words != train.vocabulary.words:
             raise InputError(f"{damsm}: its vocabulary is not the dataset's; pretrain the DAMSM on this dataset.")
@@ -44,59 +46,60 @@ class GanRun:
         if distributed.world_size() > 1:
             synchronise_batch_norms_(self.generator, device)
             synchronise_batch_norms_(self.discriminators, device)
-        settings = config.training
-        self.generator_optimiser = _adam(self.generator, settings.generator_learning_rate, settings.beta1)
-        self.discriminator_optimisers = [
-            _adam(discriminator, settings.discriminator_learning_rate, settings.beta1)
-            for discriminator in self.discriminators
-        ]
-        self.step = 0
-        self.loss_sums = torch.zeros(NUM_LOSSES, device=device)  # since they were last logged
-        self.num_summed = 0
-        self.rows: list[dict[str, float]] = []
+        beta1 = config.training.beta1
+        self.generator_optimiser = _adam(self.generator, beta1)
+        self.discriminator_optimisers = [_adam(discriminator, beta1) for discriminator in self.discriminators]
+        self.set_learning_rates()
+        self.num_summed = 0  # steps, since the losses were last logged
+        self.loss_names: list[str] = []
+        self.best: dict[str, float] = {}  # snapshot
+        self.best_weights: dict[str, Tensor] = {}  # of the averaged generator
+        self.num_since_best = 0  # snapshots
 
-    def mean_losses(self, names: list[str]) -> dict[str, float]:
+    def networks(self) -> dict[str, nn.Module]:
+        """Return all networks whose weights change, by name."""
+        return {"generator": self.generator, "averaged generator": self.average, "discriminators": self.discriminators}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by name."""
+        others = {f"optimiser of discriminator {i}": each for i, each in enumerate(self.discriminator_optimisers)}
+        return {"generator's optimiser": self.generator_optimiser, **others}
+
+    def set_learning_rates(self) -> None:
+        """Give every optimiser its rate, lower where the run went back."""
+        settings = self.config.training
+        rates = [settings.generator_learning_rate] + [settings.discriminator_learning_rate] * len(self.discriminators)
+        for optimiser, rate in zip(self.optimisers().values(), rates, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self.rate_factor
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add a step's losses to what will be logged."""
+        self.loss_sums += torch.stack(list(losses.values()))
+        self.num_summed += 1
+        self.loss_names = list(losses)
+
+    def mean_losses(self) -> dict[str, float]:
         """Return the means since the last call, over all processes, and start anew."""
         means = (distributed.average(self.loss_sums) / max(self.num_summed, 1)).tolist()
         self.loss_sums.zero_()
         self.num_summed = 0
-        return dict(zip(names, means, strict=True))
+        return dict(zip(self.loss_names, means, strict=True))
 
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "generator": self.generator,
-            "averaged generator": self.average,
-            "discriminators": self.discriminators,
-            "generator's optimiser": self.generator_optimiser,
-            **{f"optimiser of discriminator {i}": each for i, each in enumerate(self.discriminator_optimisers)},
-        }
-
-    def share_loss_sums(self) -> list[float]:
+    def share_loss_sums(self) -> dict[str, float]:
         """Put the mean over all processes in the place of each one's sums, and return it."""
         self.loss_sums = distributed.average(self.loss_sums)
-        return self.loss_sums.tolist()
+        return dict(zip(self.loss_names, self.loss_sums.tolist(), strict=True))
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that shapes the rest of the run; random states follow from seed and step."""
-        return {
-            **{name: part.state_dict() for name, part in self._parts().items()},
-            "loss_sums": self.loss_sums,
-            "num_summed": self.num_summed,
-            "rows": self.rows,
-        }
-
-    def resume(self, store: StateStore) -> None:
-        """Go on from the newest state in `store`, if there is one; InputError where it cannot be read or used."""
-        saved = store.load()
-        if saved is None:
-            say(f"generator: starts from the beginning; state for resuming in {store.uri}")
-            return
-        for name, part in self._parts().items():
-            checkpoint.restore(part, saved.get(name), name=name, where=store.uri)
-        self.step, self.rows = saved["step"], saved["rows"]
-        self.loss_sums, self.num_summed = saved["loss_sums"].to(self.device), saved["num_summed"]
-        say(f"generator: goes on after step {self.step:,} ({store.uri})")
+    def keep_if_best(self, figures: dict[str, float], metric: str) -> None:
+        """Keep a copy of the averaged generator if no snapshot before was better; KID is better where it is lower."""
+        sign = -1 if metric.startswith("kid_") else 1
+        self.num_since_best += 1
+        if not self.best or sign * figures[metric] > sign * self.best[metric]:
+            self.best = {"step": self.step, **figures}
+            self.best_weights = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+            self.num_since_best = 0
 
 
-def _adam(network: nn.Module, learning_rate: float, beta1: float) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(beta1, 0.999), fused=True)
+def _adam(network: nn.Module, beta1: float) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), betas=(beta1, 0.999), fused=True)

@@ -4,13 +4,14 @@ Every epoch ends with a retrieval test on the classes that training does not see
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from attngan import artifacts, checkpoint, distributed, seeding, weights
-from attngan.checkpoint import StateStore
+from attngan import artifacts, checkpoint, distributed, seeding, stopping, weights
 from attngan.config import Config
+from attngan.damsm_progress import PAGE, DamsmProgress
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
@@ -19,7 +20,8 @@ from attngan.launcher import over_processes
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
 from attngan.models.image_encoder import add_noise
-from attngan.run_log import RunLog, check_finite, progress
+from attngan.run_log import RunLog, progress
+from attngan.watcher import Watcher
 
 RETRIEVAL_POOL = 100  # captions that a picture chooses among in validation
 RETRIEVAL_ROUNDS = 5  # validation asks with as many captions of each picture: one alone would choose the best by luck
@@ -48,16 +50,11 @@ def pretrain_damsm(
             f"{dataset}: {len(train)} training pictures are fewer than damsm.batch_size {config.damsm.batch_size}; "
             "lower it."
         )
-    device = weights.choose_device(config)
-    run = DamsmRun(config, train, device, inception_weights)
-    shaping = config.model_dump(include={"seed", "data", "text_encoder", "image_encoder", "damsm"})
-    for name in ("epochs", "checkpoint_every_seconds"):
-        del shaping["damsm"][name]  # more epochs go on from what is there
+    run = DamsmRun(config, train, weights.choose_device(config), inception_weights)
     key = {
-        "config": shaping,
+        **_shaping(config),
         "dataset": train.manifest["fingerprint"],
         "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
-        "code": artifacts.source_digest("models", "losses", "data", "damsm_run.py", "pretrain_damsm.py"),
     }
     store = checkpoint.StateStore(state or f"{out}.state", step_name="pretrain_damsm", key=key)
     if distributed.is_first():
@@ -65,53 +62,68 @@ def pretrain_damsm(
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
-    _train(run, train, test, log, store)
+    total = config.damsm.epochs * run.steps_per_epoch
+    checkpoint.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
+    page = DamsmProgress(run, test, out, total, log) if distributed.is_first() else None
+    with store:
+        _train(run, train, test, total, page, Watcher(run, log, store))
+        if page is not None:
+            page.draw(store, last=True)
     if distributed.is_first():
         run.load_best()
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
         artifacts.write_json(out / "retrieval.json", run.best)
-        files += ["retrieval.json", *log.close()]
+        files += ["retrieval.json", PAGE, *log.close()]
         artifacts.finish(out, "damsm", files, dataset=train.manifest["fingerprint"], retrieval=run.best)
     return run.best
 
 
-def _train(run: DamsmRun, train: Dataset, test: Dataset, log: RunLog, store: StateStore) -> None:
-    """Run all epochs that are left; save the state now and then, at the end, and when told to stop."""
+def _shaping(config: Config) -> dict[str, Any]:
+    """Return what shapes the states of a run beside its data: settings and code."""
+    settings = config.model_dump(include={"seed", "data", "text_encoder", "image_encoder", "damsm"})
+    for name in ("epochs", "checkpoint_every_seconds"):
+        del settings["damsm"][name]  # more epochs go on from what is there
+    settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
+    code = ("models", "losses", "data", "damsm_run.py", "pretrain_damsm.py", "training_run.py", "watcher.py")
+    return {"config": settings, "code": artifacts.source_digest(*code)}
+
+
+def _train(
+    run: DamsmRun, train: Dataset, test: Dataset, total: int, page: DamsmProgress | None, watcher: Watcher
+) -> None:
+    """Run all epochs that are left; save the state now and then, at snapshots, at the end, and when told to stop."""
     settings, batch_size = run.config.damsm, run.config.damsm.batch_size
-    total = settings.epochs * run.steps_per_epoch
-    checkpoint.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
     timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     bar = progress("DAMSM", total=total * batch_size, unit="images", start=run.step * batch_size)
-    with store, bar as advance, checkpoint.stop_request() as stop:
+    with bar as advance, stopping.stop_request() as stop:
+        watcher.begin()
         while run.step < total:
-            epoch, position = divmod(run.step, run.steps_per_epoch)
-            if position == 0:
+            if run.step % run.steps_per_epoch == 0:
                 run.loss_sums.zero_()
-            _set_learning_rate(run, epoch)
+            run.set_learning_rates()
             batch = batch_of_step(
                 train,
                 run.step,
                 batch_size=batch_size,
                 resolutions=[run.config.data.resolution],
                 max_words=run.config.data.max_words,
-                seed=run.config.seed,
+                seed=run.seed,
                 purpose="damsm",
                 part=distributed.part(batch_size),
             )
+            before, note = run.step, None
             _training_step(run, batch)
             run.step += 1
-            advance(batch_size)
-            if position == run.steps_per_epoch - 1:
-                figures = _end_epoch(run, epoch + 1, test, log)
-                advance(0, f"loss {figures['loss']:.2f}, R@1 {figures['recall_at_1']:.1%}")
             must_stop, must_save = distributed.agreed(stop, distributed.is_first() and timer.due())
-            if must_stop or must_save or run.step == total:
-                check_finite(run.step, dict(zip(DAMSM_LOSSES, run.loss_sums.tolist(), strict=True)))
-                run.rows = log.rows
-                if distributed.is_first():
-                    store.save(run.step, run.state())
+            if run.step % run.steps_per_epoch == 0:
+                note = _end_epoch(run, test, watcher, must_save=must_stop or must_save, is_last=run.step == total)
+                if page is not None:
+                    page.draw(watcher.store)
+            elif (must_stop or must_save) and watcher.is_sound(_losses(run)):
+                watcher.save()
+            advance((run.step - before) * batch_size, note)
             if must_stop:
-                store.settle()
+                watcher.store.settle()
                 stop.stop()
 
 
@@ -137,15 +149,27 @@ def _training_step(run: DamsmRun, batch: Batch) -> None:
     run.loss_sums += losses.detach()
 
 
-def _end_epoch(run: DamsmRun, epoch: int, test: Dataset, log: RunLog) -> dict[str, float]:
-    means = (run.loss_sums / run.steps_per_epoch).tolist()
-    losses = dict(zip(DAMSM_LOSSES, means, strict=True))
-    check_finite(run.step, losses)
-    figures = {"epoch": float(epoch), **distributed.from_first(lambda: _validate(run, test))}
-    run.keep_if_best(figures)
-    figures = {**figures, **losses, "loss": sum(means), "learning_rate": run.optimiser.param_groups[0]["lr"]}
-    log.write(step=run.step, **figures)
-    return figures
+def _end_epoch(run: DamsmRun, test: Dataset, watcher: Watcher, *, must_save: bool, is_last: bool) -> str | None:
+    """Validate and log, unless the epoch went wrong; save the state if it is time; return a short note."""
+    epoch = run.step // run.steps_per_epoch
+    is_snapshot = is_last or epoch % max(1, round(run.config.watch.every_epochs)) == 0
+    losses = _losses(run)
+    if not watcher.is_sound(losses, thoroughly=is_snapshot):
+        return None
+    found = distributed.from_first(lambda: _validate(run, test))
+    run.keep_if_best({"epoch": float(epoch), **found})
+    means = {name: total / run.steps_per_epoch for name, total in losses.items()}
+    rate = run.optimiser.param_groups[0]["lr"]
+    loss = sum(means.values())
+    watcher.log.write(step=run.step, epoch=float(epoch), **found, **means, loss=loss, learning_rate=rate)
+    if is_snapshot or must_save:
+        watcher.save(good=is_snapshot)
+    return f"loss {loss:.2f}, R@1 {found['recall_at_1']:.1%}"
+
+
+def _losses(run: DamsmRun) -> dict[str, float]:
+    """Return the sums of the epoch so far by name."""
+    return dict(zip(DAMSM_LOSSES, run.loss_sums.tolist(), strict=True))
 
 
 @torch.no_grad()
@@ -171,11 +195,3 @@ def _validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
                 recall = recall_at(image_feature, sentence_feature, texts, k=k)
                 found[k] += recall / (len(pools) * RETRIEVAL_ROUNDS)
     return {"recall_at_1": found[1], "recall_at_5": found[5]}
-
-
-def _set_learning_rate(run: DamsmRun, epoch: int) -> None:
-    """Decay the rate in place; Adam keeps its moments (the released code makes a new Adam each epoch)."""
-    settings = run.config.damsm
-    share = max(settings.learning_rate_decay**epoch, settings.min_learning_rate_share)
-    for group in run.optimiser.param_groups:
-        group["lr"] = settings.learning_rate * share

@@ -18,6 +18,8 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 
+COLUMNS = 4  # panels side by side
+
 
 def render(template: str, **values: Any) -> str:
     """Fill one of attngan's HTML templates; every text is escaped."""
@@ -44,17 +46,23 @@ def curves(rows: Sequence[dict[str, float]], panels: dict[str, Sequence[str]]) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(panels), 2.8), layout="constrained")
+    columns = min(len(panels), COLUMNS)
+    num_rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.8 * num_rows), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    every_axes = figure.subplots(num_rows, columns, squeeze=False).flatten()
+    for axes in every_axes[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (title, names) in zip(every_axes, panels.items(), strict=False):
         for name in names:
             points = [(row["step"], row[name]) for row in rows if name in row]
-            axes.plot([step for step, _ in points], [value for _, value in points], label=name, linewidth=1.2)
+            axes.plot(*zip(*points, strict=True) if points else ([], []), label=name, linewidth=1.2)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, frameon=False)
+        if len(names) > 1:
+            axes.legend(fontsize=8, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -6,12 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from attngan.errors import InputError
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LINE_EVERY_SECONDS = 15.0  # of progress, where the output is a file or a cluster's log
 
@@ -68,17 +72,24 @@ class RunLog:
 
     def __init__(self, folder: Path | None, rows: list[dict[str, float]]):
         self.rows: list[dict[str, float]] = []
-        self.path = None
-        if folder is None:
+        self.path = folder / "metrics.jsonl" if folder else None
+        self._events: SummaryWriter | None = None
+        self.restart(rows)
+
+    def restart(self, rows: list[dict[str, float]]) -> None:
+        """Write everything anew, with these figures as the ones so far."""
+        self.rows = []
+        if self.path is None:
             self.rows += rows
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self.path = folder / "metrics.jsonl"
+        if self._events is not None:
+            self._events.close()
         self.path.write_text("", encoding="utf-8")
-        for old in (folder / "tensorboard").glob("events.*"):
+        for old in (self.path.parent / "tensorboard").glob("events.*"):
             old.unlink()
-        self._events = SummaryWriter(str(folder / "tensorboard"))
+        self._events = SummaryWriter(str(self.path.parent / "tensorboard"))
         for row in rows:
             self.write(**row)
 
@@ -86,30 +97,25 @@ class RunLog:
         """Keep the figures of one step."""
         row = {"step": step, **{name: round(value, 6) for name, value in figures.items()}}
         self.rows.append(row)
-        if self.path is None:
+        if self.path is None or self._events is None:
             return
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(row) + "\n")
         for name, value in figures.items():
             self._events.add_scalar(name, value, step)
 
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Keep a picture of one step, for TensorBoard."""
+        if self._events is not None:
+            self._events.add_image(name, numpy.asarray(picture), step, dataformats="HWC")
+
     def close(self) -> list[str]:
         """Finish the event file, and return the names of all files written."""
-        if self.path is None:
+        if self.path is None or self._events is None:
             return []
         self._events.close()
         events = (self.path.parent / "tensorboard").glob("events.*")
         return [self.path.name, *(f"tensorboard/{path.name}" for path in events)]
-
-
-def check_finite(step: int, figures: dict[str, float]) -> None:
-    """Stop the run where a loss is not a finite number, naming the step and the loss."""
-    for name, value in figures.items():
-        if value != value or value in (float("inf"), float("-inf")):
-            raise InputError(
-                f"step {step}: the loss {name} is {value}; the run stopped. Its last checkpoint is from before: "
-                "lower the learning rates (the state of other settings is kept apart), and run again."
-            )
 
 
 class _Lines:

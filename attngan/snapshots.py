@@ -1,28 +1,32 @@
 """Watching a generator train: fixed captions and noise, drawn again and again into grids and a progress page."""
 
-import datetime
-import time
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from attngan import artifacts, pictures, report, seeding
+from attngan.checkpoint import StateStore
 from attngan.data.dataset import Dataset
-from attngan.gan_run import GanRun
+from attngan.gan_run import OPINIONS, GanRun
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.generator import Generated
 from attngan.overlays import attention_overlays
+from attngan.pace import Pace
+from attngan.run_log import RunLog
+from attngan.watchdog import opinion
 
 CAPTIONS, VARIANTS = 6, 4
 MIN_SIDE = 96  # pixels: smaller pictures are enlarged to it
 PANELS = {
-    "adversarial": ("discriminator", "adversarial"),
-    "DAMSM": DAMSM_LOSSES,
-    "conditioning": ("kl",),
+    "losses: adversarial": ("discriminator", "adversarial"),
+    "losses: DAMSM": DAMSM_LOSSES,
+    "loss: conditioning": ("kl",),
 }
 HISTORY = 12  # earlier snapshots on the page
 FILM, FRAMES = "film.webp", 60  # at most
+PAGE = "progress.html"
+MAX_EVENTS = 10  # on the page, the last ones
 SHOWN_WORDS = 4  # whose attention is shown
 
 
@@ -34,13 +38,22 @@ class Snapshots:
         test: gives the captions, spread over its pictures.
         out: the generator's folder.
         total: steps of the whole run.
+        store: holds the grids of the run so far, where it goes on from there.
+        log: has the figures so far, and gets the grids for TensorBoard.
     """
 
-    def __init__(self, run: GanRun, test: Dataset, out: Path, total: int):
-        self.run, self.out, self.total = run, out, total
-        self.first_step, self.started = run.step, time.monotonic()
+    def __init__(self, run: GanRun, test: Dataset, out: Path, total: int, store: StateStore, log: RunLog):
+        self.run, self.out, self.log = run, out, log
+        settings = run.config.training
+        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=settings.price_per_hour)
         self.vocabulary = test.vocabulary
         (out / "samples").mkdir(exist_ok=True)
+        for path in self._grids():
+            path.unlink()  # of another run
+        for name in store.shown("samples/"):
+            if _step(Path(name)) <= run.step:
+                store.fetch(name, out)
+        self._log_grids(self._grids())
         count = min(CAPTIONS, len(test))
         chosen = [index * len(test) // count for index in range(count)]
         self.captions = [test.records[index]["captions"][0] for index in chosen]
@@ -50,19 +63,66 @@ class Snapshots:
         self.noise = torch.randn(len(images), run.generator.noise_dim, generator=state)
         self.epsilon = torch.randn(len(images), run.generator.condition_dim, generator=state)
 
-    def draw(self, rows: list[dict[str, float]]) -> None:
-        """Draw the fixed captions as the averaged generator sees them now; `rows` are the logged figures so far."""
+    def draw(self) -> None:
+        """Draw the fixed captions as the averaged generator sees them now."""
+        self.pace.move(self.run.step)
         drawn = self._drawn()
         side = max(MIN_SIDE, self.run.config.data.resolution)
         stages = [_in_rows(pictures.to_pictures(images, side=side)) for images in drawn.images]
-        pictures.save(pictures.grid(stages[-1]), self.out / "samples" / f"step-{self.run.step:07d}.png")
+        path = self.out / "samples" / f"step-{self.run.step:07d}.png"
+        pictures.save(pictures.grid(stages[-1]), path)
+        self._log_grids([path])
+        self._write_page(drawn, stages)
+
+    def show(self, store: StateStore) -> None:
+        """Copy page and last grid to where the states are: watched there, and taken up by the run that goes on."""
+        store.show([*self._grids()[-1:], self.out / PAGE], self.out)
+
+    def forget_after(self, step: int) -> None:
+        """Remove grids from after a step, to which the run went back."""
+        self.pace.move(step)
+        for path in self._grids():
+            if _step(path) > step:
+                path.unlink()
+        self._log_grids(self._grids())  # the log began anew
+
+    def finish(self) -> list[str]:
+        """Make a film of all grids, and return the names of all files, relative to the folder."""
+        if not self._grids() or not (self.out / PAGE).is_file() or _step(self._grids()[-1]) < self.run.step:
+            self.draw()  # the run was over when it was taken up again
+        grids = self._grids()
+        pictures.save_film(_spread(grids, FRAMES), self.out / FILM)
+        return [PAGE, FILM, *(f"samples/{path.name}" for path in grids)]
+
+    def _grids(self) -> list[Path]:
+        return sorted((self.out / "samples").glob("step-*.png"))
+
+    def _log_grids(self, paths: list[Path]) -> None:
+        for path in paths:
+            with Image.open(path) as grid:
+                grid.thumbnail((pictures.FILM_SIDE, pictures.FILM_SIDE))
+                self.log.picture(_step(path), "samples", grid)
+
+    def _write_page(self, drawn: Generated, stages: list[list[list[Image.Image]]]) -> None:
+        run, rows = self.run, self.log.rows
+        panels = {
+            **PANELS,
+            **{
+                f"discriminator of {resolution} pixels": tuple(opinion(kind, resolution) for kind in OPINIONS)
+                for resolution in run.config.resolutions
+            },
+            **{name: (name,) for name in rows[-1] if name.startswith(("kid_", "r_precision", "variety"))},
+        }
         page = report.render(
             "progress.html.j2",
-            step=self.run.step,
-            total=self.total,
-            pace=self._pace(),
-            curves=report.data_uri(report.curves(rows, PANELS)) if rows else "",
-            resolutions=self.run.config.resolutions,
+            step=run.step,
+            total=self.pace.total,
+            pace=self.pace.text(),
+            best=run.best,
+            result=run.config.watch.result,
+            events=run.events[-MAX_EVENTS:],
+            curves=report.data_uri(report.curves(rows, panels)) if rows else "",
+            resolutions=run.config.resolutions,
             rows=[
                 {
                     "caption": caption,
@@ -71,16 +131,9 @@ class Snapshots:
                 }
                 for number, caption in enumerate(self.captions)
             ],
-            history=self._history(side),
+            history=self._history(stages[-1][0][0].width),
         )
-        artifacts.write_text(self.out / "progress.html", page)
-
-    def finish(self, rows: list[dict[str, float]]) -> list[str]:
-        """Draw once more, make a film of all grids, and return the names of all files, relative to the folder."""
-        self.draw(rows)
-        grids = sorted((self.out / "samples").glob("step-*.png"))
-        pictures.save_film(_spread(grids, FRAMES), self.out / FILM)
-        return ["progress.html", FILM, *(f"samples/{path.name}" for path in grids)]
+        artifacts.write_text(self.out / PAGE, page)
 
     @torch.no_grad()
     def _drawn(self) -> Generated:
@@ -100,34 +153,24 @@ class Snapshots:
         overlays = attention_overlays(drawn.attention[-1][row, :length], words, picture, SHOWN_WORDS)
         return [{"word": word, "png": report.embedded(overlay)} for word, overlay in overlays]
 
-    def _pace(self) -> str:
-        """Return images a second, what time is left, and what the run costs, as this process sees it."""
-        settings, done = self.run.config.training, self.run.step - self.first_step
-        if not done:
-            return ""
-        seconds = (time.monotonic() - self.started) / done  # a step
-        left = datetime.timedelta(seconds=round(seconds * (self.total - self.run.step)))
-        pace = f"{settings.batch_size / seconds:,.0f} images/s, {left} left."
-        if settings.price_per_hour:
-            price = seconds / 3600 * settings.price_per_hour
-            pace += f" At {settings.price_per_hour:g} an hour: {price * self.run.step:,.2f} so far, "
-            pace += f"{price * self.total:,.2f} in all."
-        return pace
-
     def _history(self, width: int) -> list[dict[str, str | int]]:
         """Return the first column of earlier grids, spread over the run so far."""
-        paths = sorted((self.out / "samples").glob("step-*.png"))
         history: list[dict[str, str | int]] = []
-        for path in _spread(paths, HISTORY):
+        for path in _spread(self._grids(), HISTORY):
             with Image.open(path) as grid:
                 column = grid.crop((0, 0, width, grid.height))
-            history.append({"step": int(path.stem.removeprefix("step-")), "png": report.embedded(column)})
+            history.append({"step": _step(path), "png": report.embedded(column)})
         return history
 
 
 def _in_rows(drawn: list[Image.Image]) -> list[list[Image.Image]]:
     """Return the pictures of each caption."""
     return [drawn[start : start + VARIANTS] for start in range(0, len(drawn), VARIANTS)]
+
+
+def _step(path: Path) -> int:
+    """Return after how many steps a grid was drawn."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

@@ -51,8 +51,8 @@ def deliver(folder: Path, uri: str) -> None:
     """
     remove(join(uri, artifacts.MANIFEST))
     files = [(folder / name, name) for name in _names_to_deliver(folder)]
-    _copy([file for file in files if file[1] != artifacts.MANIFEST], uri)
-    _copy([file for file in files if file[1] == artifacts.MANIFEST], uri)
+    copy([file for file in files if file[1] != artifacts.MANIFEST], uri)
+    copy([file for file in files if file[1] == artifacts.MANIFEST], uri)
 
 
 @overload
@@ -164,7 +164,8 @@ def _contents(uri: str) -> dict[str, Any]:
     return {name: artifacts.sha256_of(Path(uri) / name) for name in names(uri)}
 
 
-def _copy(files: list[tuple[Path, str]], uri: str) -> None:
+def copy(files: list[tuple[Path, str]], uri: str) -> None:
+    """Copy local files into a folder, each under its name."""
     if is_remote(uri):
         _google(uri).upload(files, uri)
         return

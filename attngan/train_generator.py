@@ -1,27 +1,51 @@
 """Step: the adversarial training of the generator against one discriminator a stage (section 4)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.parametrize import cached
 
-from attngan import artifacts, checkpoint, distributed, seeding, weights
+from attngan import artifacts, checkpoint, distributed, seeding, stopping, weights
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
 from attngan.errors import InputError
-from attngan.gan_run import GanRun
+from attngan.gan_run import OPINIONS, GanRun
+from attngan.gan_watcher import GanWatcher
 from attngan.launcher import over_processes
 from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
 from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.generator import Generated
 from attngan.models.image_encoder import add_noise
-from attngan.run_log import RunLog, check_finite, progress
+from attngan.run_log import RunLog, progress
+from attngan.snapshot_figures import SnapshotFigures
 from attngan.snapshots import Snapshots
 from attngan.text_to_image import TextToImage
+from attngan.watchdog import opinion
+
+CODE = (  # that shapes the result, as far as the state goes
+    "models",
+    "losses",
+    "data",
+    "metrics",
+    "evaluation_pictures.py",
+    "features.py",
+    "gan_run.py",
+    "gan_watcher.py",
+    "snapshot_figures.py",
+    "train_generator.py",
+    "training_run.py",
+    "watchdog.py",
+    "watcher.py",
+)
+NOT_SHAPING = {  # what is done already: a run with others of these goes on from what is there
+    "training": ("epochs", "checkpoint_every_seconds", "log_every_steps", "price_per_hour"),
+    "watch": ("result", "patience", "on_trouble", "max_roll_backs"),
+}
 
 
 @over_processes("training.batch_size")
@@ -37,11 +61,11 @@ def train_generator(
         dataset: folder of `preprocess`.
         damsm: folder of `pretrain_damsm` on that dataset.
         out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress page, film.
-        config: reads `generator`, `discriminator`, `training`, `data`, `seed`, `device`.
+        config: reads `generator`, `discriminator`, `training`, `watch`, `data`, `seed`, `device`.
         state: folder for the state of resuming, local or gs://; `<out>.state` when None.
 
     Returns:
-        The last logged losses.
+        The last logged losses and figures.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     if len(train) < config.training.batch_size:
@@ -50,73 +74,68 @@ def train_generator(
             f"{config.training.batch_size}; lower it."
         )
     run = GanRun(config, train, damsm, weights.choose_device(config))
-    shaping = config.model_dump(exclude={"device", "num_threads", "num_processes", "evaluate", "samples", "publish"})
-    for name in ("epochs", "checkpoint_every_seconds", "snapshot_every_seconds", "log_every_steps", "price_per_hour"):
-        del shaping["training"][name]  # more epochs go on from what is there
-    key = {
-        "config": shaping,
-        "dataset": train.manifest["fingerprint"],
-        "damsm": run.damsm_fingerprint,
-        "code": artifacts.source_digest("models", "losses", "data", "gan_run.py", "train_generator.py"),
-    }
-    store = checkpoint.StateStore(state or f"{out}.state", step_name="train_generator", key=key)
+    figures = SnapshotFigures(run, train, test, damsm)
+    facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
+    store = checkpoint.StateStore(
+        state or f"{out}.state", step_name="train_generator", key={**facts, **_shaping(config, figures)}
+    )
     if distributed.is_first():
         artifacts.begin(out)
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
-    total = config.training.epochs * (len(train) // config.training.batch_size)
-    snapshots = Snapshots(run, test, out, total) if distributed.is_first() else None
-    _train(run, train, total, snapshots, log, store)
+    steps_per_epoch = len(train) // config.training.batch_size
+    total = config.training.epochs * steps_per_epoch
+    checkpoint.check_not_beyond(run.step, total, store.uri, setting="training.epochs")
+    snapshots = Snapshots(run, test, out, total, store, log) if distributed.is_first() else None
+    watcher = GanWatcher(run, log, store, figures, snapshots, steps_per_epoch=steps_per_epoch, total=total)
+    _train(run, train, watcher, store)
     if snapshots is not None:
-        files = TextToImage(config, train.vocabulary, run.text_encoder, run.average, run.device).save(out)
-        files += [*snapshots.finish(log.rows), *log.close()]
-        facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint, "steps": run.step}
-        artifacts.finish(out, "generator", files, **facts)
+        files = snapshots.finish()
+        if config.watch.result == "best" and run.best:
+            run.average.load_state_dict(run.best_weights)
+        files += TextToImage(config, train.vocabulary, run.text_encoder, run.average, run.device).save(out)
+        files += log.close()
+        artifacts.finish(out, "generator", files, **facts, steps=run.step, best=run.best)
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 
 
-def _train(
-    run: GanRun, train: Dataset, total: int, snapshots: Snapshots | None, log: RunLog, store: StateStore
-) -> None:
+def _shaping(config: Config, figures: SnapshotFigures) -> dict[str, Any]:
+    """Return what shapes the states of a run beside its data: settings, code, and by what the best is chosen."""
+    settings = config.model_dump(exclude={"device", "num_threads", "num_processes", "evaluate", "samples", "publish"})
+    for section, names in NOT_SHAPING.items():
+        for name in names:
+            del settings[section][name]
+    judged = [figures.extractor.name, config.evaluate.num_candidates]
+    return {"config": settings, "figures": judged, "code": artifacts.source_digest(*CODE)}
+
+
+def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) -> None:
     """Run all steps that are left; save the state now and then, at the end, and when told to stop."""
-    settings, batch_size = run.config.training, run.config.training.batch_size
-    steps_per_epoch = len(train) // batch_size
-    checkpoint.check_not_beyond(run.step, total, store.uri, setting="training.epochs")
-    save_timer = checkpoint.Timer(settings.checkpoint_every_seconds)
-    snapshot_timer = checkpoint.Timer(settings.snapshot_every_seconds)
-    bar = progress("generator", total=total * batch_size, unit="images", start=run.step * batch_size)
-    with store, bar as advance, checkpoint.stop_request() as stop:
-        while run.step < total:
+    batch_size = run.config.training.batch_size
+    save_timer = checkpoint.Timer(run.config.training.checkpoint_every_seconds)
+    bar = progress("generator", total=watcher.total * batch_size, unit="images", start=run.step * batch_size)
+    with store, bar as advance, stopping.stop_request() as stop:
+        watcher.begin()
+        while not watcher.is_over():
             batch = batch_of_step(
                 train,
                 run.step,
                 batch_size=batch_size,
                 resolutions=run.config.resolutions,
                 max_words=run.config.data.max_words,
-                seed=run.config.seed,
+                seed=run.seed,
                 purpose="generator",
                 part=distributed.part(batch_size),
             )
-            losses = training_step(run, batch)
+            before = run.step
+            run.add(training_step(run, batch))
             run.step += 1
-            advance(batch_size)
-
-            run.loss_sums += torch.stack(list(losses.values()))
-            run.num_summed += 1
-            if run.step % settings.log_every_steps == 0 or run.step == total:
-                figures = run.mean_losses(list(losses))
-                check_finite(run.step, figures)
-                log.write(step=run.step, epoch=run.step / steps_per_epoch, **figures)
-                run.rows = log.rows
-                advance(0, f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}")
-            if snapshots is not None and snapshot_timer.due():
-                snapshots.draw(log.rows)
+            note = watcher.look()  # which may take the run back
             must_stop, must_save = distributed.agreed(stop, distributed.is_first() and save_timer.due())
-            if must_stop or must_save or run.step == total:
-                check_finite(run.step, dict(zip(losses, run.share_loss_sums(), strict=True)))
-                if distributed.is_first():
-                    store.save(run.step, run.state())
+            if (must_stop or must_save) and watcher.is_sound(run.share_loss_sums()):
+                watcher.save()
+            advance((run.step - before) * batch_size, note)
             if must_stop:
                 store.settle()
                 stop.stop()
@@ -133,9 +152,10 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
         batch: real pictures at every resolution, and the captions of the whole batch.
 
     Returns:
-        The losses, on the device and without gradients: a sum for all discriminators, and the parts of the generator's.
+        The losses, on the device and without gradients: a sum for all discriminators, and the parts of the generator's;
+        and under the names of `watchdog.opinion` what each discriminator thinks.
     """
-    torch.manual_seed(seeding.seed_for(run.config.seed, "gan step", run.step))
+    torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
     batch = batch.to(run.device)
     with torch.no_grad():
         word_features, sentence_feature = run.text_encoder(batch.word_ids, batch.lengths)
@@ -145,7 +165,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     epsilon = torch.randn(len(sentence_feature), run.generator.condition_dim, device=run.device)[own]
     fakes = run.generator(noise, sentence_feature[own], word_features[own], batch.is_padding[own], epsilon=epsilon)
 
-    discriminator_total = _update_discriminators(run, batch, fakes.images, sentence_feature)
+    discriminator_total, opinions = _update_discriminators(run, batch, fakes.images, sentence_feature)
 
     losses = _generator_losses(run, batch, fakes, (word_features, sentence_feature))
     run.generator_optimiser.zero_grad(set_to_none=True)
@@ -154,12 +174,15 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     run.generator_optimiser.step()
 
     update_average_(run.average, run.generator, decay=run.config.training.ema_decay)
-    return {"discriminator": discriminator_total, **{name: loss.detach() for name, loss in losses.items()}}
+    return {"discriminator": discriminator_total, **{name: loss.detach() for name, loss in losses.items()}, **opinions}
 
 
-def _update_discriminators(run: GanRun, batch: Batch, fake_images: list[Tensor], sentence_feature: Tensor) -> Tensor:
-    """Take a step of every discriminator on its own resolution, and return the sum of their losses."""
+def _update_discriminators(
+    run: GanRun, batch: Batch, fake_images: list[Tensor], sentence_feature: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Take a step of every discriminator on its own resolution; return the sum of their losses, and their opinions."""
     total = torch.zeros((), device=run.device)
+    found: dict[str, Tensor] = {}
     own = distributed.part(len(sentence_feature))
     following = sentence_feature[own.start + 1 : own.stop + 1]  # one fewer in the last part
     share = len(following) * distributed.world_size() / (len(sentence_feature) - 1)
@@ -168,14 +191,15 @@ def _update_discriminators(run: GanRun, batch: Batch, fake_images: list[Tensor],
     ):
         discriminator.requires_grad_(True)
         with cached():  # spectral norms are computed once an update, not once a forward
-            loss = discriminator_loss(discriminator, real, fake, sentence_feature[own], following, share)
+            loss, opinions = discriminator_loss(discriminator, real, fake, sentence_feature[own], following, share)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         distributed.average_gradients_(discriminator.parameters())
         optimiser.step()
         discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
         total += loss.detach()
-    return total
+        found |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, opinions, strict=True)}
+    return total, found
 
 
 def _generator_losses(

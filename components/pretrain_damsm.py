@@ -1,6 +1,6 @@
 """Step 2: dataset -> damsm (text encoder + image encoder)."""
 
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
 from components.image import component
 
@@ -15,6 +15,7 @@ def pretrain_damsm(
     num_gpus: str,
     train_job: str,
     damsm: Output[Model],
+    progress: Output[HTML],
     scores: Output[Metrics],
 ):
     """Train both encoders on matching images and captions.
@@ -28,9 +29,11 @@ def pretrain_damsm(
         num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
         train_job: Settings of a TrainJob on several nodes as YAML text; empty: train in this step's pod.
         damsm: Both encoders and the vocabulary.
+        progress: The course of the training as one HTML page.
         scores: Retrieval of the kept epoch.
     """
     import json
+    import shutil
     from functools import partial
     from pathlib import Path
 
@@ -49,6 +52,7 @@ def pretrain_damsm(
             flags = {"inception_weights": weights, "state": state}
             here = partial(step.pretrain_damsm, Path(dataset.path), out, loaded, **flags)
             values = several_nodes.train(train_job, "pretrain-damsm", uris, loaded, out, here=here)
+    shutil.copyfile(out / "progress.html", progress.path)
     for name, value in values.items():
         scores.log_metric(name, value)
     Path(scores.path).write_text(json.dumps(values), encoding="utf-8")  # kfp.local keeps only outputs that exist

@@ -28,19 +28,33 @@ def test_losses_stay_finite_where_a_probability_would_underflow():
 
 
 def test_an_undecided_discriminator_has_two_log_two_to_lower():
-    loss = discriminator_loss(undecided(), torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), torch.randn(4, 6))
+    real, drawn, sentences = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), torch.randn(4, 6)
+    loss, opinions = discriminator_loss(undecided(), real, drawn, sentences)
     torch.testing.assert_close(loss, torch.tensor(2 * math.log(2)))
+    assert opinions.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_opinions_are_of_real_drawn_and_mismatched_pictures():
+    """The conditional output is an even 1/2; the other says 1 of white pictures and 0 of black ones."""
+    discriminator = undecided().eval()
+    discriminator.judge = lambda features: 200.0 * features.mean(dim=(1, 2, 3)).sign()
+    discriminator.features = lambda images: images[:, :1, :4, :4].expand(-1, 8, -1, -1)
+    white, black = torch.ones(4, 3, 16, 16), -torch.ones(4, 3, 16, 16)
+    assert discriminator_loss(discriminator, white, black, torch.randn(4, 6))[1].tolist() == [0.75, 0.25, 0.5]
+    weighed = discriminator_loss(discriminator, white, black, torch.randn(4, 6), torch.randn(2, 6), 0.5)[1]
+    assert weighed.tolist() == [0.75, 0.25, 0.25]
 
 
 def test_one_pair_has_no_wrong_pair_and_does_not_break():
     discriminator = undecided().eval()
-    loss = discriminator_loss(discriminator, torch.randn(1, 3, 16, 16), torch.randn(1, 3, 16, 16), torch.randn(1, 6))
+    images = torch.randn(1, 3, 16, 16), torch.randn(1, 3, 16, 16)
+    loss, _ = discriminator_loss(discriminator, *images, torch.randn(1, 6))
     torch.testing.assert_close(loss, torch.tensor(math.log(2) * (1 + 2 / 3)))
 
 
 def test_the_discriminators_loss_sends_no_gradient_into_the_pictures():
     fakes = torch.randn(3, 3, 16, 16, requires_grad=True)
-    discriminator_loss(undecided(), torch.randn(3, 3, 16, 16), fakes * 1, torch.randn(3, 6)).backward()
+    discriminator_loss(undecided(), torch.randn(3, 3, 16, 16), fakes * 1, torch.randn(3, 6))[0].backward()
     assert fakes.grad is None
 
 

@@ -12,7 +12,7 @@ import signal
 import pytest
 import torch
 
-from attngan import artifacts, checkpoint, storage
+from attngan import artifacts, checkpoint, stopping, storage
 from attngan.checkpoint import StateStore
 from attngan.errors import InputError
 
@@ -205,7 +205,7 @@ def test_a_state_of_other_shapes_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(("number", "leaves_by"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_asks_once_and_leaves_as_it_would(number, leaves_by):
     before = signal.getsignal(number)
-    with checkpoint.stop_request() as stop:
+    with stopping.stop_request() as stop:
         assert not stop
         os.kill(os.getpid(), number)
         assert stop

@@ -27,6 +27,7 @@ def ran(tmp_path_factory):
         "bundle": dsl.Model,
         "metrics": dsl.Artifact,
         "gallery": dsl.Artifact,
+        "damsm_progress": dsl.HTML,
         "progress": dsl.HTML,
         "report": dsl.HTML,
         "page": dsl.HTML,
@@ -58,6 +59,7 @@ def ran(tmp_path_factory):
         config=config,
         num_gpus="0",
         train_job="",
+        progress=made["damsm_progress"],
         scores=made["damsm_scores"],
     )
     components.train_generator.python_func(
@@ -90,7 +92,7 @@ def test_each_folder_is_a_complete_result(ran, kind):
     artifacts.check(Path(ran[kind].path), kind, contents=True)
 
 
-@pytest.mark.parametrize("page", ["progress", "report", "page"])
+@pytest.mark.parametrize("page", ["damsm_progress", "progress", "report", "page"])
 def test_each_page_is_html_by_itself(ran, page):
     text = Path(ran[page].path).read_text(encoding="utf-8")
     assert "<html" in text

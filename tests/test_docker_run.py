@@ -114,7 +114,7 @@ def test_the_whole_pipeline_runs_in_containers_and_again_from_what_is_there(bird
     arguments = ["run", "--source", birds, "--config", "smoke", "--out", tmp_path / "out", "--docker"]
     first = run(*arguments)
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    for name in ("gallery/index.html", "bundle/manifest.json", "report.html", "progress.html"):
+    for name in ("gallery/index.html", "bundle/manifest.json", "report.html", "progress.html", "damsm-progress.html"):
         assert (tmp_path / "out" / name).is_file(), name
     assert {path.stem for path in (tmp_path / "out" / "logs").iterdir()} == set(components.__all__) - {"detect_changes"}
     assert artifacts.check(tmp_path / "out" / "bundle", "bundle", contents=True)["revision"] == IMAGE.split(":")[1]

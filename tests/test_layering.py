@@ -13,13 +13,19 @@ FOLDERS = {"data", "models", "losses", "metrics"}
 MAY_IMPORT = {"losses": {"models"}}  # beyond their own folder
 SERVICES = {"storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status", "report", "pictures"}
 SERVICES |= {"config", "config_errors", "config_text", "google_storage", "champion", "distributed", "launcher"}
-SERVICES |= {"train_job", "train_job_cluster", "overlays"}
+SERVICES |= {"train_job", "train_job_cluster", "overlays", "stopping", "pace"}
 ASSEMBLIES = {
     "weights",
     "text_to_image",
     "damsm_run",
     "gan_run",
     "snapshots",
+    "snapshot_figures",
+    "watchdog",
+    "watcher",
+    "gan_watcher",
+    "training_run",
+    "damsm_progress",
     "features",
     "gallery",
     "drawing",

@@ -293,7 +293,7 @@ def test_the_whole_pipeline_runs_at_its_smallest_size_and_again_from_what_is_the
     arguments = ["--source", str(birds), "--config", "smoke", "--out", str(tmp_path / "out")]
     first = run_pipeline(*arguments, OMP_NUM_THREADS="1")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    for name in ("gallery/index.html", "bundle/manifest.json", "report.html", "progress.html"):
+    for name in ("gallery/index.html", "bundle/manifest.json", "report.html", "progress.html", "damsm-progress.html"):
         result = tmp_path / "out" / name
         assert result.is_file(), name
         assert result.resolve().suffix == result.suffix, "a browser goes by the name behind a link"

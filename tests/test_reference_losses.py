@@ -87,7 +87,7 @@ def test_the_discriminators_loss(reference, load, index):
     side, section = 64 * 2**index, f"discriminator_loss/D{index}"
     discriminator = load(f"netD{index}").train()
     images = reference.images(f"real{side}"), reference.images(f"fake{side}")
-    loss = discriminator_loss(discriminator, *images, reference["text/sent_a"])
+    loss, _ = discriminator_loss(discriminator, *images, reference["text/sent_a"])
     loss.backward()
     parameters = named(discriminator, lambda name: discriminator_name(name, side))
     found = {section: loss, f"f64/{section}": loss}

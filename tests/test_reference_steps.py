@@ -154,8 +154,9 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     errors, logits, fakes = [], [], []
 
     def recorded_loss(*arguments):
-        errors.append(discriminator_loss(*arguments))
-        return errors[-1]
+        loss, opinions = discriminator_loss(*arguments)
+        errors.append(loss)
+        return loss, opinions
 
     monkeypatch.setattr(torch, "randn", lambda *size, **kinds: next(draws))
     monkeypatch.setattr(train_generator, "discriminator_loss", recorded_loss)
@@ -221,7 +222,7 @@ def _after(run, batch):
     words, sentence = run.text_encoder(batch.word_ids, batch.lengths)
     drawn = run.generator(torch.randn(4, 100), sentence, words, batch.is_padding)
     errors = [
-        discriminator_loss(each, real, fake, sentence)
+        discriminator_loss(each, real, fake, sentence)[0]
         for each, real, fake in zip(run.discriminators, batch.images, drawn.images)
     ]
     parts = []

@@ -1,11 +1,10 @@
-"""What a run tells: figures by step, progress where no terminal is, and a loss that is no number."""
+"""What a run tells: figures by step, and progress where no terminal is."""
 
 import json
 
-import pytest
+from PIL import Image
 
 from attngan import run_log
-from attngan.errors import InputError
 
 
 def test_figures_go_on_from_those_of_an_earlier_run(tmp_path):
@@ -39,7 +38,20 @@ def test_progress_without_a_terminal_is_whole_lines_with_rate_and_note(capsys, m
     assert lines[0].startswith("training: 7/10 images (70 %), ") and lines[0].endswith("loss 1.5")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_loss_that_is_not_finite_stops_the_run_by_name(value):
-    with pytest.raises(InputError, match="step 7: the loss words is"):
-        run_log.check_finite(7, {"kl": 0.1, "words": value})
+def test_figures_that_went_wrong_are_forgotten_where_the_run_goes_back(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = run_log.RunLog(tmp_path, [])
+    for step in (1, 2, 3):
+        log.write(step=step, loss=0.5)
+    log.restart(log.rows[:1])
+    log.picture(1, "samples", Image.new("RGB", (4, 4)))
+    log.write(step=2, loss=0.25)
+    log.close()
+    expected = [(1, 0.5), (2, 0.25)]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["loss"]) for row in rows] == expected
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == expected
+    assert [image.step for image in events.Images("samples")] == [1]

@@ -23,8 +23,9 @@ PATIENCE_SECONDS = 180
 @pytest.fixture(scope="module")
 def settings(smoke):
     """Give the smallest training, long enough to be killed often, with its state saved at every step."""
-    changed = {"epochs": 40, "checkpoint_every_seconds": 0.0, "snapshot_every_seconds": 1e9}
-    return smoke.model_copy(update={"training": smoke.training.model_copy(update=changed)})
+    changed = {"epochs": 40, "checkpoint_every_seconds": 0.0}
+    watch = smoke.watch.model_copy(update={"every_epochs": 10.0})
+    return smoke.model_copy(update={"training": smoke.training.model_copy(update=changed), "watch": watch})
 
 
 @pytest.fixture

@@ -47,8 +47,8 @@ def test_the_folder_holds_all_that_drawing_needs_and_what_was_seen_on_the_way(ge
 
 
 def test_the_film_shows_the_captions_over_the_training(dataset, damsm, smoke, tmp_path):
-    training = smoke.training.model_copy(update={"snapshot_every_seconds": 0.0, "price_per_hour": 3600.0})
-    config = smoke.model_copy(update={"training": training})
+    watch = smoke.watch.model_copy(update={"every_epochs": 0.25})
+    config = changed(smoke, price_per_hour=3600.0).model_copy(update={"watch": watch})
     train_generator(dataset, damsm, tmp_path / "out", config)
     grids = sorted((tmp_path / "out" / "samples").glob("*.png"))
     with Image.open(tmp_path / "out" / "film.webp") as film, Image.open(grids[-1]) as last:

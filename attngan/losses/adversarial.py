@@ -24,8 +24,8 @@ def discriminator_loss(
     sentence_feature: Tensor,
     wrong_sentence_feature: Tensor | None = None,
     wrong_weight: float = 1.0,
-) -> Tensor:
-    """Return what one discriminator has to lower (Eq. 5).
+) -> tuple[Tensor, Tensor]:
+    """Return what one discriminator has to lower (Eq. 5), and what it thinks.
 
     (real + conditional real) / 2 + (fake + conditional fake + conditional wrong) / 3, where a wrong pair is image i
     with sentence i + 1 (B - 1 of them). Real and drawn pictures pass in separate batches, so each batch norm sees one
@@ -39,18 +39,30 @@ def discriminator_loss(
         wrong_sentence_feature: (W, D), the sentences of the wrong pairs with the first W real images, where these B
             are a part of a batch; None: they are the batch, and the sentences are those of the images 1 to B - 1.
         wrong_weight: of the wrong pairs' mean, where parts of a batch have different numbers of them.
+
+    Returns:
+        The loss; and (3,), without gradients: the mean probability that it gives to real pictures, to drawn ones (each
+        by itself and with its sentence), and to real ones with a wrong sentence.
     """
     wrong = sentence_feature[1:] if wrong_sentence_feature is None else wrong_sentence_feature
     real = discriminator.features(real_images)
     fake = discriminator.features(fake_images.detach())
-    real_pair = real_loss(discriminator.judge_pair(real, sentence_feature))
-    fake_pair = fake_loss(discriminator.judge_pair(fake, sentence_feature))
-    loss = (real_loss(discriminator.judge(real)) + real_pair) / 2
+    pairs = [discriminator.judge_pair(each, sentence_feature) for each in (real, fake)]
+    alone = [discriminator.judge(each) for each in (real, fake)]
+    wrong_loss = wrong_probability = torch.zeros_like(pairs[0][0])
     if len(wrong):
-        wrong_pair = wrong_weight * fake_loss(discriminator.judge_pair(real[: len(wrong)], wrong))
-    else:
-        wrong_pair = torch.zeros_like(fake_pair)
-    return loss + (fake_loss(discriminator.judge(fake)) + fake_pair + wrong_pair) / 3
+        wrong_pair = discriminator.judge_pair(real[: len(wrong)], wrong)
+        wrong_loss = wrong_weight * fake_loss(wrong_pair)
+        wrong_probability = wrong_weight * _probability(wrong_pair)
+    loss = (real_loss(alone[0]) + real_loss(pairs[0])) / 2
+    loss = loss + (fake_loss(alone[1]) + fake_loss(pairs[1]) + wrong_loss) / 3
+    opinions = [_probability(*logits) for logits in zip(alone, pairs, strict=True)]
+    return loss, torch.stack([*opinions, wrong_probability])
+
+
+def _probability(*logits: Tensor) -> Tensor:
+    """Return the mean probability that logits (B,) say, without gradients."""
+    return torch.stack(logits).detach().sigmoid().mean()
 
 
 def generator_loss(discriminator: Discriminator, fake_images: Tensor, sentence_feature: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ LINKS = {
     "gallery": "gallery",
     "bundle": "bundle",
     "report": "report.html",
+    "damsm_progress": "damsm-progress.html",
     "progress": "progress.html",
 }
 
@@ -140,7 +141,7 @@ def _tell(outputs: dict[str, Any], runner: Runner, out: Path) -> None:
     place = _short(out)
     print(f"gallery   {place / 'gallery' / 'index.html'}")
     print(f"report    {place / 'report.html'}")
-    print(f"progress  {place / 'progress.html'}")
+    print(f"progress  {place / 'progress.html'} (of the encoders: {place / 'damsm-progress.html'})")
     print(f"bundle    {place / 'bundle'}" + (" (the new champion)" if outputs["promoted"] else ""))
     command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
     print("Draw another sentence:")

@@ -1,0 +1,93 @@
+"""Watching the adversarial training: at every snapshot figures, a verdict, pictures, and a state to go back to."""
+
+from attngan import distributed, watchdog
+from attngan.checkpoint import StateStore
+from attngan.gan_run import GanRun
+from attngan.run_log import RunLog, say
+from attngan.snapshot_figures import SnapshotFigures
+from attngan.snapshots import Snapshots
+from attngan.watcher import Watcher
+
+
+class GanWatcher(Watcher):
+    """Logs a run's figures, and takes its snapshots.
+
+    Args:
+        run: what is watched.
+        log: gets the figures.
+        store: keeps the states.
+        figures: measure the run's pictures.
+        snapshots: draw them, in the first process; None in the others.
+        steps_per_epoch: how many make an epoch.
+        total: steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        run: GanRun,
+        log: RunLog,
+        store: StateStore,
+        figures: SnapshotFigures,
+        snapshots: Snapshots | None,
+        *,
+        steps_per_epoch: int,
+        total: int,
+    ):
+        super().__init__(run, log, store)
+        self.gan, self.figures, self.snapshots = run, figures, snapshots
+        self.steps_per_epoch, self.total = steps_per_epoch, total
+        self.interval = max(1, round(self.settings.every_epochs * steps_per_epoch))
+
+    def is_over(self) -> bool:
+        """Return whether all steps are done, or no snapshot was better for too long."""
+        run, patience = self.gan, self.settings.patience
+        if patience and run.num_since_best >= patience and run.step < self.total:
+            say(
+                f"generator: the last {run.num_since_best} snapshots are no better than that of step "
+                f"{run.best['step']:,}; training ends after step {run.step:,} (watch.patience)."
+            )
+            return True
+        return run.step >= self.total
+
+    def look(self) -> str | None:
+        """Log the figures if this is a step for it, take a snapshot if it is one for that; return a short note."""
+        run = self.gan
+        is_snapshot = run.step % self.interval == 0 or run.step == self.total
+        if not is_snapshot and run.step % run.config.training.log_every_steps:
+            return None
+        figures = run.mean_losses()
+        if not self.is_sound(figures, thoroughly=is_snapshot):
+            return None
+        if is_snapshot:
+            figures |= distributed.from_first(self.figures.measure)
+        self.log.write(step=run.step, epoch=run.step / self.steps_per_epoch, **figures)
+        if is_snapshot:
+            self._take_snapshot()
+        return f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}"
+
+    def answer(self, problem: str, *, can_ignore: bool = False) -> None:
+        """Do what the setting says; where the run goes back, pictures from after that step go too."""
+        super().answer(problem, can_ignore=can_ignore)
+        if self.snapshots is not None:
+            self.snapshots.forget_after(self.gan.step)
+
+    def _take_snapshot(self) -> None:
+        problem = self._problem()
+        if not problem:
+            self.gan.keep_if_best(self.log.rows[-1], self.figures.metric)
+        if self.snapshots is not None:
+            self.snapshots.draw()
+        if problem:
+            self.answer(problem, can_ignore=True)
+        if not problem or self.settings.on_trouble == "ignore":
+            self.save(good=not problem)
+        if self.snapshots is not None:
+            self.snapshots.show(self.store)
+
+    def _problem(self) -> str | None:
+        """Return what is wrong with the figures since the last snapshot; the last row is this one's."""
+        rows = self.log.rows
+        snapshots = [number for number, row in enumerate(rows) if "variety" in row]
+        since = snapshots[-2] + 1 if len(snapshots) > 1 else 0
+        varieties = [rows[number]["variety"] for number in snapshots]
+        return watchdog.saturated(rows[since:], self.gan.config.resolutions) or watchdog.collapsed(varieties)

@@ -1,0 +1,37 @@
+"""How fast a training goes, what time is left, and what it costs."""
+
+import datetime
+import time
+
+
+class Pace:
+    """Counts the steps that this process did.
+
+    Args:
+        step: at which it begins.
+        total: steps of the whole run.
+        batch_size: pictures a step.
+        price_per_hour: of the machine; 0: costs are not told.
+    """
+
+    def __init__(self, step: int, *, total: int, batch_size: int, price_per_hour: float):
+        self.step, self.total, self.batch_size, self.price_per_hour = step, total, batch_size, price_per_hour
+        self.num_done, self.started = 0, time.monotonic()
+
+    def move(self, step: int) -> None:
+        """Say at which step the run is; to go back is no progress."""
+        self.num_done += max(0, step - self.step)
+        self.step = step
+
+    def text(self) -> str:
+        """Return images a second, time left and cost as a sentence or two; nothing before the first step."""
+        if not self.num_done:
+            return ""
+        seconds = (time.monotonic() - self.started) / self.num_done  # a step
+        left = datetime.timedelta(seconds=round(seconds * (self.total - self.step)))
+        pace = f"{self.batch_size / seconds:,.0f} images/s, {left} left."
+        if self.price_per_hour:
+            price = seconds / 3600 * self.price_per_hour
+            pace += f" At {self.price_per_hour:g} an hour: {price * self.step:,.2f} so far, "
+            pace += f"{price * self.total:,.2f} in all."
+        return pace

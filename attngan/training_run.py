@@ -1,0 +1,90 @@
+"""What both trainings hold: a position, figures so far, what went wrong; and their state, to go on from or back to."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from attngan import checkpoint, seeding
+from attngan.checkpoint import StateStore
+from attngan.config import Config
+from attngan.run_log import say
+
+
+class TrainingRun:
+    """A run at its first step; `resume` moves it on to its last saved one. A subclass says what it is made of.
+
+    Args:
+        name: for messages.
+        config: the run's settings.
+        device: where everything lives.
+        num_losses: how many a step returns.
+    """
+
+    remembered: tuple[str, ...] = ("rows", "attempt", "events")  # attributes that the state holds as they are
+
+    def __init__(self, name: str, config: Config, device: torch.device, num_losses: int):
+        self.name, self.config, self.device = name, config, device
+        self.step = 0
+        self.loss_sums = torch.zeros(num_losses, device=device)  # since they were last logged
+        self.rows: list[dict[str, float]] = []
+        self.attempt = 0  # how often the run went back
+        self.events: list[dict[str, int | str]] = []  # what went wrong: step, text
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return all networks whose weights change, by name."""
+        raise NotImplementedError
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by name."""
+        raise NotImplementedError
+
+    def set_learning_rates(self) -> None:
+        """Give every optimiser the rate that belongs to this step and attempt."""
+        raise NotImplementedError
+
+    @property
+    def seed(self) -> int:
+        """Of all that is random from here: having gone back, the run meets other batches and other noise."""
+        return seeding.seed_for(self.config.seed, "attempt", self.attempt) if self.attempt else self.config.seed
+
+    @property
+    def rate_factor(self) -> float:
+        """By how much the learning rates are lower for having gone back."""
+        return self.config.watch.learning_rate_factor**self.attempt
+
+    def is_finite(self) -> bool:
+        """Return whether all weights and statistics are finite numbers."""
+        tensors = [each for network in self.networks().values() for each in network.state_dict().values()]
+        floats = [each for each in tensors if each.is_floating_point()]
+        return bool(torch.stack(torch._foreach_norm(floats)).isfinite().all())
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that shapes the rest of the run; random states follow from seed and step."""
+        parts = {**self.networks(), **self.optimisers()}
+        remembered = {name: getattr(self, name) for name in self.remembered}
+        return {**{name: part.state_dict() for name, part in parts.items()}, "loss_sums": self.loss_sums, **remembered}
+
+    def resume(self, store: StateStore) -> None:
+        """Go on from the newest state in `store`, if there is one; InputError where it cannot be read or used."""
+        saved = store.load()
+        if saved is None:
+            say(f"{self.name}: starts from the beginning; state for resuming in {store.uri}")
+            return
+        self._restore(saved, store)
+        say(f"{self.name}: goes on after step {self.step:,} ({store.uri})")
+
+    def go_back(self, store: StateStore) -> None:
+        """Go on from the newest good state in `store`, with lower learning rates."""
+        attempt, events = self.attempt + 1, self.events
+        self._restore(store.load(good=True) or {}, store)
+        self.attempt, self.events = attempt, events
+        self.set_learning_rates()
+
+    def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
+        for name, part in {**self.networks(), **self.optimisers()}.items():
+            checkpoint.restore(part, saved.get(name), name=name, where=store.uri)
+        self.step = saved["step"]
+        self.loss_sums = saved["loss_sums"].to(self.device)
+        for name in self.remembered:
+            setattr(self, name, saved[name])

@@ -1,0 +1,81 @@
+"""What is done when a training goes wrong: go back to the last good state with lower rates, stop, or go on.
+
+Good states are saved at fixed steps and all processes agree on what is wrong, so a run that was killed and goes on
+ends as one that was not, also where it went back.
+"""
+
+from collections.abc import Mapping
+
+from attngan import distributed, watchdog
+from attngan.checkpoint import StateStore
+from attngan.errors import InputError
+from attngan.run_log import RunLog, say
+from attngan.training_run import TrainingRun
+
+
+class Watcher:
+    """Saves a run's states, and answers when it goes wrong.
+
+    Args:
+        run: what is watched.
+        log: has its figures.
+        store: keeps its states.
+    """
+
+    def __init__(self, run: TrainingRun, log: RunLog, store: StateStore):
+        self.run, self.log, self.store = run, log, store
+        self.settings = run.config.watch
+
+    def begin(self) -> None:
+        """Keep the state of a run that has not begun: one that goes wrong at once goes back to it."""
+        if self.run.step == 0:
+            self.save(good=True)
+
+    def save(self, *, good: bool = False) -> None:
+        """Save the state, in the first process."""
+        self.run.rows = self.log.rows
+        if distributed.is_first():
+            self.store.save(self.run.step, self.run.state(), good=good)
+
+    def is_sound(self, losses: Mapping[str, float], *, thoroughly: bool = False) -> bool:
+        """Return whether these losses are finite, and `thoroughly` all weights; answer if not: the run goes back."""
+        problem = watchdog.not_finite(losses)
+        if thoroughly and not problem and not self.run.is_finite():
+            problem = "a weight is not a finite number"
+        if problem:
+            self.answer(problem)
+        return not problem
+
+    def answer(self, problem: str, *, can_ignore: bool = False) -> None:
+        """Do what the setting says: go back, stop, or go on.
+
+        Args:
+            problem: in words.
+            can_ignore: going on makes sense.
+
+        Raises:
+            InputError: it says stop, or the run has gone back often enough.
+        """
+        run, setting = self.run, self.settings.on_trouble
+        where = f"step {run.step:,}: {problem}"
+        if setting == "ignore" and can_ignore:
+            self.tell(f"{where}; ignored (watch.on_trouble).")
+            return
+        if setting != "roll_back" or run.attempt >= self.settings.max_roll_backs:
+            often = f" after going back {run.attempt} times" if run.attempt else ""
+            advice = "lower the learning rates" + (", or set watch.on_trouble=ignore" if can_ignore else "")
+            raise InputError(
+                f"{where}; the run stopped{often}. Its last good state is kept in {self.store.uri}: {advice}, and run "
+                "again."
+            )
+        self.store.settle()
+        step = run.step
+        run.go_back(self.store)
+        self.tell(f"{where}; back from step {step:,} to {run.step:,}, with {run.rate_factor:g} of the learning rate.")
+        self.log.restart(run.rows)
+        self.save(good=True)
+
+    def tell(self, text: str) -> None:
+        """Say what went wrong, and keep it for the progress page."""
+        self.run.events.append({"step": self.run.step, "text": text})
+        say(f"{self.run.name}: {text}")
