@@ -219,3 +219,37 @@ def test_the_place_of_a_state_follows_everything_that_shapes_the_result():
         StateStore("root", step_name="damsm", key=key).uri for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1})
     )
     assert first == same != other
+
+
+def test_the_last_good_state_stays_beside_the_last_two_and_is_gone_back_to(root):
+    with open_store(root) as store:
+        store.load()
+        for step in (1, 2, 3, 4, 5):
+            store.save(step, {"weights": torch.full((3,), float(step))}, good=step in (1, 3))
+    assert [name[:14] for name in states(root)] == ["step-000000005", "step-000000004", "step-000000003"]
+    assert open_store(root).load(good=True)["weights"].tolist() == [3, 3, 3]
+
+
+def test_what_comes_after_the_step_gone_back_to_is_forgotten(root):
+    with open_store(root) as store:
+        store.load()
+        for step in (3, 4, 5):
+            store.save(step, {"weights": torch.full((3,), float(step))}, good=step == 3)
+        store.wait()
+        state = store.load(good=True)
+        store.save(3, {"weights": state["weights"] + 0.5}, good=True)
+    assert load(root)["weights"].tolist() == [3.5, 3.5, 3.5]
+    uri = open_store(root).uri
+    assert sorted(name for name in storage.names(uri) if name.endswith(".pt")) == sorted(states(root))
+    assert [name[:14] for name in states(root)] == ["step-000000003", "step-000000003"]
+
+
+def test_files_are_shown_beside_the_states_and_come_back(root, tmp_path):
+    (tmp_path / "out" / "samples").mkdir(parents=True)
+    (tmp_path / "out" / "samples" / "a.png").write_bytes(b"picture")
+    with open_store(root) as store:
+        store.show([tmp_path / "out" / "samples" / "a.png"], tmp_path / "out")
+        store.wait()
+        assert store.shown("samples/") == ["samples/a.png"]
+        store.fetch("samples/a.png", tmp_path / "other")
+    assert (tmp_path / "other" / "samples" / "a.png").read_bytes() == b"picture"

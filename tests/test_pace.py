@@ -1,0 +1,24 @@
+"""Rate, time left and cost of a training."""
+
+from attngan import pace
+from attngan.pace import Pace
+
+
+def test_pace_counts_what_this_process_did_and_prices_the_whole_run(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    run = Pace(1000, total=3000, batch_size=10, price_per_hour=7.2)
+    assert run.text() == ""
+    now[0] += 50.0
+    run.move(1100)  # half a second a step
+    assert run.text() == "20 images/s, 0:15:50 left. At 7.2 an hour: 1.10 so far, 3.00 in all."
+
+
+def test_going_back_is_no_progress(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    run = Pace(0, total=100, batch_size=1, price_per_hour=0.0)
+    for step, seconds in ((10, 10.0), (5, 0.0), (15, 10.0)):
+        now[0] += seconds
+        run.move(step)
+    assert run.text() == "1 images/s, 0:01:25 left."

@@ -1,0 +1,275 @@
+"""A training that goes wrong says so and goes back; the best snapshot is the result; all of it survives kills."""
+
+import json
+
+import pytest
+import saved_states
+import torch
+from PIL import Image
+
+from attngan import artifacts, storage, weights
+from attngan import gan_watcher as watcher
+from attngan import pretrain_damsm as damsm_step
+from attngan import train_generator as step
+from attngan.errors import InputError
+from attngan.pretrain_damsm import pretrain_damsm
+from attngan.train_generator import train_generator, training_step
+
+INTERVAL = 4  # steps between snapshots: a third of an epoch of 12
+FATAL = 10  # the step that goes wrong
+
+
+@pytest.fixture
+def config(smoke):
+    return watched(smoke)
+
+
+def watched(smoke, **settings):
+    watch = smoke.watch.model_copy(update={"every_epochs": INTERVAL / 12, **settings})
+    return smoke.model_copy(update={"watch": watch})
+
+
+def weights_of(folder):
+    return artifacts.check(folder, "generator", contents=True)["files"]["generator.safetensors"]["sha256"]
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def spoil(monkeypatch, *, attempts=1, at=FATAL):
+    """Make a weight of the generator NaN in step `at`, in the first so many attempts; return the steps taken."""
+    taken = []
+
+    def spoilt_step(run, batch):
+        taken.append(run.step)
+        losses = training_step(run, batch)
+        if run.step == at and run.attempt < attempts:
+            with torch.no_grad():
+                next(run.generator.parameters()).fill_(torch.nan)
+        return losses
+
+    monkeypatch.setattr(step, "training_step", spoilt_step)
+    return taken
+
+
+def test_a_weight_that_becomes_nan_costs_at_most_a_snapshot_interval(
+    dataset, damsm, config, tmp_path, monkeypatch, capsys
+):
+    taken = spoil(monkeypatch)
+    train_generator(dataset, damsm, tmp_path / "out", config)
+    said = capsys.readouterr().out
+    assert "step 12: the loss discriminator is nan; back from step 12 to 8, with 0.5 of the learning rate." in said
+    assert taken == [*range(12), *range(8, 24)]
+    state = saved_states.newest(f"{tmp_path / 'out'}.state")
+    assert state["attempt"] == 1 and state["step"] == 24
+    rates = [group["lr"] for group in state["generator's optimiser"]["param_groups"]]
+    assert rates == [config.training.generator_learning_rate / 2]
+    assert [row["step"] for row in rows_of(tmp_path / "out")] == list(range(2, 25, 2))
+    assert "back from step 12 to 8" in (tmp_path / "out" / "progress.html").read_text()
+    for network in ("generator", "averaged generator", "discriminators"):
+        assert all(tensor.isfinite().all() for tensor in state[network].values())
+
+
+def test_a_nan_before_the_first_snapshot_goes_back_to_the_start(dataset, damsm, config, tmp_path, monkeypatch):
+    taken = spoil(monkeypatch, at=0)
+    train_generator(dataset, damsm, tmp_path / "out", config)
+    assert taken == [0, 1, *range(24)]
+
+
+@pytest.mark.parametrize("stop_at", [9, 11, 14])
+def test_a_run_that_goes_back_and_is_killed_ends_as_one_that_was_not_killed(
+    stop_at, dataset, damsm, config, tmp_path, monkeypatch
+):
+    spoil(monkeypatch)
+    train_generator(dataset, damsm, tmp_path / "whole", config)
+    eager = config.model_copy(update={"training": config.training.model_copy(update={"checkpoint_every_seconds": 0.0})})
+    spoilt = step.training_step
+    deaths = [stop_at]
+
+    def dying_step(run, batch):
+        if deaths and run.step == deaths[0] and (run.attempt or stop_at < 12):
+            deaths.clear()
+            raise RuntimeError("the machine is gone")
+        return spoilt(run, batch)
+
+    monkeypatch.setattr(step, "training_step", dying_step)
+    with pytest.raises(RuntimeError):
+        train_generator(dataset, damsm, tmp_path / "killed", eager)
+    train_generator(dataset, damsm, tmp_path / "killed", eager)
+    assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
+
+
+def test_a_run_that_goes_wrong_again_and_again_stops_and_keeps_its_last_good_state(
+    dataset, damsm, smoke, tmp_path, monkeypatch
+):
+    taken = spoil(monkeypatch, attempts=9)
+    with pytest.raises(InputError, match=r"step 12: the loss .* is nan; the run stopped after going back 2 times"):
+        train_generator(dataset, damsm, tmp_path / "out", watched(smoke, max_roll_backs=2))
+    assert taken == [*range(12), *range(8, 12), *range(8, 12)]
+    state = saved_states.newest(f"{tmp_path / 'out'}.state")
+    assert state["step"] == 8 and all(tensor.isfinite().all() for tensor in state["generator"].values())
+
+
+@pytest.mark.parametrize("setting", ["stop", "ignore"])
+def test_nan_is_never_ignored(setting, dataset, damsm, smoke, tmp_path, monkeypatch):
+    spoil(monkeypatch)
+    with pytest.raises(InputError, match=r"step 12: the loss .* is nan; the run stopped. Its last good state is kept"):
+        train_generator(dataset, damsm, tmp_path / "out", watched(smoke, on_trouble=setting))
+
+
+def test_trouble_that_can_be_ignored_is_told_and_answered_as_the_setting_says(
+    dataset, damsm, smoke, tmp_path, monkeypatch, capsys
+):
+    """The discriminators of the first attempt are called saturated from step 8 on."""
+
+    def saturated(rows, _):
+        return "they always win" if rows[-1]["step"] == 8 and not went_back else None
+
+    went_back = []
+    monkeypatch.setattr(watcher.watchdog, "saturated", saturated)
+    with pytest.raises(InputError, match=r"step 8: they always win; .* or set watch.on_trouble=ignore, and run again"):
+        train_generator(dataset, damsm, tmp_path / "out", watched(smoke, on_trouble="stop"))
+    train_generator(dataset, damsm, tmp_path / "out", watched(smoke, on_trouble="ignore"))
+    assert "step 8: they always win; ignored" in capsys.readouterr().out
+    assert artifacts.check(tmp_path / "out", "generator")["steps"] == 24
+
+    monkeypatch.setattr(step.GanRun, "go_back", lambda run, store: (went_back.append(run.step), go_back(run, store)))
+    train_generator(dataset, damsm, tmp_path / "other", watched(smoke))
+    assert went_back == [8]
+    assert "step 8: they always win; back from step 8 to 4" in capsys.readouterr().out
+
+
+go_back = step.GanRun.go_back
+
+
+def measured(monkeypatch, figures):
+    """Give snapshots these R-precisions, one after the other."""
+    remaining = iter(figures)
+    monkeypatch.setattr(step.SnapshotFigures, "measure", lambda self: {**measure(self), "r_precision": next(remaining)})
+
+
+measure = step.SnapshotFigures.measure
+
+
+def test_the_best_snapshot_is_the_result(dataset, damsm, smoke, tmp_path, monkeypatch):
+    seen = {}
+
+    def draw(self):
+        drawn(self)
+        seen[self.run.step] = {name: tensor.clone() for name, tensor in self.run.average.state_dict().items()}
+
+    drawn = step.Snapshots.draw
+    monkeypatch.setattr(step.Snapshots, "draw", draw)
+    figures = [0.1, 0.2, 0.5, 0.4, 0.5, 0.3]
+    for result, expected in (("best", 12), ("last", 24)):
+        measured(monkeypatch, figures)
+        out = tmp_path / result
+        train_generator(dataset, damsm, out, watched(smoke, metric="r_precision", result=result))
+        network = weights.build_generator(smoke)
+        weights.load_weights(out / "generator.safetensors", network)
+        for name, tensor in network.state_dict().items():
+            torch.testing.assert_close(tensor, seen[expected][name], rtol=0, atol=0)
+        assert artifacts.check(out, "generator")["best"]["step"] == 12
+        assert "Best snapshot: step 12" in (out / "progress.html").read_text()
+
+
+def test_training_ends_where_patience_does_and_goes_on_with_more(dataset, damsm, smoke, tmp_path, monkeypatch, capsys):
+    measured(monkeypatch, [0.1, 0.5, 0.4, 0.3, 0.2, 0.1])
+    impatient = watched(smoke, metric="r_precision", patience=2)
+    train_generator(dataset, damsm, tmp_path / "out", impatient)
+    assert "the last 2 snapshots are no better than that of step 8; training ends after step 16" in (
+        capsys.readouterr().out
+    )
+    assert artifacts.check(tmp_path / "out", "generator")["steps"] == 16
+    train_generator(dataset, damsm, tmp_path / "out", impatient)
+    assert artifacts.check(tmp_path / "out", "generator")["steps"] == 16
+    train_generator(dataset, damsm, tmp_path / "out", watched(smoke, metric="r_precision"))
+    assert artifacts.check(tmp_path / "out", "generator")["steps"] == 24
+
+
+def test_a_run_that_goes_on_elsewhere_shows_the_snapshots_from_before(
+    dataset, damsm, config, tmp_path, root, monkeypatch
+):
+    """As a retry on a cluster does: the state is kept, the folder is new. While it runs, the page lies by the state."""
+
+    def dying_step(run, batch):
+        if run.step == 13:
+            raise RuntimeError("the machine is gone")
+        return training_step(run, batch)
+
+    monkeypatch.setattr(step, "training_step", dying_step)
+    with pytest.raises(RuntimeError):
+        train_generator(dataset, damsm, tmp_path / "first", config, state=root)
+    (page,) = (name for name in storage.names(root) if name.endswith("progress.html"))
+    assert b"After 12 of 24 steps" in storage.read(storage.join(root, page))[0]
+
+    monkeypatch.setattr(step, "training_step", training_step)
+    (tmp_path / "second" / "samples").mkdir(parents=True)
+    (tmp_path / "second" / "samples" / "step-0000001.png").write_bytes(b"of another run")
+    train_generator(dataset, damsm, tmp_path / "second", config, state=root)
+    grids = sorted((tmp_path / "second" / "samples").iterdir())
+    assert [path.name for path in grids] == [f"step-{number:07d}.png" for number in range(4, 25, 4)]
+    with Image.open(tmp_path / "second" / "film.webp") as film:
+        assert film.n_frames > 2
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "second" / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    assert [image.step for image in events.Images("samples")] == list(range(4, 25, 4))
+
+
+def test_figures_of_a_snapshot_tell_good_pictures_from_bad_ones(dataset, damsm, smoke, monkeypatch):
+    """In the place of the generator: real pictures of the captions, and noise."""
+    from attngan.data.dataset import Dataset
+    from attngan.gan_run import GanRun
+    from attngan.snapshot_figures import SnapshotFigures
+
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    figures = SnapshotFigures(GanRun(smoke, train, damsm, torch.device("cpu")), train, test, damsm)
+    drawn = figures.measure()
+    assert drawn == figures.measure() and set(drawn) == {figures.metric, "r_precision", "variety"}
+    monkeypatch.setattr(
+        figures.pictures, "generated", lambda queries, first: figures.pictures.real([query.image for query in queries])
+    )
+    real = figures.measure()
+    monkeypatch.setattr(
+        figures.pictures, "generated", lambda queries, first: figures.pictures.noise(range(len(queries)))
+    )
+    noise = figures.measure()
+    assert real[figures.metric] < min(drawn[figures.metric], noise[figures.metric])
+    assert real["variety"] == pytest.approx(1.0, abs=0.2)
+    monkeypatch.setattr(figures.pictures, "generated", lambda queries, first: figures.pictures.real([0] * len(queries)))
+    assert figures.measure()["variety"] == 0.0
+
+
+@pytest.mark.parametrize("features", ["inception_fid", "inception_imagenet"])
+def test_features_without_their_weights_are_refused_before_the_training(features, dataset, damsm, smoke, tmp_path):
+    with pytest.raises(InputError, match=f"{features} needs its weights; set evaluate.{features}.uri"):
+        train_generator(dataset, damsm, tmp_path / "out", watched(smoke, features=features))
+
+
+def test_encoders_that_become_nan_go_back_too(dataset, smoke, tmp_path, monkeypatch, capsys):
+    taken = []
+    damsm_training_step = damsm_step._training_step
+
+    def spoilt_step(run, batch):
+        taken.append(run.step)
+        damsm_training_step(run, batch)
+        if run.step == 15 and not run.attempt:
+            with torch.no_grad():
+                next(run.text_encoder.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(damsm_step, "_training_step", spoilt_step)
+    pretrain_damsm(dataset, tmp_path / "out", smoke)
+    assert taken == [*range(24), *range(12, 24)]
+    assert "back from step 24 to 12, with 0.5 of the learning rate" in capsys.readouterr().out
+    state = saved_states.newest(f"{tmp_path / 'out'}.state")
+    assert all(tensor.isfinite().all() for tensor in state["text_encoder"].values())
+    assert "back from step 24 to 12" in (tmp_path / "out" / "progress.html").read_text()
+
+
+def test_the_encoders_page_shows_what_pictures_find(damsm):
+    page = (damsm / "progress.html").read_text()
+    assert page.count('alt="attention of the word') >= 6 and "Best epoch:" in page
+    assert "http://" not in page and "https://" not in page
