@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attngan import artifacts, seeding
+from attngan.bundle import find_bundle
 from attngan.errors import InputError
 from attngan.models.generator import Generator
 from attngan.models.text_encoder import TextEncoder
@@ -84,7 +85,7 @@ def export_onnx(bundle: Path, out: Path) -> None:
     """Write a bundle as ONNX: two networks, the vocabulary, and `onnx.json`, which names inputs and outputs.
 
     Args:
-        bundle: folder of `export_samples`.
+        bundle: folder of `export_samples`, or one that holds it as `bundle`.
         out: gets the files.
 
     Raises:
@@ -96,6 +97,7 @@ def export_onnx(bundle: Path, out: Path) -> None:
         import onnxruntime
     except ImportError as error:
         raise InputError(f'export-onnx needs {error.name}; install it with pip install "attngan[onnx]".') from None
+    bundle = find_bundle(bundle)
     model = TextToImage.open(bundle, kind="bundle")
     artifacts.begin(out)
     networks = {TEXT_ENCODER: _TextEncoder(model.text_encoder), GENERATOR: _Generator(model.generator)}

@@ -20,7 +20,7 @@ pytest.importorskip("onnx")
 @pytest.fixture(scope="module")
 def onnx_folder(bundle, tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx") / "onnx"
-    export_onnx.export_onnx(bundle, out)
+    export_onnx.export_onnx(bundle.parent, out)  # a folder that holds it, as a run's does
     return out
 
 
