@@ -8,21 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from attngan import config_text
 from attngan.errors import InputError
-
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown names and values of another type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from attngan.section import Count, NotNegative, Positive, Section, Share
 
 
 class Data(Section):
@@ -166,6 +156,8 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of trained networks; auto: bfloat16 where it is fast
+    compile: bool = False  # the networks of the adversarial training, by torch.compile
     num_processes: Annotated[int, Field(ge=0)] = 0  # of a training step, which share each batch; 0: one a CUDA device
     num_threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of each process, 0: as many as torch finds cores
     data: Data = Data()

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attngan import distributed, seeding, weights
+from attngan import acceleration, distributed, seeding, weights
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -36,6 +36,7 @@ class DamsmRun(TrainingRun):
         self.image_encoder: ImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
         if isinstance(self.image_encoder, ImageEncoder):
             self._prepare_trunk(self.image_encoder, inception_weights)
+        acceleration.channels_last_([self.image_encoder])
         if distributed.world_size() > 1:
             synchronise_batch_norms_(self.image_encoder, device)
         trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]

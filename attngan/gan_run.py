@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attngan import artifacts, distributed, seeding, weights
+from attngan import acceleration, artifacts, distributed, seeding, weights
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
@@ -43,6 +43,7 @@ class GanRun(TrainingRun):
         self.generator = weights.build_generator(config).to(device)
         self.average = averaged_copy(self.generator)
         self.discriminators = nn.ModuleList(weights.build_discriminators(config)).to(device)
+        acceleration.channels_last_([self.generator, self.average, self.discriminators, self.image_encoder])
         if distributed.world_size() > 1:
             synchronise_batch_norms_(self.generator, device)
             synchronise_batch_norms_(self.discriminators, device)
@@ -50,6 +51,9 @@ class GanRun(TrainingRun):
         self.generator_optimiser = _adam(self.generator, beta1)
         self.discriminator_optimisers = [_adam(discriminator, beta1) for discriminator in self.discriminators]
         self.set_learning_rates()
+        if config.compile:
+            encoders = [discriminator.encode for discriminator in self.discriminators]
+            acceleration.compile_([self.generator, self.image_encoder, *encoders], device)
         self.num_summed = 0  # steps, since the losses were last logged
         self.loss_names: list[str] = []
         self.best: dict[str, float] = {}  # snapshot

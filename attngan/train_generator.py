@@ -1,5 +1,6 @@
 """Step: the adversarial training of the generator against one discriminator a stage (section 4)."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from attngan import artifacts, checkpoint, distributed, seeding, stopping, weigh
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import batch_of_step
+from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.errors import InputError
 from attngan.gan_run import OPINIONS, GanRun
 from attngan.gan_watcher import GanWatcher
@@ -21,6 +22,7 @@ from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.generator import Generated
 from attngan.models.image_encoder import add_noise
+from attngan.models.layers import at_least_float32
 from attngan.run_log import RunLog, progress
 from attngan.snapshot_figures import SnapshotFigures
 from attngan.snapshots import Snapshots
@@ -115,19 +117,11 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
     batch_size = run.config.training.batch_size
     save_timer = checkpoint.Timer(run.config.training.checkpoint_every_seconds)
     bar = progress("generator", total=watcher.total * batch_size, unit="images", start=run.step * batch_size)
-    with store, bar as advance, stopping.stop_request() as stop:
+    batches = BatchesAhead(functools.partial(_batch, run, train))
+    with store, batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while not watcher.is_over():
-            batch = batch_of_step(
-                train,
-                run.step,
-                batch_size=batch_size,
-                resolutions=run.config.resolutions,
-                max_words=run.config.data.max_words,
-                seed=run.seed,
-                purpose="generator",
-                part=distributed.part(batch_size),
-            )
+            batch = batches.take(run.step, run.seed)
             before = run.step
             run.add(training_step(run, batch))
             run.step += 1
@@ -139,6 +133,20 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
             if must_stop:
                 store.settle()
                 stop.stop()
+
+
+def _batch(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
+    return batch_of_step(
+        train,
+        step,
+        batch_size=run.config.training.batch_size,
+        resolutions=run.config.resolutions,
+        max_words=run.config.data.max_words,
+        seed=seed,
+        purpose="generator",
+        part=distributed.part(run.config.training.batch_size),
+        device=run.device,
+    )
 
 
 def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
@@ -163,7 +171,8 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     own = distributed.part(len(sentence_feature))
     noise = torch.randn(len(sentence_feature), run.generator.noise_dim, device=run.device)[own]
     epsilon = torch.randn(len(sentence_feature), run.generator.condition_dim, device=run.device)[own]
-    fakes = run.generator(noise, sentence_feature[own], word_features[own], batch.is_padding[own], epsilon=epsilon)
+    with run.autocast():
+        fakes = run.generator(noise, sentence_feature[own], word_features[own], batch.is_padding[own], epsilon=epsilon)
 
     discriminator_total, opinions = _update_discriminators(run, batch, fakes.images, sentence_feature)
 
@@ -191,7 +200,9 @@ def _update_discriminators(
     ):
         discriminator.requires_grad_(True)
         with cached():  # spectral norms are computed once an update, not once a forward
-            loss, opinions = discriminator_loss(discriminator, real, fake, sentence_feature[own], following, share)
+            discriminator.normalise()
+            with run.autocast():
+                loss, opinions = discriminator_loss(discriminator, real, fake, sentence_feature[own], following, share)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         distributed.average_gradients_(discriminator.parameters())
@@ -209,12 +220,17 @@ def _generator_losses(
     settings = run.config.training
     own = distributed.part(len(batch.lengths))
     with cached():
-        adversarial = sum(
-            generator_loss(discriminator, fake, captions[1][own])
-            for discriminator, fake in zip(run.discriminators, fakes.images, strict=True)
-        )
+        for discriminator in run.discriminators:
+            discriminator.normalise()
+        with run.autocast():
+            adversarial = sum(
+                generator_loss(discriminator, fake, captions[1][own])
+                for discriminator, fake in zip(run.discriminators, fakes.images, strict=True)
+            )
     noisy = add_noise(fakes.images[-1], run.config.image_encoder.noise, distributed.randn_like)
-    features = tuple(map(distributed.gather, run.image_encoder(noisy)))
+    with run.autocast():
+        seen = run.image_encoder(noisy)
+    features = tuple(distributed.gather(at_least_float32(each)) for each in seen)
     matching = damsm_losses(features, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
     kl = kl_loss(fakes.mean, fakes.log_variance)
     total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl

@@ -15,9 +15,10 @@ from pydantic import BeforeValidator, Field
 
 from attngan import artifacts, config_text, storage
 from attngan import config as configs
-from attngan.config import Config, Count, Section
+from attngan.config import Config
 from attngan.errors import InputError
 from attngan.run_log import say
+from attngan.section import Count, Section
 from attngan.train_job_cluster import NODE, Cluster, Nodes
 
 POLL_SECONDS = 10.0

@@ -1,11 +1,12 @@
 """What both trainings hold: a position, figures so far, what went wrong; and their state, to go on from or back to."""
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import nn
 
-from attngan import checkpoint, seeding
+from attngan import acceleration, checkpoint, seeding
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.run_log import say
@@ -25,6 +26,7 @@ class TrainingRun:
 
     def __init__(self, name: str, config: Config, device: torch.device, num_losses: int):
         self.name, self.config, self.device = name, config, device
+        self.precision = acceleration.choose_precision(config.precision, device)
         self.step = 0
         self.loss_sums = torch.zeros(num_losses, device=device)  # since they were last logged
         self.rows: list[dict[str, float]] = []
@@ -42,6 +44,10 @@ class TrainingRun:
     def set_learning_rates(self) -> None:
         """Give every optimiser the rate that belongs to this step and attempt."""
         raise NotImplementedError
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Let networks compute in the run's precision inside the block."""
+        return acceleration.autocast(self.device, self.precision)
 
     @property
     def seed(self) -> int:

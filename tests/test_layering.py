@@ -13,7 +13,7 @@ FOLDERS = {"data", "models", "losses", "metrics"}
 MAY_IMPORT = {"losses": {"models"}}  # beyond their own folder
 SERVICES = {"storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status", "report", "pictures"}
 SERVICES |= {"config", "config_errors", "config_text", "google_storage", "champion", "distributed", "launcher"}
-SERVICES |= {"train_job", "train_job_cluster", "overlays", "stopping", "pace"}
+SERVICES |= {"train_job", "train_job_cluster", "overlays", "stopping", "pace", "acceleration", "section"}
 ASSEMBLIES = {
     "weights",
     "text_to_image",

@@ -1,5 +1,6 @@
 """Whole optimisation steps of the full-size networks give the authors' numbers (see `reference_numbers.py`)."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -51,7 +52,14 @@ def damsm_parameters(run):
 def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
     """Two steps; `_training_step` is the one that pretraining takes."""
     config = configs.load()
-    run = types.SimpleNamespace(config=config, device=torch.device("cpu"), step=0, loss_sums=torch.zeros(4))
+    run = types.SimpleNamespace(
+        config=config,
+        device=torch.device("cpu"),
+        step=0,
+        seed=0,
+        autocast=contextlib.nullcontext,
+        loss_sums=torch.zeros(4),
+    )
     run.text_encoder, run.image_encoder = load("text_encoder"), load("image_encoder")
     shape = (*reference["inputs/captions_a"].shape, 300)
     kept = np.unpackbits(reference.arrays["inputs/dropout_keep_packed"])[: np.prod(shape)].reshape(shape)
@@ -127,7 +135,9 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
 def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, weight, adam_epsilon, num_steps):
     """`training_step` is the one that training takes; the mask is the released code's, put in place by this test."""
     config = configs.load(overrides=[f"training.damsm_weight={weight}"])
-    run = types.SimpleNamespace(config=config, device=torch.device("cpu"), step=0)
+    run = types.SimpleNamespace(
+        config=config, device=torch.device("cpu"), step=0, seed=0, autocast=contextlib.nullcontext
+    )
     run.text_encoder, run.image_encoder = (
         load(name).requires_grad_(False) for name in ("text_encoder", "image_encoder")
     )

@@ -7,7 +7,6 @@ width), `captions.npz` (word ids of all captions, and where captions and picture
 import dataclasses
 import functools
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +16,12 @@ import torch
 from torch import Tensor
 
 from attngan import artifacts
-from attngan.data import transforms
+from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
-from attngan.data.dataset_writer import CAPTIONS, INDEX, PIXELS, RECORDS
+from attngan.data.dataset_writer import PIXELS, RECORDS
 from attngan.errors import InputError
 
+_CPU = torch.device("cpu")
 FORMAT_VERSION = 1  # of dataset.json and the split folders
 
 
@@ -68,8 +68,8 @@ class Dataset:
         self.resolution: int = info["resolution"]
         self.vocabulary = Vocabulary.load(folder / "vocabulary.json")
         self._folder = folder / split
-        self._index = _read_index(self._folder, self.resolution)
-        arrays = _read_captions(self._folder, len(self._index), len(self.vocabulary))
+        self._index = dataset_files.read_index(self._folder, self.resolution)
+        arrays = dataset_files.read_captions(self._folder, len(self._index), len(self.vocabulary))
         self.class_ids = torch.from_numpy(arrays["class_ids"])
         self._word_ids, self._word_offsets = arrays["word_ids"], arrays["word_offsets"]
         self._caption_offsets = arrays["caption_offsets"]
@@ -114,6 +114,7 @@ class Dataset:
         max_words: int,
         generator: torch.Generator,
         part: slice = slice(None),
+        device: torch.device | str = "cpu",
     ) -> Batch:
         """Cut random squares, flip at random, choose a random caption for each picture (released code: get_imgs).
 
@@ -123,6 +124,7 @@ class Dataset:
             max_words: longer captions lose words at random; the rest keeps its order.
             generator: every random number comes from it.
             part: of the batch, whose pictures are read; captions, and random numbers, are those of the whole batch.
+            device: where the batch is wanted: its pictures are sent there as bytes, and resized there.
         """
         indices = _as_list(image_indices)
         draws = torch.rand(4, len(indices), generator=generator, dtype=torch.float64)
@@ -136,7 +138,7 @@ class Dataset:
             ids.append(words)
         pixels = transforms.cut_squares(self._pictures(indices[part]), draws[:2].T[part], self.resolution)
         pixels = transforms.flip(pixels, draws[3][part] < 0.5)
-        return self._batch(indices, pixels, pad(ids), resolutions)
+        return self._batch(indices, pixels, pad(ids), resolutions, torch.device(device))
 
     def evaluation_batch(
         self,
@@ -173,14 +175,21 @@ class Dataset:
         return pad([self._words(image, caption)[:max_words] for image, caption in named])
 
     def _batch(
-        self, indices: list[int], pixels: Tensor, words: tuple[Tensor, Tensor], resolutions: Sequence[int]
+        self,
+        indices: list[int],
+        pixels: Tensor,
+        words: tuple[Tensor, Tensor],
+        resolutions: Sequence[int],
+        device: torch.device = _CPU,
     ) -> Batch:
         if max(resolutions) > self.resolution:
             raise InputError(
                 f"{self._folder.parent}: its pictures are stored for {self.resolution} pixels, {max(resolutions)} are "
                 f"asked for; run preprocess again with data.resolution={max(resolutions)}."
             )
-        return Batch(transforms.pyramid(pixels, resolutions), *words, self.class_ids[indices])
+        if device.type == "cuda":
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        return Batch(transforms.pyramid(pixels, resolutions), *words, self.class_ids[indices]).to(device)
 
     def _pictures(self, indices: list[int]) -> list[np.ndarray]:
         pictures = []
@@ -197,54 +206,3 @@ class Dataset:
 
 def _as_list(indices: Tensor | Sequence[int]) -> list[int]:
     return indices.tolist() if isinstance(indices, Tensor) else list(indices)
-
-
-def _read_index(folder: Path, resolution: int) -> np.ndarray:
-    """Return the (N, 3) int64 index of a split, every entry within `pixels.bin` and large enough to cut from."""
-    index = _read_arrays(folder / INDEX)
-    if not isinstance(index, np.ndarray) or index.dtype != np.int64 or index.ndim != 2 or index.shape[1] != 3:
-        raise _damaged(folder / INDEX)
-    size = (folder / PIXELS).stat().st_size
-    is_inside = (index[:, 0] >= 0) & (index[:, 0] <= size) & (index[:, 1:] >= resolution).all(axis=1)
-    is_inside &= (index[:, 1:] <= size).all(axis=1)  # so that the product below cannot overflow
-    if not is_inside.all() or (index[:, 0] + index[:, 1] * index[:, 2] * 3 > size).any():
-        raise _damaged(folder / INDEX)
-    return index
-
-
-def _read_captions(folder: Path, num_images: int, vocabulary_size: int) -> dict[str, np.ndarray]:
-    arrays = _read_arrays(folder / CAPTIONS)
-    if not isinstance(arrays, dict) or set(arrays) != {"word_ids", "word_offsets", "caption_offsets", "class_ids"}:
-        raise _damaged(folder / CAPTIONS)
-    words, word_offsets, caption_offsets = arrays["word_ids"], arrays["word_offsets"], arrays["caption_offsets"]
-    fits = (
-        all(array.ndim == 1 and array.dtype.kind == "i" and len(array) for array in arrays.values())
-        and len(arrays["class_ids"]) == num_images
-        and len(caption_offsets) == num_images + 1
-        and _rise(caption_offsets, until=len(word_offsets) - 1)
-        and _rise(word_offsets, until=len(words))
-        and words.min() > 0
-        and words.max() < vocabulary_size
-    )
-    if not fits:
-        raise _damaged(folder / CAPTIONS)
-    return arrays
-
-
-def _rise(offsets: np.ndarray, *, until: int) -> bool:
-    """Return whether offsets go from 0 to `until`, each part at least 1 long."""
-    return bool(offsets[0] == 0 and offsets[-1] == until and (np.diff(offsets) > 0).all())
-
-
-def _read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    try:
-        arrays = np.load(path, allow_pickle=False)
-        return arrays if isinstance(arrays, np.ndarray) else dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(
-        f"{path}: its content does not fit the dataset it belongs to; copy the folder or run preprocess again."
-    )

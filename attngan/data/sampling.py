@@ -1,6 +1,7 @@
 """Which pictures a training step sees: a function of (seed, step) alone, so that a resumed run sees the same ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
@@ -18,6 +19,7 @@ def batch_of_step(
     seed: int,
     purpose: str,
     part: slice = slice(None),
+    device: torch.device | str = "cpu",
 ) -> Batch:
     """Return a step's training batch: every epoch shuffles anew and leaves out what does not fill a batch.
 
@@ -30,6 +32,7 @@ def batch_of_step(
         seed: of the run.
         purpose: keeps the random states of different trainings apart.
         part: of the batch, whose pictures are read; captions are those of the whole batch.
+        device: where the batch is wanted.
     """
     epoch, position = divmod(step, len(dataset) // batch_size)
     order = torch.randperm(len(dataset), generator=seeding.generator_for(seed, purpose, "order", epoch))
@@ -39,4 +42,33 @@ def batch_of_step(
         max_words=max_words,
         generator=seeding.generator_for(seed, purpose, "batch", step),
         part=part,
+        device=device,
     )
+
+
+class BatchesAhead:
+    """Makes the batch of the next step in a thread while that of this step is used; a context.
+
+    Args:
+        make: the batch of a step, from step and seed.
+    """
+
+    def __init__(self, make: Callable[[int, int], Batch]):
+        self.make = make
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._key: tuple[int, int] | None = None
+        self._ahead: Future[Batch] | None = None
+
+    def __enter__(self) -> "BatchesAhead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, step: int, seed: int) -> Batch:
+        """Return the batch of a step, and begin with that of the next one."""
+        ahead = self._ahead
+        batch = ahead.result() if ahead is not None and self._key == (step, seed) else self.make(step, seed)
+        self._key = (step + 1, seed)
+        self._ahead = self._thread.submit(self.make, *self._key)
+        return batch

@@ -5,16 +5,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from attngan.models.discriminator import Discriminator
+from attngan.models.layers import at_least_float32
 
 
 def real_loss(logits: Tensor) -> Tensor:
     """Return the mean cross entropy of calling these real: softplus(-logit)."""
-    return functional.softplus(-logits).mean()
+    return functional.softplus(-at_least_float32(logits)).mean()
 
 
 def fake_loss(logits: Tensor) -> Tensor:
     """Return the mean cross entropy of calling these fake: softplus(logit)."""
-    return functional.softplus(logits).mean()
+    return functional.softplus(at_least_float32(logits)).mean()
 
 
 def discriminator_loss(
@@ -49,7 +50,7 @@ def discriminator_loss(
     fake = discriminator.features(fake_images.detach())
     pairs = [discriminator.judge_pair(each, sentence_feature) for each in (real, fake)]
     alone = [discriminator.judge(each) for each in (real, fake)]
-    wrong_loss = wrong_probability = torch.zeros_like(pairs[0][0])
+    wrong_loss = wrong_probability = at_least_float32(torch.zeros_like(pairs[0][0]))
     if len(wrong):
         wrong_pair = discriminator.judge_pair(real[: len(wrong)], wrong)
         wrong_loss = wrong_weight * fake_loss(wrong_pair)
@@ -62,7 +63,7 @@ def discriminator_loss(
 
 def _probability(*logits: Tensor) -> Tensor:
     """Return the mean probability that logits (B,) say, without gradients."""
-    return torch.stack(logits).detach().sigmoid().mean()
+    return at_least_float32(torch.stack(logits)).detach().sigmoid().mean()
 
 
 def generator_loss(discriminator: Discriminator, fake_images: Tensor, sentence_feature: Tensor) -> Tensor:
@@ -73,4 +74,5 @@ def generator_loss(discriminator: Discriminator, fake_images: Tensor, sentence_f
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return the divergence of N(mean, variance) from N(0, 1), a mean over batch and dimensions (both (B, A))."""
+    mean, log_variance = at_least_float32(mean), at_least_float32(log_variance)
     return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).mean()

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from attngan.models.layers import at_least_float32
+
 
 def synchronise_batch_norms_(network: nn.Module, device: torch.device) -> None:
     """Put synchronised batch norms in the place of a network's own; parameters, statistics and all names stay.
@@ -43,6 +45,7 @@ class SynchronisedBatchNorm(_BatchNorm):
         if not self.training:
             mean, variance = self.running_mean, self.running_var
             return functional.batch_norm(features, mean, variance, self.weight, self.bias, eps=self.eps)
+        whole, features = features, at_least_float32(features)
         others = [axis for axis in range(features.ndim) if axis != 1]
         shape = (1, -1, *(1 for _ in others[1:]))  # (C,) against (B, C, ...)
         own_count = features.new_full((1,), features.numel() / features.shape[1])
@@ -54,7 +57,8 @@ class SynchronisedBatchNorm(_BatchNorm):
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        return centred * (self.weight * (variance + self.eps).rsqrt()).view(shape) + self.bias.view(shape)
+        normed = centred * (self.weight * (variance + self.eps).rsqrt()).view(shape) + self.bias.view(shape)
+        return normed.to(whole.dtype)
 
 
 class _Sum(torch.autograd.Function):

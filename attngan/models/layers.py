@@ -1,5 +1,6 @@
 """Building blocks shared by the generator's stages and the discriminators (released code: model.py)."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -79,6 +80,11 @@ def initialise_(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
+
+
+def at_least_float32(features: Tensor) -> Tensor:
+    """Return what a network computed in lower precision as float32; float64 stays."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def num_parameters(network: nn.Module) -> int:

@@ -1,0 +1,71 @@
+"""Arithmetic and memory layout that a device is fast with: bfloat16, channels last, compiled networks."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from attngan.errors import InputError
+from attngan.run_log import say
+
+MIN_CAPABILITY = (8, 0)  # of a CUDA device that multiplies bfloat16 matrices
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= MIN_CAPABILITY
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def choose_precision(setting: str, device: torch.device) -> torch.dtype:
+    """Return what networks compute in: `auto` takes bfloat16 where the device has it.
+
+    Raises:
+        InputError: bfloat16 is asked for and the device lacks it.
+    """
+    if setting == "float32" or (setting == "auto" and not has_bfloat16(device)):
+        return torch.float32
+    if not has_bfloat16(device):
+        raise InputError(f"precision: {device} has no instructions for bfloat16; set precision to auto or float32.")
+    return torch.bfloat16
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """Let networks compute in `precision` inside the block; weights, gradients and statistics stay float32."""
+    if precision == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, precision)
+
+
+def channels_last_(networks: Iterable[nn.Module]) -> None:
+    """Lay out the weights of networks so that convolutions find the channels of a pixel side by side."""
+    for network in networks:
+        network.to(memory_format=torch.channels_last)
+
+
+def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
+    """Compile modules in place where that works here, or say once that it does not; weights and names stay.
+
+    Returns:
+        Whether they were compiled.
+    """
+    try:
+        torch.compile(lambda numbers: numbers.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
+    except Exception as error:  # whatever the compiler, its compiler or the platform comes up with
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        say(f"compiling does not work here, so networks run as they are: {reason}")
+        return False
+    for module in modules:
+        module.compile()
+    return True
+
+
+def num_cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
