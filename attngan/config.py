@@ -49,6 +49,10 @@ class Damsm(Section):
     learning_rate: Positive = 0.002  # Adam, betas (0.5, 0.999)
     learning_rate_decay: Share = 0.98  # factor an epoch ...
     min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
+    trunk_views: Annotated[int, Field(ge=0)] = (
+        4  # cuts and flips of each picture that Inception's frozen trunk is asked
+    )
+    # about once, its batch norms in evaluation mode; 0: as in the released code, asked in each step, in training mode
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it
     gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
     gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts

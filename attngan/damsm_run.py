@@ -7,14 +7,16 @@ from torch import Tensor, nn
 
 from attngan import acceleration, distributed, seeding, weights
 from attngan.config import Config
-from attngan.data.dataset import Dataset
+from attngan.data.dataset import Batch, Dataset
 from attngan.errors import InputError
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronise_batch_norms_
-from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
+from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, add_noise, load_inception_trunk
+from attngan.models.layers import at_least_float32
 from attngan.models.text_encoder import TextEncoder
 from attngan.run_log import say
 from attngan.training_run import TrainingRun
+from attngan.trunk_features import TrunkFeatures
 
 
 class DamsmRun(TrainingRun):
@@ -42,6 +44,8 @@ class DamsmRun(TrainingRun):
         trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
         trained = [parameter for parameter in trained if parameter.requires_grad]
         self.optimiser = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True)
+        self.trunk: TrunkFeatures | None = None  # of the training pictures; None: the trunk runs in each step
+        self.test_trunk: TrunkFeatures | None = None
         self.steps_per_epoch = len(train) // config.damsm.batch_size
         self.best: dict[str, float] = {}
         self.best_weights: dict[str, dict[str, Tensor]] = {}
@@ -59,6 +63,29 @@ class DamsmRun(TrainingRun):
     def networks(self) -> dict[str, nn.Module]:
         """Return both encoders by name."""
         return {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder}
+
+    def can_keep_features(self) -> bool:
+        """Return whether what the trunk sees is always the same: it is frozen, and no noise is added."""
+        encoder = self.image_encoder
+        if not isinstance(encoder, ImageEncoder) or any(each.requires_grad for each in encoder.trunk.parameters()):
+            return False
+        return self.config.damsm.trunk_views > 0 and not self.config.image_encoder.noise
+
+    def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return region and image features of this process's part of a training batch."""
+        own = distributed.part(len(batch.lengths))
+        if self.trunk is None:
+            noisy = add_noise(batch.images[-1], self.config.image_encoder.noise, distributed.randn_like)
+            with self.autocast():
+                seen = self.image_encoder(noisy)
+        else:
+            state = seeding.generator_for(self.seed, "trunk view", self.step)
+            views = torch.randint(self.trunk.records.shape[1], (len(batch.lengths),), generator=state)
+            with self.autocast():
+                seen = self.image_encoder.project(
+                    *self.trunk.take(batch.indices[own], views[own], self.device, self.precision)
+                )
+        return at_least_float32(seen[0]), at_least_float32(seen[1])
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimiser."""

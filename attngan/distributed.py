@@ -43,6 +43,16 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def rank_of_node() -> int:
+    """Return the number of this process among those of its machine, from 0."""
+    return int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0
+
+
+def size_of_node() -> int:
+    """Return how many processes of this machine train together."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size() > 1 else 1
+
+
 def is_on_cuda(device: str) -> bool:
     """Return whether a training with this `device` setting runs on CUDA."""
     return torch.cuda.is_available() if device == "auto" else device.partition(":")[0] == "cuda"

@@ -3,6 +3,7 @@
 Every epoch ends with a retrieval test on the classes that training does not see; the best encoders are kept.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from torch import nn
 
 from attngan import artifacts, checkpoint, distributed, seeding, stopping, weights
 from attngan.config import Config
+from attngan.damsm_features import kept_features
 from attngan.damsm_progress import PAGE, DamsmProgress
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import batch_of_step
+from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.errors import InputError
 from attngan.launcher import over_processes
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
-from attngan.models.image_encoder import add_noise
 from attngan.run_log import RunLog, progress
 from attngan.watcher import Watcher
 
@@ -65,7 +66,7 @@ def pretrain_damsm(
     total = config.damsm.epochs * run.steps_per_epoch
     checkpoint.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
     page = DamsmProgress(run, test, out, total, log) if distributed.is_first() else None
-    with store:
+    with store, kept_features(run, train, test, key):
         _train(run, train, test, total, page, Watcher(run, log, store))
         if page is not None:
             page.draw(store, last=True)
@@ -80,11 +81,21 @@ def pretrain_damsm(
 
 def _shaping(config: Config) -> dict[str, Any]:
     """Return what shapes the states of a run beside its data: settings and code."""
-    settings = config.model_dump(include={"seed", "data", "text_encoder", "image_encoder", "damsm"})
+    settings = config.model_dump(include={"seed", "precision", "data", "text_encoder", "image_encoder", "damsm"})
     for name in ("epochs", "checkpoint_every_seconds"):
         del settings["damsm"][name]  # more epochs go on from what is there
     settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
-    code = ("models", "losses", "data", "damsm_run.py", "pretrain_damsm.py", "training_run.py", "watcher.py")
+    code = (
+        "models",
+        "losses",
+        "data",
+        "damsm_features.py",
+        "damsm_run.py",
+        "trunk_features.py",
+        "pretrain_damsm.py",
+        "training_run.py",
+        "watcher.py",
+    )
     return {"config": settings, "code": artifacts.source_digest(*code)}
 
 
@@ -95,22 +106,14 @@ def _train(
     settings, batch_size = run.config.damsm, run.config.damsm.batch_size
     timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     bar = progress("DAMSM", total=total * batch_size, unit="images", start=run.step * batch_size)
-    with bar as advance, stopping.stop_request() as stop:
+    batches = BatchesAhead(functools.partial(_batch, run, train))
+    with batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while run.step < total:
             if run.step % run.steps_per_epoch == 0:
                 run.loss_sums.zero_()
             run.set_learning_rates()
-            batch = batch_of_step(
-                train,
-                run.step,
-                batch_size=batch_size,
-                resolutions=[run.config.data.resolution],
-                max_words=run.config.data.max_words,
-                seed=run.seed,
-                purpose="damsm",
-                part=distributed.part(batch_size),
-            )
+            batch = batches.take(run.step, run.seed)
             before, note = run.step, None
             _training_step(run, batch)
             run.step += 1
@@ -127,6 +130,22 @@ def _train(
                 stop.stop()
 
 
+def _batch(run: DamsmRun, train: Dataset, step: int, seed: int) -> Batch:
+    batch_size, data = run.config.damsm.batch_size, run.config.data
+    part = distributed.part(batch_size) if run.trunk is None else slice(0)  # where features are kept, captions only
+    return batch_of_step(
+        train,
+        step,
+        batch_size=batch_size,
+        resolutions=[data.resolution],
+        max_words=data.max_words,
+        seed=seed,
+        purpose="damsm",
+        part=part,
+        device=run.device,
+    )
+
+
 def _training_step(run: DamsmRun, batch: Batch) -> None:
     """Take one optimisation step (released code: pretrain_DAMSM.py).
 
@@ -136,10 +155,10 @@ def _training_step(run: DamsmRun, batch: Batch) -> None:
     run.text_encoder.train()
     run.image_encoder.train()
     batch = batch.to(run.device)
-    noisy = add_noise(batch.images[-1], run.config.image_encoder.noise, distributed.randn_like)
-    images = tuple(map(distributed.gather, run.image_encoder(noisy)))
+    images = tuple(map(distributed.gather, run.see(batch)))
     captions = run.text_encoder(batch.word_ids, batch.lengths)
-    parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
+    with run.autocast():
+        parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
     losses = torch.stack(list(parts.values()))
     run.optimiser.zero_grad(set_to_none=True)
     losses.sum().backward()
@@ -184,8 +203,14 @@ def _validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
         pools.pop()  # a smaller pool is an easier question
     found = {1: 0.0, 5: 0.0}
     for pool in (part.tolist() for part in pools):
-        images = test.evaluation_batch(pool, [0] * len(pool), resolutions=[data.resolution], max_words=data.max_words)
-        _, image_feature = run.image_encoder(images.to(run.device).images[-1])
+        if run.test_trunk is None:
+            images = test.evaluation_batch(pool, [0] * len(pool), resolutions=[data.resolution], max_words=1)
+            _, image_feature = run.image_encoder(images.to(run.device).images[-1])
+        else:
+            numbers = torch.tensor(pool)
+            _, image_feature = run.image_encoder.project(
+                *run.test_trunk.take(numbers, torch.zeros_like(numbers), run.device, torch.float32)
+            )
         for caption in range(RETRIEVAL_ROUNDS):
             chosen = [(index, caption % test.captions_per_image(index)) for index in pool]
             texts = [test.records[index]["captions"][number] for index, number in chosen]

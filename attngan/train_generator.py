@@ -231,7 +231,8 @@ def _generator_losses(
     with run.autocast():
         seen = run.image_encoder(noisy)
     features = tuple(distributed.gather(at_least_float32(each)) for each in seen)
-    matching = damsm_losses(features, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
+    with run.autocast():
+        matching = damsm_losses(features, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
     kl = kl_loss(fakes.mean, fakes.log_variance)
     total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
     return {"generator": total, "adversarial": adversarial, "kl": kl, **matching}

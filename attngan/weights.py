@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from attngan import artifacts
+from attngan import acceleration, artifacts
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
@@ -19,7 +19,8 @@ from attngan.models.text_encoder import TextEncoder
 
 
 def choose_device(config: Config) -> torch.device:
-    """Return the device of `config.device`, and set the number of CPU threads of `config.num_threads`."""
+    """Return the device of `config.device`, and set up the CPU: threads of `config.num_threads`, memory."""
+    acceleration.keep_freed_memory()
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     if config.device == "auto":

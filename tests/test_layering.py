@@ -25,6 +25,8 @@ ASSEMBLIES = {
     "watcher",
     "gan_watcher",
     "training_run",
+    "trunk_features",
+    "damsm_features",
     "damsm_progress",
     "features",
     "gallery",

@@ -1,6 +1,7 @@
 """Whole optimisation steps of the full-size networks give the authors' numbers (see `reference_numbers.py`)."""
 
 import contextlib
+import functools
 import types
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 
 from attngan import config as configs
 from attngan import pretrain_damsm, train_generator
+from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
 from attngan.losses.adversarial import discriminator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
@@ -60,7 +62,8 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
         autocast=contextlib.nullcontext,
         loss_sums=torch.zeros(4),
     )
-    run.text_encoder, run.image_encoder = load("text_encoder"), load("image_encoder")
+    run.text_encoder, run.image_encoder, run.trunk = load("text_encoder"), load("image_encoder"), None
+    run.see = functools.partial(DamsmRun.see, run)
     shape = (*reference["inputs/captions_a"].shape, 300)
     kept = np.unpackbits(reference.arrays["inputs/dropout_keep_packed"])[: np.prod(shape)].reshape(shape)
     run.text_encoder.dropout = KeptWords(torch.from_numpy(kept)) if which == "damsm_step_dropout" else nn.Identity()

@@ -34,12 +34,14 @@ class Batch:
         word_ids: (B, T) int64, 0 pads; T is the length of the longest caption here.
         lengths: (B,) int64, words of each caption, at least 1.
         class_ids: (B,) int64.
+        indices: (B,) int64, which pictures of the split these are.
     """
 
     images: list[Tensor]
     word_ids: Tensor
     lengths: Tensor
     class_ids: Tensor
+    indices: Tensor | None = None
 
     @property
     def is_padding(self) -> Tensor:
@@ -49,7 +51,8 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
         images = [image.to(device, non_blocking=True) for image in self.images]
-        return Batch(images, self.word_ids.to(device), self.lengths.to(device), self.class_ids.to(device))
+        words = self.word_ids.to(device), self.lengths.to(device)
+        return Batch(images, *words, self.class_ids.to(device), self.indices)
 
 
 class Dataset:
@@ -189,7 +192,8 @@ class Dataset:
             )
         if device.type == "cuda":
             pixels = pixels.pin_memory().to(device, non_blocking=True)
-        return Batch(transforms.pyramid(pixels, resolutions), *words, self.class_ids[indices]).to(device)
+        images = transforms.pyramid(pixels, resolutions)
+        return Batch(images, *words, self.class_ids[indices], torch.tensor(indices)).to(device)
 
     def _pictures(self, indices: list[int]) -> list[np.ndarray]:
         pictures = []

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attngan.models.attention import attend_regions
+from attngan.models.attention import region_weights
+from attngan.models.layers import at_least_float32
 
 DAMSM_LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
 MIN_NORM = 1e-8  # cosine denominators are not allowed below it
@@ -23,18 +24,21 @@ def word_scores(
         gamma2: how much the best matching word counts.
     """
     regions = region_features.flatten(2)
-    context, _ = attend_regions(regions, word_features, is_padding, gamma1=gamma1)  # (I, J, D, T)
-    dots = torch.einsum("IJDT,JDT->IJT", context, word_features)
-    norms = context.norm(dim=2) * word_features.norm(dim=1)
-    cosines = dots / norms.clamp(min=MIN_NORM)
+    weights = region_weights(regions, word_features, is_padding, gamma1=gamma1)  # (I, J, T, R)
+    # The sum over regions in place of their mean: a cosine does not know the difference.
+    context = at_least_float32(weights.flatten(1, 2) @ regions.transpose(1, 2))  # (I, J * T, D)
+    words = word_features.transpose(1, 2).flatten(0, 1)  # (J * T, D)
+    norms = context.norm(dim=2) * words.norm(dim=1)
+    cosines = ((context * words).sum(dim=2) / norms.clamp(min=MIN_NORM)).unflatten(1, is_padding.shape)
     cosines = cosines.masked_fill(is_padding[None], -torch.inf)
     return (gamma2 * cosines).logsumexp(dim=2)  # Eq. 10 without its outer 1 / gamma2, as released
 
 
 def sentence_scores(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:
     """Return the cosine of every image with every sentence (I, J), from (I, D) and (J, D)."""
-    norms = image_feature.norm(dim=1)[:, None] * sentence_feature.norm(dim=1)[None]
-    return image_feature @ sentence_feature.T / norms.clamp(min=MIN_NORM)
+    with torch.autocast(image_feature.device.type, enabled=False):
+        norms = image_feature.norm(dim=1)[:, None] * sentence_feature.norm(dim=1)[None]
+        return image_feature @ sentence_feature.T / norms.clamp(min=MIN_NORM)
 
 
 def matching_loss(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -44,15 +44,23 @@ class ImageEncoder(nn.Module):
         Returns:
             region_features (B, D, 17, 17) and image_feature (B, D).
         """
+        return self.project(*self.look(images))
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the trunk sees in images (B, 3, H, W): regions (B, 768, 17, 17) and pooled (B, 2048)."""
         if images.shape[2:] != (INCEPTION_SIDE, INCEPTION_SIDE):
             images = functional.interpolate(images, (INCEPTION_SIDE, INCEPTION_SIDE), mode="bilinear")
         features = images
         for name in TRUNK_LAYERS:
             features = self.trunk[name](features)
-        regions = features  # (B, 768, 17, 17)
+        regions = features
         for name in TOP_LAYERS:
             features = self.trunk[name](features)
-        return self.project_regions(regions), self.project_image(features.mean(dim=(2, 3)))
+        return regions, features.mean(dim=(2, 3))
+
+    def project(self, regions: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Map what the trunk sees to the joint space: region_features (B, D, 17, 17) and image_feature (B, D)."""
+        return self.project_regions(regions), self.project_image(pooled)
 
 
 class SmallImageEncoder(nn.Module):

@@ -1,0 +1,139 @@
+"""What the frozen trunk of the image encoder sees, computed once and kept: 98 % of a DAMSM step's arithmetic.
+
+A picture has several views (cuts and flips), each a record of bfloat16 numbers in a memory-mapped file, or on the CUDA
+device where all of them fit. The trunk's batch norms are in evaluation mode, so a record does not depend on its batch.
+"""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attngan import artifacts, distributed
+from attngan.errors import InputError
+from attngan.models.image_encoder import ImageEncoder
+from attngan.run_log import progress
+
+BATCH_SIZE = 16
+DEVICE_SHARE = 0.6  # of the free memory of a CUDA device that features may take
+Views = Callable[[Sequence[int], int], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrunkFeatures:
+    """Records of a split.
+
+    Attributes:
+        records: (N, K, R) bfloat16: K views of N pictures.
+        region_shape: (C, H, W) of the first numbers of a record; the others are the picture's feature.
+    """
+
+    records: Tensor
+    region_shape: tuple[int, int, int]
+
+    def take(
+        self, images: Tensor, views: Tensor, device: torch.device, precision: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Return regions (B, C, H, W) and pooled (B, P) of pictures (B,), each in its view (B,)."""
+        where = self.records.device
+        chosen = self.records[images.to(where), views.to(where)].to(device, precision, non_blocking=True)
+        regions, pooled = chosen.split([_size(self.region_shape), chosen.shape[1] - _size(self.region_shape)], dim=1)
+        return regions.unflatten(1, self.region_shape), pooled
+
+
+def compute(
+    encoder: ImageEncoder, pictures: Views, shape: tuple[int, int], key: Any, device: torch.device
+) -> TrunkFeatures:
+    """Compute the records of a split, or find those that an earlier run computed.
+
+    The file lies in the folder for temporary files (TMPDIR) until `forget` removes it; a node's processes share it.
+
+    Args:
+        encoder: its trunk is asked, in evaluation mode.
+        pictures: the images (B, 3, H, W) of some numbers in one view; the same ones whenever it is asked.
+        shape: N pictures, K views.
+        key: what shapes the records, as JSON can hold it; a list, the first entry of which is a name for people.
+        device: where the encoder is.
+
+    Raises:
+        InputError: there is no room for the file.
+    """
+    count, num_views = shape
+    encoder.eval()
+    with torch.no_grad():
+        regions, pooled = encoder.look(pictures([0], 0))
+    region_shape = (regions.shape[1], regions.shape[2], regions.shape[3])
+    size = _size(region_shape) + pooled.shape[1]
+    path = _file(key)
+    if distributed.rank_of_node() == 0:
+        _make_room(path, 2 * count * num_views * size)
+    distributed.agreed(False)  # the file is there
+    records = torch.from_file(str(path), shared=True, size=count * num_views * size, dtype=torch.bfloat16)
+    records = records.view(count, num_views, size)
+    work = [
+        (view, range(start, min(start + BATCH_SIZE, count)))
+        for view in range(num_views)
+        for start in range(0, count, BATCH_SIZE)
+    ][distributed.rank_of_node() :: distributed.size_of_node()]
+    _fill(records, encoder, pictures, work, path, key[0])
+    distributed.agreed(False)  # every process has done its part
+    if device.type == "cuda" and records.numel() * 2 < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        records = records.to(device)
+    return TrunkFeatures(records, region_shape)
+
+
+def forget(key: Any) -> None:
+    """Remove the file of a split."""
+    shutil.rmtree(_file(key).parent, ignore_errors=True)
+
+
+@torch.no_grad()
+def _fill(
+    records: Tensor, encoder: ImageEncoder, pictures: Views, work: list[tuple[int, range]], path: Path, name: str
+) -> None:
+    """Compute what is still missing of the work; a killed run's part counts."""
+    done_file = path.with_name(f"done-{distributed.rank_of_node()}-{distributed.size_of_node()}.json")
+    done = json.loads(done_file.read_text(encoding="utf-8")) if done_file.exists() else 0
+    total = sum(len(numbers) for _, numbers in work)
+    start = sum(len(numbers) for _, numbers in work[:done])
+    if start == total:
+        return
+    with progress(f"{name}: the trunk's features", total=total, unit="views", start=start) as advance:
+        for index, (view, numbers) in enumerate(work[done:], done + 1):
+            regions, pooled = encoder.look(pictures(numbers, view))
+            seen = torch.cat([regions.flatten(1), pooled], dim=1)
+            records[numbers.start : numbers.stop, view] = seen.to("cpu", torch.bfloat16)
+            artifacts.write_text(done_file, json.dumps(index))
+            advance(len(numbers))
+
+
+def _make_room(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size == size:
+        return
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise InputError(
+            f"{path.parent}: the features of the image encoder's trunk need {size / 1e9:,.1f} GB, found "
+            f"{free / 1e9:,.1f} GB free; set TMPDIR to a larger disk, or lower damsm.trunk_views (0: compute them anew "
+            "in each step)."
+        )
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def _file(key: Any) -> Path:
+    return Path(tempfile.gettempdir()) / f"attngan-features-{artifacts.fingerprint(key)[:16]}" / "records.bin"
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size

@@ -1,0 +1,149 @@
+"""What the frozen trunk sees is computed once: the same numbers, however often a run was killed."""
+
+import shutil
+
+import pytest
+import torch
+import torchvision
+
+from attngan import artifacts, trunk_features
+from attngan import config as configs
+from attngan import pretrain_damsm as step
+from attngan.damsm_features import kept_features
+from attngan.damsm_run import DamsmRun
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.models.image_encoder import ImageEncoder
+from attngan.pretrain_damsm import pretrain_damsm
+
+KEY = ["pictures", {"test": 1}]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """Give the folder that features are kept in."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(trunk_features.tempfile, "gettempdir", lambda: str(folder))
+    return folder
+
+
+class Trunk(ImageEncoder):
+    """Sees a few numbers of a picture, and counts the pictures."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.num_seen = 0
+
+    def look(self, images):
+        assert not self.training
+        self.num_seen += len(images)
+        return images[:, :, :2, :2], images.mean(dim=(2, 3))
+
+
+def pictures(numbers, view):
+    return torch.stack([torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(7 * n + view)) for n in numbers])
+
+
+def test_every_view_of_every_picture_is_kept_in_bfloat16():
+    found = trunk_features.compute(Trunk(), pictures, (37, 3), KEY, CPU)
+    numbers, views = torch.tensor([36, 0, 17]), torch.tensor([2, 0, 1])
+    regions, pooled = found.take(numbers, views, CPU, torch.float32)
+    for row, (number, view) in enumerate(zip(numbers.tolist(), views.tolist())):
+        image = pictures([number], view)[0]
+        assert torch.equal(regions[row], image[:, :2, :2].bfloat16().float())
+        assert torch.equal(pooled[row], image.mean(dim=(1, 2)).bfloat16().float())
+
+
+def test_what_was_computed_before_a_kill_is_not_computed_again(temporary):
+    whole = trunk_features.compute(Trunk(), pictures, (37, 2), ["other"], CPU).records.clone()
+
+    def dying(numbers, view):
+        if view == 1:
+            raise KeyboardInterrupt
+        return pictures(numbers, view)
+
+    with pytest.raises(KeyboardInterrupt):
+        trunk_features.compute(Trunk(), dying, (37, 2), KEY, CPU)
+    trunk = Trunk()
+    assert torch.equal(trunk_features.compute(trunk, pictures, (37, 2), KEY, CPU).records, whole)
+    assert trunk.num_seen == 37 + 1  # the second view; one to see how large a record is
+    trunk_features.forget(KEY)
+    trunk_features.forget(["other"])
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(trunk_features.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(InputError, match=r"need 0.0 GB, found 0.0 GB free; set TMPDIR .* or lower damsm.trunk_views"):
+        trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU)
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    """A file such as torchvision's, with random weights."""
+    torch.manual_seed(3)
+    network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def full(smoke, **damsm):
+    encoder = smoke.image_encoder.model_copy(update={"kind": "inception_v3"})
+    return smoke.model_copy(update={"image_encoder": encoder, "damsm": smoke.damsm.model_copy(update=damsm)})
+
+
+def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke, inception):
+    """The trunk in evaluation mode; what it sees is rounded to bfloat16 in both, so all that is left is exact."""
+    config = full(smoke, trunk_views=1)
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    kept, plain = (DamsmRun(config, train, CPU, inception) for _ in range(2))
+    with kept_features(kept, train, test, dict.fromkeys(("dataset", "inception", "code"), "")):
+        batch = step._batch(kept, train, 0, config.seed)
+        assert len(batch.images[-1]) == 0  # no picture was read
+        views = [
+            train.training_batch(
+                range(start, min(start + trunk_features.BATCH_SIZE, len(train))),
+                resolutions=[config.data.resolution],
+                max_words=1,
+                generator=step.seeding.generator_for(config.seed, "view", 0, start),
+            ).images[-1]
+            for start in range(0, len(train), trunk_features.BATCH_SIZE)
+        ]
+        images = torch.cat(views)[batch.indices]
+
+        def look(images):
+            plain.image_encoder.eval()
+            with torch.no_grad():
+                seen = ImageEncoder.look(plain.image_encoder, images)
+            return tuple(each.bfloat16().float() for each in seen)
+
+        plain.image_encoder.look = look
+        step._training_step(kept, batch)
+        step._training_step(plain, step.Batch([images], batch.word_ids, batch.lengths, batch.class_ids))
+    torch.testing.assert_close(kept.loss_sums, plain.loss_sums, rtol=1e-4, atol=1e-5)
+    for name, network in kept.networks().items():
+        theirs = plain.networks()[name].state_dict()
+        for key, tensor in network.state_dict().items():
+            assert torch.allclose(tensor.double(), theirs[key].double(), rtol=1e-3, atol=2e-4), (name, key)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_the_encoders_train_both_ways(views, dataset, smoke, inception, tmp_path, temporary):
+    config = full(smoke, trunk_views=views, epochs=1, batch_size=32)
+    best = pretrain_damsm(dataset, tmp_path / "out", config, inception_weights=inception)
+    assert 0 <= best["recall_at_1"] <= best["recall_at_5"] <= 1
+    artifacts.check(tmp_path / "out", "damsm", contents=True)
+    assert list(temporary.iterdir()) == []
+
+
+def test_features_are_not_kept_where_they_change(dataset, smoke, inception):
+    train = Dataset.open(dataset, "train")
+    assert DamsmRun(full(smoke), train, CPU, inception).can_keep_features()
+    assert not DamsmRun(smoke, train, CPU, None).can_keep_features()  # a small encoder is trained
+    assert not DamsmRun(full(smoke), train, CPU, None).can_keep_features()  # so is a trunk that starts at random
+    assert not DamsmRun(full(smoke, trunk_views=0), train, CPU, inception).can_keep_features()
+    noisy = full(smoke).model_copy(update={"image_encoder": configs.ImageEncoder(noise=0.1)})
+    assert not DamsmRun(noisy, train, CPU, inception).can_keep_features()
