@@ -1,0 +1,172 @@
+"""What makes a step faster leaves what is computed: each against the plain step."""
+
+import pytest
+import torch
+from torch.nn.utils.parametrize import cached
+
+from attngan import acceleration
+from attngan import config as configs
+from attngan.damsm_run import DamsmRun
+from attngan.data.dataset import Dataset
+from attngan.data.sampling import BatchesAhead, batch_of_step
+from attngan.errors import InputError
+from attngan.gan_run import GanRun
+from attngan.models.discriminator import Discriminator
+from attngan.pretrain_damsm import _training_step as damsm_step
+from attngan.train_generator import training_step
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def bfloat16(monkeypatch):
+    """Let this processor have bfloat16: torch computes it everywhere, fast or not."""
+    monkeypatch.setattr(acceleration, "has_bfloat16", lambda device: True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "has", "expected"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("float32", True, torch.float32),
+        ("bfloat16", True, torch.bfloat16),
+    ],
+)
+def test_the_precision_is_what_is_asked_for_or_what_the_device_is_fast_with(setting, has, expected, monkeypatch):
+    monkeypatch.setattr(acceleration, "has_bfloat16", lambda device: has)
+    assert acceleration.choose_precision(setting, CPU) == expected
+
+
+def test_bfloat16_where_there_is_none_is_refused(monkeypatch):
+    monkeypatch.setattr(acceleration, "has_bfloat16", lambda device: False)
+    with pytest.raises(InputError, match="precision: cpu has no instructions for bfloat16; set precision to auto"):
+        acceleration.choose_precision("bfloat16", CPU)
+
+
+def steps(dataset, damsm, config, count=3, change=lambda run: None):
+    """Return the losses of some steps, and the run after them."""
+    train = Dataset.open(dataset, "train")
+    run = GanRun(config, train, damsm, CPU)
+    change(run)
+    rows = []
+    for run.step in range(count):
+        batch = batch_of_step(
+            train, run.step, batch_size=8, resolutions=config.resolutions, max_words=18, seed=0, purpose="test"
+        )
+        rows.append({name: loss.item() for name, loss in training_step(run, batch).items()})
+    return rows, run
+
+
+def contiguous(run):
+    for network in (run.generator, run.average, run.discriminators, run.image_encoder):
+        network.to(memory_format=torch.contiguous_format)
+
+
+def assert_same(first, second, tolerance):
+    for name, network in first.networks().items():
+        theirs = second.networks()[name].state_dict()
+        for key, tensor in network.state_dict().items():
+            distance = (tensor.double() - theirs[key].double()).norm()
+            assert distance <= tolerance * theirs[key].double().norm() + 1e-6, (name, key, distance)
+
+
+def test_channels_last_changes_nothing_but_the_layout(dataset, damsm, smoke):
+    ours, run = steps(dataset, damsm, smoke)
+    plain, other = steps(dataset, damsm, smoke, change=contiguous)
+    weight = run.discriminators[0].encode[1][0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    for row, expected in zip(ours, plain):
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert_same(run, other, 1e-3)
+
+
+def test_a_step_in_bfloat16_is_near_that_in_float32_and_leaves_float32_behind(dataset, damsm, smoke, bfloat16):
+    wide = smoke.model_copy(
+        update={
+            "generator": smoke.generator.model_copy(update={"channels": 16}),
+            "discriminator": smoke.discriminator.model_copy(update={"channels": 16}),
+        }
+    )  # a channel that is almost constant in a batch would be blown up by its batch norm
+    plain, _ = steps(dataset, damsm, wide, count=1)
+    ours, run = steps(dataset, damsm, wide.model_copy(update={"precision": "bfloat16"}), count=1)
+    assert ours[0] != plain[0]
+    assert ours[0] == pytest.approx(plain[0], rel=0.03, abs=0.02)
+    for network in run.networks().values():
+        assert {each.dtype for each in network.state_dict().values() if each.is_floating_point()} == {torch.float32}
+    assert {each.grad.dtype for each in run.generator.parameters()} == {torch.float32}
+
+
+def test_encoders_train_in_bfloat16_nearly_as_in_float32(dataset, smoke, bfloat16):
+    train = Dataset.open(dataset, "train")
+    sums = []
+    for precision in ("float32", "bfloat16"):
+        run = DamsmRun(smoke.model_copy(update={"precision": precision}), train, CPU, None)
+        batch = batch_of_step(train, 0, batch_size=8, resolutions=[32], max_words=18, seed=0, purpose="test")
+        damsm_step(run, batch)
+        sums.append(run.loss_sums)
+    assert not torch.equal(*sums)
+    torch.testing.assert_close(*sums, rtol=0.01, atol=0.01)
+
+
+def test_spectral_norms_are_computed_in_float32():
+    torch.manual_seed(0)
+    discriminator = Discriminator(resolution=16, text_dim=6, channels=4, spectral_norm=True).eval()
+    weight = discriminator.encode[1][0].weight.detach().clone()
+    with cached():
+        discriminator.normalise()
+        with acceleration.autocast(CPU, torch.bfloat16):
+            kept = discriminator.encode[1][0].weight
+    assert kept.dtype == torch.float32 and torch.equal(kept, weight)
+
+
+def test_where_compiling_fails_it_is_said_once_and_networks_run_as_they_are(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no compiler")
+
+    network = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(torch, "compile", fail)
+    assert not acceleration.compile_([network], CPU)
+    assert capsys.readouterr().out == "compiling does not work here, so networks run as they are: no compiler\n"
+    assert network(torch.ones(1, 2)).shape == (1, 2)
+
+
+@pytest.mark.slow
+def test_compiled_networks_take_the_same_steps(dataset, damsm, smoke, capsys):
+    ours, run = steps(dataset, damsm, smoke.model_copy(update={"compile": True}))
+    assert "compiling does not work" not in capsys.readouterr().out
+    plain, other = steps(dataset, damsm, smoke)
+    for row, expected in zip(ours, plain):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert_same(run, other, 2e-3)
+
+
+def test_batches_made_ahead_are_those_of_their_step_and_seed():
+    made = []
+
+    def make(step, seed):
+        made.append((step, seed))
+        return step, seed
+
+    with BatchesAhead(make) as batches:
+        taken = [batches.take(step, 0) for step in (4, 5, 6)]
+        taken += [batches.take(step, 1) for step in (4, 5)]  # the run went back
+    assert taken == [(4, 0), (5, 0), (6, 0), (4, 1), (5, 1)]
+    assert len(made) == len(set(made))  # none twice
+
+
+def test_a_batch_that_cannot_be_made_says_so_where_it_is_taken():
+    def make(step, seed):
+        if step == 1:
+            raise InputError("the disk is gone")
+        return step
+
+    with BatchesAhead(make) as batches:
+        assert batches.take(0, 0) == 0
+        with pytest.raises(InputError, match="the disk is gone"):
+            batches.take(1, 0)
+
+
+def test_the_paper_recipe_takes_the_fast_way_by_itself():
+    config = configs.load()
+    assert config.precision == "auto" and config.damsm.trunk_views > 0
