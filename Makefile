@@ -13,7 +13,9 @@ BASE_IMAGE ?= python:3.11-slim-bookworm
 DOCKER_BUILD ?= # more options for docker build, such as --network host
 REVISION = $(shell $(BIN)/python -c 'from attngan.artifacts import code_revision; print(code_revision())')
 
-.PHONY: help setup demo test test-all test-docker smoke format lint golden compile image image-name image-push lock clean
+BENCH ?=
+
+.PHONY: help setup demo bench test test-all test-docker smoke format lint golden compile image image-name image-push lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -35,6 +37,9 @@ test-all: $(STAMP) ## run every test this machine can, the slow ones too
 
 test-docker: $(STAMP) ## run the steps and the pipeline in the container image of this commit
 	$(BIN)/python -m pytest -q -rs -m docker
+
+bench: $(STAMP) ## measure what makes it fast, each part the plain way and ours (BENCH="--quick --only damsm")
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 smoke: $(STAMP) ## run the six steps at the smallest size
 	$(BIN)/python -m pytest -q tests/test_pipeline.py

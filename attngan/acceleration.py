@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 import platform
 from collections.abc import Iterable
 
@@ -78,8 +77,3 @@ def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
     for module in modules:
         module.compile()
     return True
-
-
-def num_cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,89 @@
+"""`python -m benchmarks`: a table on the console and the same as JSON."""
+
+import datetime
+import json
+import platform
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+import attngan
+from attngan import acceleration, artifacts, weights
+from attngan.data import images
+from benchmarks import growth, measure
+from benchmarks.cases import CASES
+from benchmarks.scene import Scene, recipe
+
+HEADER = f"{'':36} {'plain/s':>9} {'ours/s':>9} {'times':>6}  {'spread':12} {'GFLOP/s':>9} {'peak GiB':>8}"
+
+
+def main(
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(CASES)}, growth, with commas between.")] = "",
+    quick: Annotated[bool, typer.Option(help="Small batches and few rounds: minutes on a CPU.")] = False,
+    resolution: Annotated[int, typer.Option(help="64, 128 or 256 pixels.")] = 256,
+    damsm_batch: Annotated[int, typer.Option(help="0: 48, or 16 when quick.")] = 0,
+    gan_batch: Annotated[int, typer.Option(help="0: 10 on a CPU, 64 on CUDA; 4 when quick.")] = 0,
+    device: Annotated[str, typer.Option(help="As in the config.")] = "auto",
+    compiled: Annotated[bool, typer.Option(help="Compile the networks of our way.")] = False,
+    out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/benchmark.json"),
+) -> None:
+    """Measure each part the plain way and ours, in turns, on the paper's networks with untrained weights."""
+    chosen = only.split(",") if only else [*CASES, "growth"]
+    if unknown := set(chosen) - {*CASES, "growth"}:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {', '.join([*CASES, 'growth'])}")
+    found = weights.choose_device(recipe(resolution, 2, 2, device, compiled=False))
+    gan_size = gan_batch or (4 if quick else 64 if found.type == "cuda" else 10)
+    config = recipe(resolution, damsm_batch or (16 if quick else 48), gan_size, device, compiled=compiled)
+    rounds = 2 if quick else 5
+    report = {"date": datetime.date.today().isoformat(), **_machine(found), "settings": config.model_dump(mode="json")}
+    print(" | ".join(f"{name} {value}" for name, value in report.items() if name != "settings"))
+    rows, grown = [], []
+    with tempfile.TemporaryDirectory(prefix="attngan-bench-") as folder:
+        if set(chosen) & set(CASES):
+            scene = Scene(Path(folder) / "scene", config, found, 2 * max(config.damsm.batch_size, gan_size))
+            print(HEADER)
+            for name in (name for name in chosen if name in CASES):
+                for case in CASES[name](scene):
+                    rows.append(measure.compare(case, rounds, found))
+                    print(_line(rows[-1]), flush=True)
+        if "growth" in chosen:
+            grown = growth.grow(Path(folder), 25 if quick else 100, 64)
+            for row in grown:
+                each = f"{1000 * row['seconds'] / row['images']:.1f} ms each"
+                print(
+                    f"preprocess {row['images']:>6,} images  {row['seconds']:7.1f} s  {each}  {row['peak_gib']:.2f} GiB"
+                )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    artifacts.write_text(out, json.dumps({**report, "rows": rows, "growth": grown}, indent=2) + "\n")
+    print(f"figures in {out}")
+
+
+def _machine(device: torch.device) -> dict[str, object]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    peaks = {"float32_peak_gflops": round(measure.peak_gflops(device, torch.float32))}
+    if acceleration.has_bfloat16(device):
+        peaks["bfloat16_peak_gflops"] = round(measure.peak_gflops(device, torch.bfloat16))
+    return {
+        "device": str(device),
+        "name": name,
+        "cores": images.num_cores(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "attngan": f"{attngan.__version__} {artifacts.code_revision()}",
+        **peaks,
+    }
+
+
+def _line(row: dict[str, object]) -> str:
+    plain = f"{row['plain_per_second']:9.2f}" if "ratio" in row else " " * 9
+    ratio = f"{row['ratio']:6.1f}" if "ratio" in row else " " * 6
+    spread = f"{row['ratio_low']:.1f} to {row['ratio_high']:.1f}" if "ratio" in row else ""
+    flops = f"{row['ours_gflops']:9.0f}" if "ours_gflops" in row else " " * 9
+    return f"{row['case']:36} {plain} {row['ours_per_second']:9.2f} {ratio}  {spread:12} {flops} {row['peak_gib']:8.2f}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,110 @@
+"""Times of two ways to do the same, taken in turns in one process, so that a noisy machine is fair to both."""
+
+import contextlib
+import ctypes
+import dataclasses
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from attngan import acceleration
+
+Work = Callable[[], object]
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
+_DEFAULT_THRESHOLD = 128 * 1024  # of glibc, for both
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Two ways to do one piece of work.
+
+    Attributes:
+        name: of the row.
+        plain: as the released code does it; None where there is no other way.
+        ours: as attngan does it.
+        count: units that one call does.
+        unit: plural noun ("images").
+        flops: of one call the plain way, 0 where they are not counted.
+    """
+
+    name: str
+    plain: Work | None
+    ours: Work
+    count: int
+    unit: str
+    flops: float = 0.0
+
+
+def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
+    """Run both ways in turns, once to warm up and `rounds` times timed, and return medians and the ratios' spread."""
+    ways = {"ours": case.ours} if case.plain is None else {"plain": case.plain, "ours": case.ours}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    for turn in range(rounds + 1):
+        for name, work in ways.items():
+            _set_memory(keep=name == "ours")
+            _wait(device)
+            start = time.perf_counter()
+            work()
+            _wait(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    _set_memory(keep=True)
+    ours = statistics.median(seconds["ours"])
+    row: dict[str, object] = {
+        "case": case.name,
+        "unit": case.unit,
+        "ours_per_second": case.count / ours,
+        "rounds": rounds,
+        "peak_gib": _peak_memory(device) / 2**30,
+    }
+    if case.plain is not None:
+        plain = statistics.median(seconds["plain"])
+        ratios = sorted(slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True))
+        row |= {"plain_per_second": case.count / plain, "ratio": statistics.median(ratios)}
+        row |= {"ratio_low": ratios[0], "ratio_high": ratios[-1]}
+    if case.flops:
+        row["ours_gflops"] = case.flops / ours / 1e9
+    return row
+
+
+def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
+    """Return what a large matrix product reaches here, in GFLOP/s."""
+    side = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(side, side, device=device).to(precision)
+    times = []
+    for _ in range(6):
+        _wait(device)
+        start = time.perf_counter()
+        _ = matrix @ matrix
+        _wait(device)
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / min(times[1:]) / 1e9
+
+
+def _set_memory(*, keep: bool) -> None:
+    """Let the C library keep freed memory, as attngan does, or hand it back, as it does by itself."""
+    if keep:
+        acceleration.keep_freed_memory()
+        return
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        library = ctypes.CDLL(None)
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
+            library.mallopt(parameter, 0 if parameter == _M_TOP_PAD else _DEFAULT_THRESHOLD)
+        library.malloc_trim(0)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Return bytes: of the CUDA device since the case began, of this process since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

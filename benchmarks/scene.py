@@ -1,0 +1,93 @@
+"""What the benchmark works on: made pictures of a photograph's size, and untrained networks of the paper's size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+
+from attngan import artifacts, weights
+from attngan import config as configs
+from attngan.config import Config
+from attngan.damsm_run import DamsmRun
+from attngan.data.dataset import Dataset
+from attngan.gan_run import GanRun
+from attngan.preprocess import preprocess
+
+WORDS = "a bird with wings of many colours that sits on a branch near the water and sings".split()
+
+
+def make_photographs(folder: Path, count: int, *, side: tuple[int, int] = (500, 375)) -> Path:
+    """Write JPEGs of smooth random colours with ten captions each, as a folder that preprocess reads."""
+    folder.mkdir(parents=True)
+    dice = np.random.default_rng(0)
+    lines = []
+    for number in range(count):
+        small = Image.fromarray(dice.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        small.resize(side, Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=92)
+        captions = [" ".join(dice.permutation(WORDS)[: dice.integers(8, 17)]) for _ in range(10)]
+        split = "test" if number % 5 == 4 else "train"
+        line = {"file": f"{number}.jpg", "captions": captions, "class": str(number), "split": split}
+        lines.append(json.dumps(line))
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+class Scene:
+    """Folders and runs, made when they are asked for.
+
+    Args:
+        folder: gets everything.
+        config: the recipe.
+        device: where runs live.
+        num_images: photographs.
+    """
+
+    def __init__(self, folder: Path, config: Config, device: torch.device, num_images: int):
+        self.folder, self.config, self.device = folder, config, device
+        self.source = make_photographs(folder / "photographs", num_images)
+        preprocess(self.source, folder / "dataset", config)
+        self.train = Dataset.open(folder / "dataset", "train")
+        self.test = Dataset.open(folder / "dataset", "test")
+        self.inception = folder / "inception.pth"
+        torch.manual_seed(0)
+        network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+        torch.save(network.state_dict(), self.inception)
+        self._write_damsm()
+
+    def damsm_run(self, **changes: object) -> DamsmRun:
+        """Return a pretraining at its first step, with other top-level settings."""
+        return DamsmRun(self.config.model_copy(update=changes), self.train, self.device, self.inception)
+
+    def gan_run(self, *, plain: bool) -> GanRun:
+        """Return an adversarial training at its first step: float32 and torch's usual layout where it is plain."""
+        changes = {"precision": "float32", "compile": False} if plain else {}
+        run = GanRun(self.config.model_copy(update=changes), self.train, self.folder / "damsm", self.device)
+        if plain:
+            for network in (run.generator, run.average, run.discriminators, run.image_encoder):
+                network.to(memory_format=torch.contiguous_format)
+        return run
+
+    def _write_damsm(self) -> None:
+        out = self.folder / "damsm"
+        run = self.damsm_run()
+        artifacts.begin(out)
+        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, self.train.vocabulary, self.config)
+        artifacts.finish(out, "damsm", files)
+
+
+def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str, *, compiled: bool) -> Config:
+    """Return the paper's recipe at one size."""
+    stages = {256: 3, 128: 2, 64: 1}[resolution]
+    return configs.load(
+        overrides=[
+            f"data.resolution={resolution}",
+            f"generator.num_stages={stages}",
+            f"damsm.batch_size={damsm_batch}",
+            f"training.batch_size={gan_batch}",
+            f"device={device}",
+            f"compile={str(compiled).lower()}",
+        ]
+    )
