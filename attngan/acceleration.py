@@ -3,11 +3,12 @@
 import contextlib
 import ctypes
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
 
+from attngan import distributed
 from attngan.errors import InputError
 from attngan.run_log import say
 
@@ -77,3 +78,45 @@ def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
     for module in modules:
         module.compile()
     return True
+
+
+@contextlib.contextmanager
+def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[[int], object]) -> Iterator[None]:
+    """Say, where the block runs out of memory, which batch would have fitted.
+
+    Args:
+        setting: name of the batch size.
+        batch_size: of the block.
+        device: whose memory.
+        step: does what the block does with fewer pictures, to try; never called where several processes train.
+
+    Raises:
+        InputError: a batch of this size does not fit.
+    """
+    try:
+        yield
+        return
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    fits = batch_size // 2 if distributed.world_size() == 1 else 0
+    while fits >= 2 and not _does_fit(step, fits):
+        fits //= 2
+    would = f"one of {fits} does" if fits >= 2 else "set a smaller one, or a lower resolution"
+    raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in the memory of {device}; {would}.")
+
+
+def _does_fit(step: Callable[[int], object], size: int) -> bool:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        step(size)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

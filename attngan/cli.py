@@ -129,6 +129,26 @@ def serve(
             serving.serve(package, host=host, port=port, name=name, device=device, max_images=max_images)
 
 
+@app.command()
+def plan(
+    dataset: Annotated[str, typer.Option(help="What preprocess wrote.")],
+    inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of Inception-v3.")] = None,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Measure some seconds of both trainings here, and say what all of them will take."""
+    with configured(None, config, set_, dry_run) as settings:
+        from attngan import plan as planning
+        from attngan import storage
+
+        price = settings.training.price_per_hour if price_per_hour is None else price_per_hour
+        with storage.local_input(dataset) as data, storage.local_input(inception_weights) as weights:
+            parts = planning.plan(data, settings, inception_weights=weights)
+            planning.tell(parts, settings, price_per_hour=price)
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -190,7 +190,7 @@ def publish(
 
 
 @contextlib.contextmanager
-def configured(out: str, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
+def configured(out: str | None, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
     """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
     with exit_status.reported(out):
         from attngan import config as settings

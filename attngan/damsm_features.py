@@ -1,14 +1,17 @@
 """The views of pictures that the frozen trunk is asked about before the encoders train."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attngan import seeding, trunk_features
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
+from attngan.trunk_features import TrunkFeatures
 
 
 @contextlib.contextmanager
@@ -24,21 +27,10 @@ def kept_features(run: DamsmRun, train: Dataset, test: Dataset, key: dict[str, A
     if not run.can_keep_features():
         yield
         return
-    config = run.config
-    resolutions, num_views = [config.data.resolution], config.damsm.trunk_views
-
-    def cut(numbers: Sequence[int], view: int) -> Tensor:
-        state = seeding.generator_for(config.seed, "view", view, numbers[0])
-        return train.training_batch(
-            numbers, resolutions=resolutions, max_words=1, generator=state, device=run.device
-        ).images[-1]
-
-    def centre(numbers: Sequence[int], _: int) -> Tensor:
-        batch = test.evaluation_batch(numbers, [0] * len(numbers), resolutions=resolutions, max_words=1)
-        return batch.images[-1].to(run.device)
-
+    config, num_views = run.config, run.config.damsm.trunk_views
+    cut, centre = functools.partial(_cut, run, train), functools.partial(_centre, run, test)
     facts = {name: key[name] for name in ("dataset", "inception", "code")}
-    facts |= {"seed": config.seed, "resolutions": resolutions, "precision": str(run.precision)}
+    facts |= {"seed": config.seed, "resolution": config.data.resolution, "precision": str(run.precision)}
     cuts, centres = ["training pictures", {**facts, "views": num_views}], ["held-out pictures", facts]
     with run.autocast():
         run.trunk = trunk_features.compute(run.image_encoder, cut, (len(train), num_views), cuts, run.device)
@@ -46,3 +38,36 @@ def kept_features(run: DamsmRun, train: Dataset, test: Dataset, key: dict[str, A
     yield
     for names in (cuts, centres):
         trunk_features.forget(names)
+
+
+@torch.no_grad()
+def look(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
+    """Let the trunk look at some pictures once, for what time it takes."""
+    with run.autocast():
+        run.image_encoder.eval().look(_cut(run, train, numbers, 0))
+
+
+def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
+    """Give a run features of the right sizes that nothing was computed for."""
+    with torch.no_grad():
+        regions, pooled = run.image_encoder.eval().look(_cut(run, train, [0], 0))
+    shape = (regions.shape[1], regions.shape[2], regions.shape[3])
+    record = torch.cat([regions.flatten(), pooled.flatten()]).to("cpu", torch.bfloat16)
+    run.trunk, run.test_trunk = (
+        TrunkFeatures(record.expand(len(split), views, -1), shape)
+        for split, views in ((train, run.config.damsm.trunk_views), (test, 1))
+    )
+
+
+def _cut(run: DamsmRun, train: Dataset, numbers: Sequence[int], view: int) -> Tensor:
+    state = seeding.generator_for(run.config.seed, "view", view, numbers[0])
+    resolutions = [run.config.data.resolution]
+    return train.training_batch(
+        numbers, resolutions=resolutions, max_words=1, generator=state, device=run.device
+    ).images[-1]
+
+
+def _centre(run: DamsmRun, test: Dataset, numbers: Sequence[int], _: int) -> Tensor:
+    resolutions = [run.config.data.resolution]
+    batch = test.evaluation_batch(numbers, [0] * len(numbers), resolutions=resolutions, max_words=1)
+    return batch.images[-1].to(run.device)

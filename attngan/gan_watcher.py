@@ -52,6 +52,8 @@ class GanWatcher(Watcher):
     def look(self) -> str | None:
         """Log the figures if this is a step for it, take a snapshot if it is one for that; return a short note."""
         run = self.gan
+        if self.snapshots is not None and (forecast := self.snapshots.pace.forecast(run.step)):
+            say(f"generator: {forecast}")
         is_snapshot = run.step % self.interval == 0 or run.step == self.total
         if not is_snapshot and run.step % run.config.training.log_every_steps:
             return None

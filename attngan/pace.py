@@ -3,6 +3,8 @@
 import datetime
 import time
 
+WARM_UP, COUNTED = 5, 20  # steps before a forecast, which the second ones are timed for
+
 
 class Pace:
     """Counts the steps that this process did.
@@ -17,6 +19,7 @@ class Pace:
     def __init__(self, step: int, *, total: int, batch_size: int, price_per_hour: float):
         self.step, self.total, self.batch_size, self.price_per_hour = step, total, batch_size, price_per_hour
         self.num_done, self.started = 0, time.monotonic()
+        self.is_told, self._warm = False, self.started
 
     def move(self, step: int) -> None:
         """Say at which step the run is; to go back is no progress."""
@@ -35,3 +38,17 @@ class Pace:
             pace += f" At {self.price_per_hour:g} an hour: {price * self.step:,.2f} so far, "
             pace += f"{price * self.total:,.2f} in all."
         return pace
+
+    def forecast(self, step: int) -> str | None:
+        """Return, once and after the first steps, what the whole run takes here."""
+        self.move(step)
+        if self.num_done <= WARM_UP:
+            self._warm = time.monotonic()
+        if self.is_told or self.num_done < WARM_UP + COUNTED:
+            return None
+        self.is_told = True
+        seconds = (time.monotonic() - self._warm) / (self.num_done - WARM_UP) * self.total
+        text = f"all {self.total:,} steps take about {datetime.timedelta(seconds=round(seconds))} here"
+        if self.price_per_hour:
+            text += f" and cost {seconds / 3600 * self.price_per_hour:,.2f}"
+        return text + " (attngan plan counts the rest too)."

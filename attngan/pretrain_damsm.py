@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attngan import artifacts, checkpoint, distributed, seeding, stopping, weights
+from attngan import acceleration, artifacts, checkpoint, distributed, seeding, stopping, weights
 from attngan.config import Config
 from attngan.damsm_features import kept_features
 from attngan.damsm_progress import PAGE, DamsmProgress
@@ -21,7 +21,7 @@ from attngan.errors import InputError
 from attngan.launcher import over_processes
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
-from attngan.run_log import RunLog, progress
+from attngan.run_log import RunLog, progress, say
 from attngan.watcher import Watcher
 
 RETRIEVAL_POOL = 100  # captions that a picture chooses among in validation
@@ -106,7 +106,7 @@ def _train(
     settings, batch_size = run.config.damsm, run.config.damsm.batch_size
     timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     bar = progress("DAMSM", total=total * batch_size, unit="images", start=run.step * batch_size)
-    batches = BatchesAhead(functools.partial(_batch, run, train))
+    batches = BatchesAhead(functools.partial(batch_for, run, train))
     with batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while run.step < total:
@@ -115,8 +115,12 @@ def _train(
             run.set_learning_rates()
             batch = batches.take(run.step, run.seed)
             before, note = run.step, None
-            _training_step(run, batch)
+            fewer = functools.partial(_try, run, batch)
+            with acceleration.fitting("damsm.batch_size", batch_size, run.device, fewer):
+                training_step(run, batch)
             run.step += 1
+            if page is not None and (forecast := page.pace.forecast(run.step)):
+                say(f"DAMSM: {forecast}")
             must_stop, must_save = distributed.agreed(stop, distributed.is_first() and timer.due())
             if run.step % run.steps_per_epoch == 0:
                 note = _end_epoch(run, test, watcher, must_save=must_stop or must_save, is_last=run.step == total)
@@ -130,7 +134,8 @@ def _train(
                 stop.stop()
 
 
-def _batch(run: DamsmRun, train: Dataset, step: int, seed: int) -> Batch:
+def batch_for(run: DamsmRun, train: Dataset, step: int, seed: int) -> Batch:
+    """Return the training batch of a step."""
     batch_size, data = run.config.damsm.batch_size, run.config.data
     part = distributed.part(batch_size) if run.trunk is None else slice(0)  # where features are kept, captions only
     return batch_of_step(
@@ -146,7 +151,11 @@ def _batch(run: DamsmRun, train: Dataset, step: int, seed: int) -> Batch:
     )
 
 
-def _training_step(run: DamsmRun, batch: Batch) -> None:
+def _try(run: DamsmRun, batch: Batch, size: int) -> None:
+    training_step(run, batch.first(size))
+
+
+def training_step(run: DamsmRun, batch: Batch) -> None:
     """Take one optimisation step (released code: pretrain_DAMSM.py).
 
     Several processes have a part of the pictures each, and all captions; all of them compute the losses of the batch.
@@ -175,7 +184,7 @@ def _end_epoch(run: DamsmRun, test: Dataset, watcher: Watcher, *, must_save: boo
     losses = _losses(run)
     if not watcher.is_sound(losses, thoroughly=is_snapshot):
         return None
-    found = distributed.from_first(lambda: _validate(run, test))
+    found = distributed.from_first(lambda: validate(run, test))
     run.keep_if_best({"epoch": float(epoch), **found})
     means = {name: total / run.steps_per_epoch for name, total in losses.items()}
     rate = run.optimiser.param_groups[0]["lr"]
@@ -192,7 +201,7 @@ def _losses(run: DamsmRun) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
+def validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
     """Return recall at 1 and 5 of held-out pictures among pools of 100 captions: centre crop, first captions."""
     run.text_encoder.eval()
     run.image_encoder.eval()

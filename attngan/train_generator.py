@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrize import cached
 
-from attngan import artifacts, checkpoint, distributed, seeding, stopping, weights
+from attngan import acceleration, artifacts, checkpoint, distributed, seeding, stopping, weights
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
@@ -117,13 +117,15 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
     batch_size = run.config.training.batch_size
     save_timer = checkpoint.Timer(run.config.training.checkpoint_every_seconds)
     bar = progress("generator", total=watcher.total * batch_size, unit="images", start=run.step * batch_size)
-    batches = BatchesAhead(functools.partial(_batch, run, train))
+    batches = BatchesAhead(functools.partial(batch_for, run, train))
     with store, batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while not watcher.is_over():
             batch = batches.take(run.step, run.seed)
             before = run.step
-            run.add(training_step(run, batch))
+            fewer = functools.partial(_try, run, batch)
+            with acceleration.fitting("training.batch_size", batch_size, run.device, fewer):
+                run.add(training_step(run, batch))
             run.step += 1
             note = watcher.look()  # which may take the run back
             must_stop, must_save = distributed.agreed(stop, distributed.is_first() and save_timer.due())
@@ -135,7 +137,8 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
                 stop.stop()
 
 
-def _batch(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
+def batch_for(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
+    """Return the training batch of a step."""
     return batch_of_step(
         train,
         step,
@@ -147,6 +150,10 @@ def _batch(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
         part=distributed.part(run.config.training.batch_size),
         device=run.device,
     )
+
+
+def _try(run: GanRun, batch: Batch, size: int) -> None:
+    training_step(run, batch.first(size))
 
 
 def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ def loader(scene: Scene) -> Iterator[Case]:
     yield Case(
         "read a training batch",
         lambda: _decoded(paths, scene.config.resolutions),
-        lambda: train_generator._batch(run, scene.train, 0, 0),
+        lambda: train_generator.batch_for(run, scene.train, 0, 0),
         size,
         "images",
     )
@@ -121,15 +121,15 @@ CASES: dict[str, Callable[[Scene], Iterator[Case]]] = {
 
 
 def _damsm_step(run: DamsmRun, scene: Scene) -> Work:
-    return lambda: damsm_step._training_step(run, damsm_step._batch(run, scene.train, 0, 0))
+    return lambda: damsm_step.training_step(run, damsm_step.batch_for(run, scene.train, 0, 0))
 
 
 def _gan_step(run: GanRun, scene: Scene) -> Work:
-    return lambda: train_generator.training_step(run, train_generator._batch(run, scene.train, 0, 0))
+    return lambda: train_generator.training_step(run, train_generator.batch_for(run, scene.train, 0, 0))
 
 
 def _inputs(run: GanRun, scene: Scene):
-    batch = train_generator._batch(run, scene.train, 0, 0)
+    batch = train_generator.batch_for(run, scene.train, 0, 0)
     with torch.no_grad():
         words, sentence = run.text_encoder(batch.word_ids, batch.lengths)
     noise = torch.randn(len(sentence), run.generator.noise_dim, device=run.device)

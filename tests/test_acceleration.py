@@ -12,7 +12,7 @@ from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
 from attngan.models.discriminator import Discriminator
-from attngan.pretrain_damsm import _training_step as damsm_step
+from attngan.pretrain_damsm import training_step as damsm_step
 from attngan.train_generator import training_step
 
 CPU = torch.device("cpu")

@@ -147,6 +147,7 @@ def test_every_module_has_a_layer():
         "export_onnx",
         "serve",
         "serve_v2",
+        "plan",
     }
 
 

@@ -22,3 +22,15 @@ def test_going_back_is_no_progress(monkeypatch):
         now[0] += seconds
         run.move(step)
     assert run.text() == "1 images/s, 0:01:25 left."
+
+
+def test_the_forecast_comes_once_from_steps_that_are_warm(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    run = Pace(100, total=3600, batch_size=1, price_per_hour=3.0)
+    told = []
+    for step in range(101, 140):
+        now[0] += 60.0 if step <= 105 else 2.0
+        told.append(run.forecast(step))
+    said = "all 3,600 steps take about 2:00:00 here and cost 6.00 (attngan plan counts the rest too)."
+    assert [text for text in told if text] == [said] and told.index(said) == 24

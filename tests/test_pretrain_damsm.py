@@ -39,7 +39,7 @@ def test_the_rate_decays_and_adam_keeps_its_moments(damsm):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(dataset, smoke, damsm, tmp_path, monkeypatch):
-    real_step = step._training_step
+    real_step = step.training_step
 
     def interrupted_step(run, batch):
         if run.step == 4:
@@ -47,12 +47,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(dataset, smo
         real_step(run, batch)
 
     eager = smoke.model_copy(update={"damsm": smoke.damsm.model_copy(update={"checkpoint_every_seconds": 0.0})})
-    monkeypatch.setattr(step, "_training_step", interrupted_step)
+    monkeypatch.setattr(step, "training_step", interrupted_step)
     with pytest.raises(KeyboardInterrupt):
         pretrain_damsm(dataset, tmp_path / "damsm", eager)
     with pytest.raises(InputError, match="not complete"):
         artifacts.check(tmp_path / "damsm", "damsm")
-    monkeypatch.setattr(step, "_training_step", real_step)
+    monkeypatch.setattr(step, "training_step", real_step)
     pretrain_damsm(dataset, tmp_path / "damsm", eager)
     assert fingerprint(tmp_path / "damsm") == fingerprint(damsm)
 
@@ -97,6 +97,6 @@ def test_validation_asks_with_five_captions_of_every_picture(dataset, smoke, mon
     monkeypatch.setattr(step, "recall_at", recall)
     test = Dataset.open(dataset, "test")
     run = DamsmRun(smoke, test, torch.device("cpu"), None)
-    assert step._validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
+    assert step.validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
     texts = [text for k, captions in asked if k == 1 for text in captions]
     assert sorted(texts) == sorted(text for record in test.records for text in record["captions"][:5])

@@ -52,7 +52,7 @@ def damsm_parameters(run):
 
 @pytest.mark.parametrize("which", ["damsm_step_dropout", "damsm_step_nodropout"])
 def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
-    """Two steps; `_training_step` is the one that pretraining takes."""
+    """Two steps; `training_step` is the one that pretraining takes."""
     config = configs.load()
     run = types.SimpleNamespace(
         config=config,
@@ -91,7 +91,7 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
 
     def step():
         run.loss_sums.zero_()
-        pretrain_damsm._training_step(run, batch)
+        pretrain_damsm.training_step(run, batch)
         return torch.cat([run.loss_sums, run.loss_sums.sum()[None]])
 
     found["losses_before"] = step()

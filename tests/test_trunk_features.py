@@ -101,7 +101,7 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     kept, plain = (DamsmRun(config, train, CPU, inception) for _ in range(2))
     with kept_features(kept, train, test, dict.fromkeys(("dataset", "inception", "code"), "")):
-        batch = step._batch(kept, train, 0, config.seed)
+        batch = step.batch_for(kept, train, 0, config.seed)
         assert len(batch.images[-1]) == 0  # no picture was read
         views = [
             train.training_batch(
@@ -121,8 +121,8 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
             return tuple(each.bfloat16().float() for each in seen)
 
         plain.image_encoder.look = look
-        step._training_step(kept, batch)
-        step._training_step(plain, step.Batch([images], batch.word_ids, batch.lengths, batch.class_ids))
+        step.training_step(kept, batch)
+        step.training_step(plain, step.Batch([images], batch.word_ids, batch.lengths, batch.class_ids))
     torch.testing.assert_close(kept.loss_sums, plain.loss_sums, rtol=1e-4, atol=1e-5)
     for name, network in kept.networks().items():
         theirs = plain.networks()[name].state_dict()

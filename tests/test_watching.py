@@ -251,7 +251,7 @@ def test_features_without_their_weights_are_refused_before_the_training(features
 
 def test_encoders_that_become_nan_go_back_too(dataset, smoke, tmp_path, monkeypatch, capsys):
     taken = []
-    damsm_training_step = damsm_step._training_step
+    damsm_training_step = damsm_step.training_step
 
     def spoilt_step(run, batch):
         taken.append(run.step)
@@ -260,7 +260,7 @@ def test_encoders_that_become_nan_go_back_too(dataset, smoke, tmp_path, monkeypa
             with torch.no_grad():
                 next(run.text_encoder.parameters()).fill_(torch.nan)
 
-    monkeypatch.setattr(damsm_step, "_training_step", spoilt_step)
+    monkeypatch.setattr(damsm_step, "training_step", spoilt_step)
     pretrain_damsm(dataset, tmp_path / "out", smoke)
     assert taken == [*range(24), *range(12, 24)]
     assert "back from step 24 to 12, with 0.5 of the learning rate" in capsys.readouterr().out

@@ -88,7 +88,7 @@ def _damsm_steps(train: Dataset, config: Config) -> dict[str, torch.Tensor]:
     run.config = _noisy(config)
     found = {}
     for run.step in range(STEPS):
-        pretrain_damsm._training_step(run, _batch(run, train, config.damsm.batch_size, [config.data.resolution]))
+        pretrain_damsm.training_step(run, _batch(run, train, config.damsm.batch_size, [config.data.resolution]))
         for name, network in run.networks().items():
             found |= {f"step {run.step}, {name} {key}": value for key, value in _tensors(network).items()}
     return {"losses": run.loss_sums, **found}

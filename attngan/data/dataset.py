@@ -54,6 +54,13 @@ class Batch:
         words = self.word_ids.to(device), self.lengths.to(device)
         return Batch(images, *words, self.class_ids.to(device), self.indices)
 
+    def first(self, count: int) -> "Batch":
+        """Return a batch of the first pictures of this one."""
+        parts = (self.word_ids, self.lengths, self.class_ids, self.indices)
+        return Batch(
+            [image[:count] for image in self.images], *(None if part is None else part[:count] for part in parts)
+        )
+
 
 class Dataset:
     """One split of a dataset folder; made by `open`.

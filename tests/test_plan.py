@@ -1,0 +1,112 @@
+"""What a schedule takes, measured before it is spent."""
+
+import time
+
+import pytest
+import torch
+import torchvision
+from typer.testing import CliRunner
+
+from attngan import acceleration, plan
+from attngan.cli import app
+from attngan.errors import InputError
+from attngan.train_generator import train_generator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(plan, "SECONDS", 0.2)
+
+
+def numbers(parts):
+    return {part.name: part.number for part in parts}
+
+
+def test_parts_are_counted_as_the_trainings_count_them(dataset, smoke):
+    parts = plan.plan(dataset, smoke)
+    assert numbers(parts) == {
+        "steps of the encoders": 24,
+        "validations": 2,
+        "steps of the generator": 24,
+        "snapshots": 2,
+    }
+    assert all(part.seconds > 0 for part in parts)
+
+
+def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path):
+    network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+    torch.save(network.state_dict(), tmp_path / "inception.pth")
+    encoder = smoke.image_encoder.model_copy(update={"kind": "inception_v3"})
+    damsm = smoke.damsm.model_copy(update={"trunk_views": 3})
+    config = smoke.model_copy(update={"image_encoder": encoder, "damsm": damsm})
+    parts = plan.plan(dataset, config, inception_weights=tmp_path / "inception.pth")
+    assert numbers(parts)["views of pictures"] == 3 * 96 + 16
+
+
+def test_the_command_prints_time_memory_and_cost(dataset):
+    done = CliRunner().invoke(app, ["plan", "--dataset", str(dataset), "--config", "smoke", "--price-per-hour", "3600"])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("cpu, ") and lines[0].endswith("float32")
+    assert [line.split("  ")[0] for line in lines[2:-1]] == [
+        "steps of the encoders",
+        "validations",
+        "steps of the generator",
+        "snapshots",
+        "all",
+    ]
+    cost = float(lines[-2].split()[-1])
+    assert cost > 0.1 and lines[-1].startswith("memory: ")  # one a second
+
+
+@pytest.mark.slow
+def test_the_plan_of_a_short_training_is_what_it_takes(dataset, damsm, smoke, tmp_path, monkeypatch):
+    """Within a half: the machine may be busy; 15 % is what it is meant to keep, see the README."""
+    monkeypatch.setattr(plan, "SECONDS", 4.0)
+    config = smoke.model_copy(update={"training": smoke.training.model_copy(update={"epochs": 30})})
+    parts = {part.name: part for part in plan.plan(dataset, config)}
+    start = time.perf_counter()
+    train_generator(dataset, damsm, tmp_path / "out", config)
+    taken = time.perf_counter() - start
+    assert taken == pytest.approx(parts["steps of the generator"].total + parts["snapshots"].total, rel=0.5)
+
+
+def test_a_batch_that_does_not_fit_is_told_with_one_that_does():
+    tried = []
+
+    def step(size):
+        tried.append(size)
+        if size > 12:
+            raise torch.OutOfMemoryError("no room")
+
+    with (
+        pytest.raises(
+            InputError, match=r"damsm.batch_size: a batch of 100 pictures does not fit .* cpu; one of 12 does"
+        ),
+        acceleration.fitting("damsm.batch_size", 100, CPU, step),
+    ):
+        step(100)
+    assert tried == [100, 50, 25, 12]
+
+
+def test_another_error_is_no_lack_of_memory():
+    def step(size):
+        raise AssertionError
+
+    with pytest.raises(RuntimeError, match="shapes differ"), acceleration.fitting("x", 8, CPU, step):
+        raise RuntimeError("shapes differ")
+
+
+def test_a_training_that_does_not_fit_says_so(dataset, damsm, smoke, tmp_path, monkeypatch):
+    from attngan import train_generator as module
+
+    def step(run, batch):
+        if len(batch.lengths) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return {}
+
+    monkeypatch.setattr(module, "training_step", step)
+    with pytest.raises(InputError, match=r"training.batch_size: a batch of 8 pictures does not fit .* one of 2 does"):
+        train_generator(dataset, damsm, tmp_path / "out", smoke)
