@@ -3,7 +3,9 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -63,6 +65,9 @@ class _Run:
         self.num_images = len(source.records) + len(source.rejected)
         self.unknown = {split: collections.Counter[str]() for split in SPLITS}  # words that the vocabulary lacks
         self.dropped: list[dict[str, str]] = []  # captions without a usable word
+        self.tokens = functools.cache(
+            lambda caption: tuple(map(sys.intern, tokenize(caption)))
+        )  # asked for three times
         self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
 
@@ -100,7 +105,7 @@ class _Run:
     def _vocabulary(self) -> Vocabulary:
         if self.given is not None:
             return self.given
-        tokenised = (tokenize(caption) for record in self.records["train"] for caption in record.captions)
+        tokenised = (self.tokens(caption) for record in self.records["train"] for caption in record.captions)
         vocabulary = Vocabulary.from_captions(tokenised, self.config.data.min_word_count)
         if len(vocabulary) == 1:
             raise InputError(
@@ -118,7 +123,7 @@ class _Run:
 
     def _with_usable_captions(self, record: Record, is_known: Callable[[str], bool]) -> Record | None:
         """Return the record with the captions that have a known word, or None and a rejection where none has."""
-        usable = tuple(caption for caption in record.captions if any(map(is_known, tokenize(caption))))
+        usable = tuple(caption for caption in record.captions if any(map(is_known, self.tokens(caption))))
         if not usable:
             self._reject(record, "none of its captions has a usable word")
             return None
@@ -180,7 +185,7 @@ class _Run:
     def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:
         """Write all of a split but its pixels, and return its counts."""
         records = self.records[split]
-        tokenised = [[tokenize(caption) for caption in record.captions] for record in records]
+        tokenised = [[self.tokens(caption) for caption in record.captions] for record in records]
         tokens = [word for of_image in tokenised for caption in of_image for word in caption]
         self.unknown[split].update(word for word in tokens if word not in vocabulary)
         write_split(
