@@ -1,0 +1,64 @@
+"""`make bench`: every case runs, at the smallest size, and leaves its figures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import measure
+from benchmarks.measure import Case
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(tmp_path, *arguments):
+    flags = [
+        "--quick",
+        "--resolution",
+        "64",
+        "--damsm-batch",
+        "4",
+        "--gan-batch",
+        "2",
+        "--out",
+        str(tmp_path / "b.json"),
+    ]
+    command = [sys.executable, "-m", "benchmarks", *flags, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_every_case_gives_a_row(tmp_path):
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "b.json").read_text())
+    cases = [row["case"] for row in report["rows"]]
+    assert {"DAMSM step", "word loss", "generator training step", "read a training batch", "preprocess"} <= set(cases)
+    assert all(row["ours_per_second"] > 0 for row in report["rows"])
+    assert [row["images"] for row in report["growth"]] == [25, 100, 400]
+    assert report["torch"] and report["float32_peak_gflops"] > 0
+
+
+def test_a_case_that_is_not_there_is_named(tmp_path):
+    done = run(tmp_path, "--only", "gan,speed")
+    assert done.returncode == 2
+    assert "speed: expected some of damsm," in done.stderr.replace("│", "").replace("\n", " ")
+
+
+def test_two_ways_are_timed_in_turns(monkeypatch):
+    order, now = [], [0.0]
+
+    def work(name, seconds):
+        def does():
+            order.append(name)
+            now[0] += seconds
+
+        return does
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    case = Case("step", work("plain", 3.0), work("ours", 1.0), 6, "images", flops=4e9)
+    row = measure.compare(case, 3, measure.torch.device("cpu"))
+    assert order == ["plain", "ours"] * 4  # the first to warm up
+    assert (row["ratio"], row["plain_per_second"], row["ours_per_second"], row["ours_gflops"]) == (3.0, 2.0, 6.0, 4.0)
