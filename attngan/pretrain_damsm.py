@@ -3,6 +3,7 @@
 Every epoch ends with a retrieval test on the classes that training does not see; the best encoders are kept.
 """
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def pretrain_damsm(
     total = config.damsm.epochs * run.steps_per_epoch
     checkpoint.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
     page = DamsmProgress(run, test, out, total, log) if distributed.is_first() else None
-    with store, kept_features(run, train, test, key):
+    features = kept_features(run, train, test, key) if run.step < total else contextlib.nullcontext()
+    with store, features:
         _train(run, train, test, total, page, Watcher(run, log, store))
         if page is not None:
             page.draw(store, last=True)
