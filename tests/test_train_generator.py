@@ -196,14 +196,14 @@ def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
     """Full size: Inception-v3 with random weights, three stages, three discriminators, batch of two."""
     from attngan.damsm_run import DamsmRun
     from attngan.preprocess import preprocess
-    from attngan.pretrain_damsm import training_step
+    from attngan.pretrain_damsm import training_step as damsm_training_step
 
     config = configs.load("damsm: {batch_size: 2}\ntraining: {batch_size: 2}")
     preprocess(birds, tmp_path / "dataset", config)
     train = Dataset.open(tmp_path / "dataset", "train")
     batch = train.training_batch([0, 1], resolutions=[256], max_words=18, generator=torch.Generator().manual_seed(0))
     damsm = DamsmRun(config, train, torch.device("cpu"), None)
-    training_step(damsm, batch)
+    damsm_training_step(damsm, batch)
     assert damsm.loss_sums.isfinite().all()
 
     run = _full_size_run(config, train, damsm, tmp_path)
