@@ -108,7 +108,7 @@ def _train(
     settings, batch_size = run.config.damsm, run.config.damsm.batch_size
     timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     bar = progress("DAMSM", total=total * batch_size, unit="images", start=run.step * batch_size)
-    batches = BatchesAhead(functools.partial(batch_for, run, train))
+    batches = BatchesAhead(functools.partial(batch_for, run, train), run.device)
     with batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while run.step < total:

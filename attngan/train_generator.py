@@ -117,7 +117,7 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
     batch_size = run.config.training.batch_size
     save_timer = checkpoint.Timer(run.config.training.checkpoint_every_seconds)
     bar = progress("generator", total=watcher.total * batch_size, unit="images", start=run.step * batch_size)
-    batches = BatchesAhead(functools.partial(batch_for, run, train))
+    batches = BatchesAhead(functools.partial(batch_for, run, train), run.device)
     with store, batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while not watcher.is_over():

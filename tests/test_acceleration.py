@@ -141,6 +141,17 @@ def test_compiled_networks_take_the_same_steps(dataset, damsm, smoke, capsys):
     assert_same(run, other, 2e-3)
 
 
+OTHER = torch.device("meta")  # any that is not this processor
+
+
+def test_where_the_processor_trains_no_batch_is_made_ahead():
+    made = []
+    with BatchesAhead(lambda step, seed: made.append(step), CPU) as batches:
+        for step in range(3):
+            batches.take(step, 0)
+            assert made == list(range(step + 1))
+
+
 def test_batches_made_ahead_are_those_of_their_step_and_seed():
     made = []
 
@@ -148,7 +159,7 @@ def test_batches_made_ahead_are_those_of_their_step_and_seed():
         made.append((step, seed))
         return step, seed
 
-    with BatchesAhead(make) as batches:
+    with BatchesAhead(make, OTHER) as batches:
         taken = [batches.take(step, 0) for step in (4, 5, 6)]
         taken += [batches.take(step, 1) for step in (4, 5)]  # the run went back
     assert taken == [(4, 0), (5, 0), (6, 0), (4, 1), (5, 1)]
@@ -161,7 +172,7 @@ def test_a_batch_that_cannot_be_made_says_so_where_it_is_taken():
             raise InputError("the disk is gone")
         return step
 
-    with BatchesAhead(make) as batches:
+    with BatchesAhead(make, OTHER) as batches:
         assert batches.take(0, 0) == 0
         with pytest.raises(InputError, match="the disk is gone"):
             batches.take(1, 0)

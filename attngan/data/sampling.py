@@ -49,12 +49,16 @@ def batch_of_step(
 class BatchesAhead:
     """Makes the batch of the next step in a thread while that of this step is used; a context.
 
+    Where the training itself runs on the CPU there is nothing to wait for, and a second thread that computes would make
+    torch's threads of both fight for the cores: half the speed on two of them. There batches are made when taken.
+
     Args:
         make: the batch of a step, from step and seed.
+        device: that trains.
     """
 
-    def __init__(self, make: Callable[[int, int], Batch]):
-        self.make = make
+    def __init__(self, make: Callable[[int, int], Batch], device: torch.device):
+        self.make, self.is_ahead = make, device.type != "cpu"
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._key: tuple[int, int] | None = None
         self._ahead: Future[Batch] | None = None
@@ -67,6 +71,8 @@ class BatchesAhead:
 
     def take(self, step: int, seed: int) -> Batch:
         """Return the batch of a step, and begin with that of the next one."""
+        if not self.is_ahead:
+            return self.make(step, seed)
         ahead = self._ahead
         batch = ahead.result() if ahead is not None and self._key == (step, seed) else self.make(step, seed)
         self._key = (step + 1, seed)
