@@ -5,7 +5,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from attngan import seeding, trunk_features
@@ -40,19 +39,15 @@ def kept_features(run: DamsmRun, train: Dataset, test: Dataset, key: dict[str, A
         trunk_features.forget(names)
 
 
-@torch.no_grad()
 def look(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
     """Let the trunk look at some pictures once, for what time it takes."""
     with run.autocast():
-        run.image_encoder.eval().look(_cut(run, train, numbers, 0))
+        trunk_features.look(run.image_encoder, _cut(run, train, numbers, 0))
 
 
 def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
     """Give a run features of the right sizes that nothing was computed for."""
-    with torch.no_grad():
-        regions, pooled = run.image_encoder.eval().look(_cut(run, train, [0], 0))
-    shape = (regions.shape[1], regions.shape[2], regions.shape[3])
-    record = torch.cat([regions.flatten(), pooled.flatten()]).to("cpu", torch.bfloat16)
+    record, shape = trunk_features.look(run.image_encoder, _cut(run, train, [0], 0))
     run.trunk, run.test_trunk = (
         TrunkFeatures(record.expand(len(split), views, -1), shape)
         for split, views in ((train, run.config.damsm.trunk_views), (test, 1))

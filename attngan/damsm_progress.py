@@ -9,6 +9,7 @@ from attngan import artifacts, pictures, report
 from attngan.checkpoint import StateStore, Timer
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
+from attngan.data.sampling import spread
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.metrics.retrieval import cosines
 from attngan.models.attention import attend_regions
@@ -46,12 +47,11 @@ class DamsmProgress:
         settings, data = run.config.damsm, run.config.data
         price = run.config.training.price_per_hour
         self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price)
-        count = min(POOL, len(test))
-        chosen = [index * len(test) // count for index in range(count)]
+        chosen = spread(len(test), POOL)
         self.captions = [test.records[index]["captions"][0] for index in chosen]
-        self.shown = [number * count // min(PICTURES, count) for number in range(min(PICTURES, count))]
+        self.shown = spread(len(chosen), PICTURES)
         self.batch: Batch = test.evaluation_batch(
-            chosen, [0] * count, resolutions=[data.resolution], max_words=data.max_words
+            chosen, [0] * len(chosen), resolutions=[data.resolution], max_words=data.max_words
         )
 
     def draw(self, store: StateStore, *, last: bool = False) -> None:

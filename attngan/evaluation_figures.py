@@ -226,10 +226,15 @@ class FigureMaker:
         }
 
     def _mismatches(self, own: list[tuple[int, int]], pool_labels: Tensor, state: torch.Generator) -> Tensor:
-        try:
-            return retrieval.draw_mismatches(torch.tensor(own), pool_labels, self.settings.num_candidates - 1, state)
-        except ValueError as error:
-            raise InputError(f"R-precision: in the test split {error}; lower evaluate.num_candidates.") from None
+        return mismatches(torch.tensor(own), pool_labels, self.settings, state)
 
     def _state(self, *purpose: str) -> torch.Generator:
         return seeding.generator_for(self.seed, "figures", *purpose)
+
+
+def mismatches(own: Tensor, candidates: Tensor, settings: Evaluate, state: torch.Generator) -> Tensor:
+    """Draw the wrong sentences of each picture (`retrieval.draw_mismatches`); InputError if there are too few."""
+    try:
+        return retrieval.draw_mismatches(own, candidates, settings.num_candidates - 1, state)
+    except ValueError as error:
+        raise InputError(f"R-precision: in the test split {error}; lower evaluate.num_candidates.") from None

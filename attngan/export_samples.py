@@ -7,6 +7,7 @@ from attngan import artifacts, report, weights
 from attngan.bundle import write_bundle
 from attngan.config import Config
 from attngan.data.dataset import Dataset
+from attngan.data.sampling import spread
 from attngan.errors import InputError
 from attngan.gallery import Gallery
 from attngan.run_log import progress, say
@@ -80,8 +81,7 @@ def _captions(config: Config, dataset: Path | None) -> list[str]:
     captions = list(settings.captions)
     if dataset is not None and settings.num_test_captions:
         records = Dataset.open(dataset, "test").records
-        count = min(settings.num_test_captions, len(records))
-        captions += [records[index * len(records) // count]["captions"][0] for index in range(count)]
+        captions += [records[index]["captions"][0] for index in spread(len(records), settings.num_test_captions)]
     if not captions:
         raise InputError(
             "samples.captions is empty: give captions there, or a --dataset with samples.num_test_captions."

@@ -69,8 +69,9 @@ class GanWatcher(Watcher):
 
     def answer(self, problem: str, *, can_ignore: bool = False) -> None:
         """Do what the setting says; where the run goes back, pictures from after that step go too."""
+        step = self.gan.step
         super().answer(problem, can_ignore=can_ignore)
-        if self.snapshots is not None:
+        if self.snapshots is not None and self.gan.step < step:
             self.snapshots.forget_after(self.gan.step)
 
     def _take_snapshot(self) -> None:

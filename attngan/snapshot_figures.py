@@ -10,7 +10,9 @@ from torch import Tensor
 from attngan import features, seeding
 from attngan.config import Config
 from attngan.data.dataset import Dataset
+from attngan.data.sampling import spread
 from attngan.errors import InputError
+from attngan.evaluation_figures import mismatches
 from attngan.evaluation_pictures import EvaluationPictures, Query
 from attngan.features import PIXELS, Extractor
 from attngan.gan_run import GanRun
@@ -39,7 +41,7 @@ class SnapshotFigures:
         self.pictures = EvaluationPictures(model, test, train, self.seed, num_images=count, num_pairs=0)
         self.judge = features.damsm_extractor(damsm, run.image_encoder)
         self.extractor = _extractor(run.config, self.judge, run.device)
-        self.real_numbers = [number * len(test) // min(count, len(test)) for number in range(min(count, len(test)))]
+        self.real_numbers = spread(len(test), count)
 
     @property
     def metric(self) -> str:
@@ -77,11 +79,8 @@ class SnapshotFigures:
         candidates = self.pictures.sentences([Query(image, 0) for image in range(len(labels))])
         own = torch.tensor([labels[query.image][query.caption] for query in queries])
         theirs = torch.tensor([of_image[0] for of_image in labels])
-        count = self.config.evaluate.num_candidates - 1
-        try:
-            wrong = retrieval.draw_mismatches(own, theirs, count, seeding.generator_for(self.seed, "mismatches"))
-        except ValueError as error:
-            raise InputError(f"R-precision: in the test split {error}; lower evaluate.num_candidates.") from None
+        state = seeding.generator_for(self.seed, "mismatches")
+        wrong = mismatches(own, theirs, self.config.evaluate, state)
         return self.pictures.sentences(queries).cpu(), candidates.cpu(), wrong
 
     def _look(self, count: int, pictures: Callable[[range], Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from PIL import Image
 from attngan import artifacts, pictures, report, seeding
 from attngan.checkpoint import StateStore
 from attngan.data.dataset import Dataset
+from attngan.data.sampling import spread
 from attngan.gan_run import OPINIONS, GanRun
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.generator import Generated
@@ -54,8 +55,7 @@ class Snapshots:
             if _step(Path(name)) <= run.step:
                 store.fetch(name, out)
         self._log_grids(self._grids())
-        count = min(CAPTIONS, len(test))
-        chosen = [index * len(test) // count for index in range(count)]
+        chosen = spread(len(test), CAPTIONS)
         self.captions = [test.records[index]["captions"][0] for index in chosen]
         images = [index for index in chosen for _ in range(VARIANTS)]
         self.word_ids, self.lengths = test.captions(images, [0] * len(images), max_words=run.config.data.max_words)

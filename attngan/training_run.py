@@ -1,5 +1,6 @@
 """What both trainings hold: a position, figures so far, what went wrong; and their state, to go on from or back to."""
 
+import abc
 import contextlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from attngan.config import Config
 from attngan.run_log import say
 
 
-class TrainingRun:
+class TrainingRun(abc.ABC):
     """A run at its first step; `resume` moves it on to its last saved one. A subclass says what it is made of.
 
     Args:
@@ -33,17 +34,17 @@ class TrainingRun:
         self.attempt = 0  # how often the run went back
         self.events: list[dict[str, int | str]] = []  # what went wrong: step, text
 
+    @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def set_learning_rates(self) -> None:
         """Give every optimiser the rate that belongs to this step and attempt."""
-        raise NotImplementedError
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Let networks compute in the run's precision inside the block."""

@@ -6,6 +6,7 @@ device where all of them fit. The trunk's batch norms are in evaluation mode, so
 
 import dataclasses
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -43,7 +44,9 @@ class TrunkFeatures:
         """Return regions (B, C, H, W) and pooled (B, P) of pictures (B,), each in its view (B,)."""
         where = self.records.device
         chosen = self.records[images.to(where), views.to(where)].to(device, precision, non_blocking=True)
-        regions, pooled = chosen.split([_size(self.region_shape), chosen.shape[1] - _size(self.region_shape)], dim=1)
+        regions, pooled = chosen.split(
+            [math.prod(self.region_shape), chosen.shape[1] - math.prod(self.region_shape)], dim=1
+        )
         return regions.unflatten(1, self.region_shape), pooled
 
 
@@ -65,11 +68,8 @@ def compute(
         InputError: there is no room for the file.
     """
     count, num_views = shape
-    encoder.eval()
-    with torch.no_grad():
-        regions, pooled = encoder.look(pictures([0], 0))
-    region_shape = (regions.shape[1], regions.shape[2], regions.shape[3])
-    size = _size(region_shape) + pooled.shape[1]
+    first, region_shape = look(encoder, pictures([0], 0))
+    size = first.shape[1]
     path = _file(key)
     if distributed.rank_of_node() == 0:
         _make_room(path, 2 * count * num_views * size)
@@ -94,6 +94,13 @@ def forget(key: Any) -> None:
 
 
 @torch.no_grad()
+def look(encoder: ImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    """Return the records (B, R) of some images, and the shape (C, H, W) of their regions."""
+    regions, pooled = encoder.eval().look(images)
+    records = torch.cat([regions.flatten(1), pooled], dim=1).to("cpu", torch.bfloat16)
+    return records, (regions.shape[1], regions.shape[2], regions.shape[3])
+
+
 def _fill(
     records: Tensor, encoder: ImageEncoder, pictures: Views, work: list[tuple[int, range]], path: Path, name: str
 ) -> None:
@@ -106,9 +113,7 @@ def _fill(
         return
     with progress(f"{name}: the trunk's features", total=total, unit="views", start=start) as advance:
         for index, (view, numbers) in enumerate(work[done:], done + 1):
-            regions, pooled = encoder.look(pictures(numbers, view))
-            seen = torch.cat([regions.flatten(1), pooled], dim=1)
-            records[numbers.start : numbers.stop, view] = seen.to("cpu", torch.bfloat16)
+            records[numbers.start : numbers.stop, view] = look(encoder, pictures(numbers, view))[0]
             artifacts.write_text(done_file, json.dumps(index))
             advance(len(numbers))
 
@@ -130,10 +135,3 @@ def _make_room(path: Path, size: int) -> None:
 
 def _file(key: Any) -> Path:
     return Path(tempfile.gettempdir()) / f"attngan-features-{artifacts.fingerprint(key)[:16]}" / "records.bin"
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size

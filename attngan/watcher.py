@@ -25,6 +25,7 @@ class Watcher:
     def __init__(self, run: TrainingRun, log: RunLog, store: StateStore):
         self.run, self.log, self.store = run, log, store
         self.settings = run.config.watch
+        self._saved = (-1, -1)  # step and attempt
 
     def begin(self) -> None:
         """Keep the state of a run that has not begun: one that goes wrong at once goes back to it."""
@@ -32,7 +33,11 @@ class Watcher:
             self.save(good=True)
 
     def save(self, *, good: bool = False) -> None:
-        """Save the state, in the first process."""
+        """Save the state, in the first process, unless it has just been saved at this step."""
+        now = (self.run.step, self.run.attempt)
+        if now == self._saved:
+            return
+        self._saved = now
         self.run.rows = self.log.rows
         if distributed.is_first():
             self.store.save(self.run.step, self.run.state(), good=good)

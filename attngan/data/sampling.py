@@ -46,6 +46,12 @@ def batch_of_step(
     )
 
 
+def spread(total: int, count: int) -> list[int]:
+    """Return `count` of `total` numbers, or all of them, spread evenly from 0."""
+    count = min(count, total)
+    return [number * total // count for number in range(count)]
+
+
 class BatchesAhead:
     """Makes the batch of the next step in a thread while that of this step is used; a context.
 
