@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,16 +69,19 @@ def begin(folder: Path) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def finish(folder: Path, kind: str, files: list[str], **facts: Any) -> dict[str, Any]:
+def finish(
+    folder: Path, kind: str, files: list[str], *, digests: Mapping[str, str] | None = None, **facts: Any
+) -> dict[str, Any]:
     """Declare `folder` complete: write its manifest over the named files, and return it.
 
     Args:
         folder: holds every file of `files`.
         kind: what the folder is, checked by `check`.
         files: paths relative to the folder; only these belong to the result.
+        digests: sha256 of files for which it is known; the others are read.
         facts: anything JSON can hold, kept in the manifest.
     """
-    entries = {name: _describe(folder / name) for name in sorted(files)}
+    entries = {name: _describe(folder / name, (digests or {}).get(name)) for name in sorted(files)}
     manifest = {
         "kind": kind,
         "format_version": FORMAT_VERSION,
@@ -151,8 +154,8 @@ def code_revision() -> str:
         return "unknown"
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+def _describe(path: Path, digest: str | None) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": digest or sha256_of(path)}
 
 
 def _compare(folder: Path, name: str, entry: dict[str, Any], *, contents: bool) -> None:

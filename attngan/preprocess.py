@@ -17,7 +17,7 @@ from attngan.config import Config
 from attngan.data import archives, captioned_folder, cub, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
-from attngan.data.dataset_writer import SPLIT_FILES, content_fingerprint, pixel_writer, write_split
+from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer, write_split
 from attngan.data.records import Record, Source, Split, number_classes, split_by_hash
 from attngan.errors import InputError
 from attngan.run_log import progress, say
@@ -158,6 +158,7 @@ class _Run:
         counts = {split: self._write_split(split, class_ids[split], vocabulary) for split in SPLITS}
         vocabulary.save(self.out / "vocabulary.json")
         artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
+        digests = content_digests(self.out)
         info = {
             "format_version": FORMAT_VERSION,
             "source": self.source.kind,
@@ -172,13 +173,14 @@ class _Run:
             "rejected": [dataclasses.asdict(entry) for entry in self.source.rejected],
             "dropped_captions": self.dropped,
             "warnings": self.source.warnings,
-            "fingerprint": content_fingerprint(self.out),
+            "fingerprint": content_fingerprint(digests),
             "palette": self.source.palette,
         }
         artifacts.write_json(self.out / "dataset.json", info)
         files = [f"{split}/{name}" for split in SPLITS for name in SPLIT_FILES]
         files += ["dataset.json", "vocabulary.json", "config.yaml"]
-        artifacts.finish(self.out, "dataset", files, fingerprint=info["fingerprint"], counts=counts)
+        facts = {"fingerprint": info["fingerprint"], "counts": counts}
+        artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
         _summarise(info)
         return info
 

@@ -10,7 +10,7 @@ from PIL import Image
 from attngan import artifacts, config
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
-from attngan.data.dataset_writer import SPLIT_FILES, content_fingerprint, pixel_writer, write_split
+from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer, write_split
 from attngan.data.records import Record
 
 # number, class id, colour; class 1 is one of CUB's published test classes, class 2 and 3 are for training.
@@ -83,7 +83,7 @@ def write_dataset(folder: Path) -> Path:
         ]
         write_split(folder / split, index=writer.index, records=records, class_ids=[7, 5, 7], word_ids=CAPTIONS)
     Vocabulary(WORDS).save(folder / "vocabulary.json")
-    info = {"format_version": 1, "resolution": RESOLUTION, "fingerprint": content_fingerprint(folder)}
+    info = {"format_version": 1, "resolution": RESOLUTION, "fingerprint": content_fingerprint(content_digests(folder))}
     artifacts.write_json(folder / "dataset.json", info)
     declare_complete(folder)
     return folder

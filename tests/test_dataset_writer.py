@@ -6,7 +6,7 @@ import pytest
 from small_sources import WORDS, write_dataset
 
 from attngan.data.captions import Vocabulary
-from attngan.data.dataset_writer import SPLIT_FILES, content_fingerprint, pixel_writer
+from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def test_writing_the_same_twice_gives_the_same_bytes(tmp_path):
     first, second = write_dataset(tmp_path / "a"), write_dataset(tmp_path / "b")
     for name in SPLIT_FILES:
         assert (first / "train" / name).read_bytes() == (second / "train" / name).read_bytes()
-    assert content_fingerprint(first) == content_fingerprint(second)
+    assert content_digests(first) == content_digests(second)
 
 
 def test_captions_are_the_same_bytes_under_any_version_of_python(folder):
@@ -27,13 +27,13 @@ def test_captions_are_the_same_bytes_under_any_version_of_python(folder):
 
 
 def test_the_fingerprint_changes_with_a_single_pixel_and_a_single_word(folder):
-    before = content_fingerprint(folder)
+    before = content_fingerprint(content_digests(folder))
     pixels = bytearray((folder / "test" / "pixels.bin").read_bytes())
     pixels[100] ^= 1
     (folder / "test" / "pixels.bin").write_bytes(pixels)
-    changed = content_fingerprint(folder)
+    changed = content_fingerprint(content_digests(folder))
     Vocabulary([*WORDS, "extra"]).save(folder / "vocabulary.json")
-    assert len({before, changed, content_fingerprint(folder)}) == 3
+    assert len({before, changed, content_fingerprint(content_digests(folder))}) == 3
 
 
 def test_pixels_of_a_writing_that_fails_are_not_left_behind(tmp_path):

@@ -146,8 +146,8 @@ class Dataset:
                 kept = torch.randperm(len(words), generator=generator)[:max_words].sort().values
                 words = words[kept.numpy()]
             ids.append(words)
-        pixels = transforms.cut_squares(self._pictures(indices[part]), draws[:2].T[part], self.resolution)
-        pixels = transforms.flip(pixels, draws[3][part] < 0.5)
+        is_flipped = draws[3][part] < 0.5
+        pixels = transforms.cut_squares(self._pictures(indices[part]), draws[:2].T[part], self.resolution, is_flipped)
         return self._batch(indices, pixels, pad(ids), resolutions, torch.device(device))
 
     def evaluation_batch(

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ SPLIT_FILES = (PIXELS, INDEX, CAPTIONS, RECORDS)
 class PixelWriter:
     """Appends pictures to one file, and remembers where each of them lies."""
 
-    def __init__(self, write: Callable[[bytes], object]):
+    def __init__(self, write: Callable[[memoryview], object]):
         self._write = write
         self._offset = 0
         self.index: list[tuple[int, int, int]] = []  # offset, height, width of each picture
@@ -29,7 +29,7 @@ class PixelWriter:
     def append(self, pixels: np.ndarray) -> None:
         """Add one picture, (H, W, 3) uint8."""
         height, width, _ = pixels.shape
-        self._write(pixels.tobytes())
+        self._write(np.ascontiguousarray(pixels).data)
         self.index.append((self._offset, height, width))
         self._offset += pixels.size
 
@@ -85,16 +85,19 @@ def _write_arrays(handle: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
 
 
-def content_fingerprint(folder: Path) -> str:
-    """Return the sha256 over all that training reads: vocabulary, and pixels, index and captions of both splits."""
+def content_digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file that training reads: vocabulary, and pixels, index and captions of both splits."""
     names = [
         "vocabulary.json",
         *(f"{split}/{name}" for split in ("train", "test") for name in (PIXELS, INDEX, CAPTIONS)),
     ]
-    together = hashlib.sha256()
-    for name in names:
-        together.update(f"{name} {artifacts.sha256_of(folder / name)}\n".encode())
-    return together.hexdigest()
+    return {name: artifacts.sha256_of(folder / name) for name in names}
+
+
+def content_fingerprint(digests: Mapping[str, str]) -> str:
+    """Return one sha256 over those of all that training reads (`content_digests`)."""
+    lines = [f"{name} {digest}\n" for name, digest in digests.items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _offsets(lengths: Sequence[int]) -> np.ndarray:

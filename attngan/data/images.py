@@ -1,6 +1,7 @@
 """Picture files -> pixels to store: decoded safely, cropped to the bird, resized."""
 
 import collections
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch.nn import functional
 
 from attngan.data.records import Box, Record
 
@@ -17,6 +20,7 @@ MAX_PIXELS = 80_000_000  # of one picture; more is taken for a decompression bom
 MIN_SIDE = 8  # pixels of the crop's shorter side
 MAX_BOX = 1e9  # pixels; not-a-number and infinity are not below it
 MAX_ASPECT = 2  # longer pictures keep their central part
+REDUCING_GAP = 2  # a JPEG is decoded smaller as long as so many times the side that is stored are left
 
 
 class UnusableImage(Exception):
@@ -31,6 +35,8 @@ def stored_side(resolution: int) -> int:
 def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
     """Return a picture's pixels as they are stored, (H, W, 3) uint8 with a shorter side of `stored_side(resolution)`.
 
+    A JPEG that is much larger than needed is decoded at a half, a quarter or an eighth of its size.
+
     Args:
         path: the picture file.
         box: around the bird, in the upright picture; None takes the whole picture.
@@ -39,16 +45,18 @@ def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
     Raises:
         UnusableImage: the file or the box cannot be used.
     """
-    picture = decode(path)
-    if box is not None:
-        picture = picture.crop(crop_around(box, picture.size))
-    picture = picture.crop(central_part(picture.size))
-    width, height = picture.size
-    if min(width, height) < MIN_SIDE:
-        raise UnusableImage(f"only {width} x {height} pixels are left; at least {MIN_SIDE} x {MIN_SIDE} are needed")
-    side, short = stored_side(resolution), min(width, height)
-    size = (int(side * width / short), int(side * height / short))
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    side = stored_side(resolution)
+    with _opened(path) as picture:
+        left, top, right, bottom = _part(box, _upright_size(picture))
+        width, height = right - left, bottom - top
+        short = min(width, height)
+        factor = _decode_smaller(picture, int(short / (REDUCING_GAP * side)))
+        pixels = np.asarray(_upright(picture))
+    part = pixels[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+    size = (int(side * height / short), int(side * width / short))
+    planes = torch.from_numpy(part.copy()).permute(2, 0, 1)[None]
+    resized = functional.interpolate(planes, size, mode="bilinear", antialias=True)  # three times Pillow's speed
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def decode(path: Path) -> Image.Image:
@@ -57,6 +65,13 @@ def decode(path: Path) -> Image.Image:
     Raises:
         UnusableImage: missing, cut off, not a picture, or absurdly large.
     """
+    with _opened(path) as picture:
+        return _upright(picture)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture file for the block, which may decode it; whatever goes wrong with it is an UnusableImage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, which nobody here needs
@@ -65,8 +80,7 @@ def decode(path: Path) -> Image.Image:
                     raise UnusableImage(
                         f"{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: a decompression bomb?"
                     )
-                picture.load()
-                return _to_rgb(ImageOps.exif_transpose(picture))
+                yield picture
     except UnusableImage:
         raise
     except FileNotFoundError:
@@ -78,6 +92,35 @@ def decode(path: Path) -> Image.Image:
     except Exception as error:  # a decoder fed with garbage may raise anything
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UnusableImage(f"cannot be decoded ({reason})") from None
+
+
+def _part(box: Box | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return which part of a picture is stored: left, top, right, bottom in pixels."""
+    left, top, right, bottom = (0, 0, *size) if box is None else crop_around(box, size)
+    central = central_part((right - left, bottom - top))
+    left, top, right, bottom = left + central[0], top + central[1], left + central[2], top + central[3]
+    width, height = right - left, bottom - top
+    if min(width, height) < MIN_SIDE:
+        raise UnusableImage(f"only {width} x {height} pixels are left; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+    return left, top, right, bottom
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Return width and height of a picture that is not decoded yet, as they are once it is upright."""
+    is_turned = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    return (picture.height, picture.width) if is_turned else picture.size
+
+
+def _decode_smaller(picture: Image.Image, factor: int) -> int:
+    """Let a JPEG that is not decoded yet be decoded smaller, by 1, 2, 4 or 8 but at most `factor`; return by how much.
+
+    Other kinds of pictures stay as they are.
+    """
+    if factor < 2:
+        return 1
+    width = picture.width
+    picture.draft(None, (width // factor, picture.height // factor))
+    return round(width / picture.width)
 
 
 def crop_around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -116,7 +159,9 @@ def central_part(size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, left + width, top + height
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _upright(picture: Image.Image) -> Image.Image:
+    """Decode a picture, turn it as its metadata says, and make it RGB; what is transparent becomes white."""
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith("I"):  # 16 bits of grey
         grey = np.asarray(picture).astype(np.int64).clip(0, 65535)
         return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
@@ -126,7 +171,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def prepare_all(
