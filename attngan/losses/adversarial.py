@@ -29,8 +29,8 @@ def discriminator_loss(
     """Return what one discriminator has to lower (Eq. 5), and what it thinks.
 
     (real + conditional real) / 2 + (fake + conditional fake + conditional wrong) / 3, where a wrong pair is image i
-    with sentence i + 1 (B - 1 of them). Real and drawn pictures pass in separate batches, so each batch norm sees one
-    kind at a time.
+    with sentence i + 1 (B - 1 of them). Where there are batch norms, real and drawn pictures pass in separate batches,
+    so each batch norm sees one kind at a time.
 
     Args:
         discriminator: of the pictures' resolution.
@@ -46,18 +46,17 @@ def discriminator_loss(
         by itself and with its sentence), and to real ones with a wrong sentence.
     """
     wrong = sentence_feature[1:] if wrong_sentence_feature is None else wrong_sentence_feature
-    real = discriminator.features(real_images)
-    fake = discriminator.features(fake_images.detach())
-    pairs = [discriminator.judge_pair(each, sentence_feature) for each in (real, fake)]
-    alone = [discriminator.judge(each) for each in (real, fake)]
+    real, fake = discriminator.each(discriminator.features, (real_images,), (fake_images.detach(),))
+    alone = discriminator.each(discriminator.judge, (real,), (fake,))
+    given = [(real, sentence_feature), (fake, sentence_feature), (real[: len(wrong)], wrong)]
+    pairs = discriminator.each(discriminator.judge_pair, *(given if len(wrong) else given[:2]))
     wrong_loss = wrong_probability = at_least_float32(torch.zeros_like(pairs[0][0]))
     if len(wrong):
-        wrong_pair = discriminator.judge_pair(real[: len(wrong)], wrong)
-        wrong_loss = wrong_weight * fake_loss(wrong_pair)
-        wrong_probability = wrong_weight * _probability(wrong_pair)
+        wrong_loss = wrong_weight * fake_loss(pairs[2])
+        wrong_probability = wrong_weight * _probability(pairs[2])
     loss = (real_loss(alone[0]) + real_loss(pairs[0])) / 2
     loss = loss + (fake_loss(alone[1]) + fake_loss(pairs[1]) + wrong_loss) / 3
-    opinions = [_probability(*logits) for logits in zip(alone, pairs, strict=True)]
+    opinions = [_probability(*logits) for logits in zip(alone, pairs[:2], strict=True)]
     return loss, torch.stack([*opinions, wrong_probability])
 
 

@@ -15,10 +15,12 @@ def attend_words(hidden: Tensor, words: Tensor, is_padding: Tensor) -> tuple[Ten
     Returns:
         word_context (B, C, H, W), and attention (B, T, H, W), which sums to 1 over T and is exactly 0 on padding.
     """
-    scores = torch.einsum("BCHW,BCT->BTHW", hidden, words)
-    scores = scores.masked_fill(is_padding[:, :, None, None], -torch.inf)
-    attention = scores.softmax(dim=1)
-    return torch.einsum("BTHW,BCT->BCHW", attention, words), attention
+    positions = hidden.flatten(2).transpose(1, 2)  # (B, H * W, C): no copy where channels lie last
+    scores = (positions @ words).masked_fill(is_padding[:, None], -torch.inf)
+    attention = scores.softmax(dim=2)  # (B, H * W, T)
+    context = attention @ words.transpose(1, 2)
+    shape = hidden.shape[2:]
+    return context.transpose(1, 2).unflatten(2, shape), attention.transpose(1, 2).unflatten(2, shape)
 
 
 def attend_regions(

@@ -1,5 +1,7 @@
 """One discriminator a stage, with an unconditional and a conditional output (section 3.1, Eq. 5 and 6)."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -23,7 +25,7 @@ class Discriminator(nn.Module):
         super().__init__()
         num_halvings = (resolution // 4).bit_length() - 1
         widths = [3, *(channels * 2**step for step in range(num_halvings))]
-        batch_norm = not spectral_norm
+        self.has_batch_norm = batch_norm = not spectral_norm
         self.encode = nn.Sequential(
             DownBlock(3, channels, batch_norm=False, bias=spectral_norm),
             *(
@@ -63,6 +65,20 @@ class Discriminator(nn.Module):
         """Return the conditional logits (B,): is it a real picture of this sentence?"""
         sentence = sentence_feature[:, :, None, None].expand(-1, -1, *features.shape[2:])
         return self.conditional(self.join(torch.cat([features, sentence], dim=1))).flatten()
+
+    def each(self, part: Callable[..., Tensor], *batches: tuple[Tensor, ...]) -> Sequence[Tensor]:
+        """Return what a part of this network makes of several batches, of each kind of pictures one.
+
+        With batch norm they pass one after the other, since its statistics are those of a batch; without, all at once.
+
+        Args:
+            part: `features`, `judge` or `judge_pair`.
+            batches: the arguments of `part` for each.
+        """
+        if self.has_batch_norm:
+            return [part(*batch) for batch in batches]
+        joined = part(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
+        return joined.split([len(batch[0]) for batch in batches])
 
     def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return unconditional logits (B,), and conditional logits (B,) or None.
