@@ -89,6 +89,9 @@ class Training(Section):
     batch_size: Annotated[int, Field(ge=2)] = 20
     generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
     discriminator_learning_rate: Positive = 0.0002
+    rates_for_batch_size: Annotated[int, Field(ge=0)] = (
+        0  # the batch that both rates and ema_decay are meant for; 0: any
+    )
     beta1: Share = 0.5
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3

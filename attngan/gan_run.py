@@ -69,13 +69,23 @@ class GanRun(TrainingRun):
         others = {f"optimiser of discriminator {i}": each for i, each in enumerate(self.discriminator_optimisers)}
         return {"generator's optimiser": self.generator_optimiser, **others}
 
+    @property
+    def batch_ratio(self) -> float:
+        """How much larger the batch is than the one that the learning rates and the average's decay are meant for.
+
+        Adam's rates are multiplied by its root (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive
+        Gradient Algorithms"), the decay is raised to its power (Busbridge et al. 2023, "How to Scale Your EMA").
+        """
+        settings = self.config.training
+        return settings.batch_size / (settings.rates_for_batch_size or settings.batch_size)
+
     def set_learning_rates(self) -> None:
-        """Give every optimiser its rate, lower where the run went back."""
+        """Give every optimiser its rate: of a larger batch higher by the root, lower where the run went back."""
         settings = self.config.training
         rates = [settings.generator_learning_rate] + [settings.discriminator_learning_rate] * len(self.discriminators)
         for optimiser, rate in zip(self.optimisers().values(), rates, strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = rate * self.rate_factor
+                group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to what will be logged."""

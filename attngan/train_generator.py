@@ -189,7 +189,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     distributed.average_gradients_(run.generator.parameters())
     run.generator_optimiser.step()
 
-    update_average_(run.average, run.generator, decay=run.config.training.ema_decay)
+    update_average_(run.average, run.generator, decay=run.config.training.ema_decay**run.batch_ratio)
     return {"discriminator": discriminator_total, **{name: loss.detach() for name, loss in losses.items()}, **opinions}
 
 
