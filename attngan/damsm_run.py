@@ -9,6 +9,7 @@ from attngan import acceleration, distributed, seeding, weights
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
 from attngan.errors import InputError
+from attngan.gradient_average import GradientAverage
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, add_noise, load_inception_trunk
@@ -44,6 +45,7 @@ class DamsmRun(TrainingRun):
         trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
         trained = [parameter for parameter in trained if parameter.requires_grad]
         self.optimiser = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True)
+        self.gradients = GradientAverage(trained)
         self.trunk: TrunkFeatures | None = None  # of the training pictures; None: the trunk runs in each step
         self.test_trunk: TrunkFeatures | None = None
         self.steps_per_epoch = len(train) // config.damsm.batch_size

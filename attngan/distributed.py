@@ -8,13 +8,13 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from attngan import storage
 from attngan.errors import InputError
@@ -134,21 +134,9 @@ def gather(features: Tensor) -> Tensor:
     """Return the features of the whole batch, from those of this process's part.
 
     Backward sums the gradients of all processes. Where every process computes the same loss of the whole batch, each
-    part thus gets its gradient as many times as there are processes, which `average_gradients_` takes back.
+    part thus gets its gradient as many times as there are processes, which `GradientAverage` takes back.
     """
     return features if world_size() == 1 else _Gather.apply(features)
-
-
-@torch.no_grad()
-def average_gradients_(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each parameter's gradient by its mean over the processes."""
-    if world_size() == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    mean = average(torch.cat([gradient.flatten() for gradient in gradients]))
-    parts = mean.split([gradient.numel() for gradient in gradients])
-    for gradient, values in zip(gradients, parts, strict=True):
-        gradient.copy_(values.view_as(gradient))
 
 
 def average(figures: Tensor) -> Tensor:

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from attngan import acceleration, artifacts, distributed, seeding, weights
+from attngan.caption_features import CaptionFeatures
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
+from attngan.gradient_average import GradientAverage
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.ema import averaged_copy
@@ -38,6 +40,13 @@ class GanRun(TrainingRun):
         if Vocabulary.load(damsm / "vocabulary.json").words != train.vocabulary.words:
             raise InputError(f"{damsm}: its vocabulary is not the dataset's; pretrain the DAMSM on this dataset.")
         self.text_encoder, self.image_encoder = weights.load_damsm(damsm, config, len(train.vocabulary), device)
+        self.captions = CaptionFeatures(
+            self.text_encoder,
+            train,
+            max_words=config.data.max_words,
+            precision=self.precision if self.precision == torch.bfloat16 else None,
+            device=device,
+        )
 
         torch.manual_seed(seeding.seed_for(config.seed, "gan weights"))
         self.generator = weights.build_generator(config).to(device)
@@ -47,6 +56,8 @@ class GanRun(TrainingRun):
         if distributed.world_size() > 1:
             synchronise_batch_norms_(self.generator, device)
             synchronise_batch_norms_(self.discriminators, device)
+        self.generator_gradients = GradientAverage(self.generator.parameters())
+        self.discriminator_gradients = [GradientAverage(each.parameters()) for each in self.discriminators]
         beta1 = config.training.beta1
         self.generator_optimiser = _adam(self.generator, beta1)
         self.discriminator_optimisers = [_adam(discriminator, beta1) for discriminator in self.discriminators]

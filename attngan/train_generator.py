@@ -30,6 +30,7 @@ from attngan.text_to_image import TextToImage
 from attngan.watchdog import opinion
 
 CODE = (  # that shapes the result, as far as the state goes
+    "caption_features.py",
     "models",
     "losses",
     "data",
@@ -172,9 +173,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     """
     torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
     batch = batch.to(run.device)
-    with torch.no_grad():
-        word_features, sentence_feature = run.text_encoder(batch.word_ids, batch.lengths)
-
+    word_features, sentence_feature = run.captions.take(batch)
     own = distributed.part(len(sentence_feature))
     noise = torch.randn(len(sentence_feature), run.generator.noise_dim, device=run.device)[own]
     epsilon = torch.randn(len(sentence_feature), run.generator.condition_dim, device=run.device)[own]
@@ -185,8 +184,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
 
     losses = _generator_losses(run, batch, fakes, (word_features, sentence_feature))
     run.generator_optimiser.zero_grad(set_to_none=True)
-    losses["generator"].backward()
-    distributed.average_gradients_(run.generator.parameters())
+    run.generator_gradients.backward(losses["generator"])
     run.generator_optimiser.step()
 
     update_average_(run.average, run.generator, decay=run.config.training.ema_decay**run.batch_ratio)
@@ -202,17 +200,15 @@ def _update_discriminators(
     own = distributed.part(len(sentence_feature))
     following = sentence_feature[own.start + 1 : own.stop + 1]  # one fewer in the last part
     share = len(following) * distributed.world_size() / (len(sentence_feature) - 1)
-    for discriminator, optimiser, real, fake in zip(
-        run.discriminators, run.discriminator_optimisers, batch.images, fake_images, strict=True
-    ):
+    learners = zip(run.discriminators, run.discriminator_optimisers, run.discriminator_gradients, strict=True)
+    for (discriminator, optimiser, gradients), real, fake in zip(learners, batch.images, fake_images, strict=True):
         discriminator.requires_grad_(True)
         with cached():  # spectral norms are computed once an update, not once a forward
             discriminator.normalise()
             with run.autocast():
                 loss, opinions = discriminator_loss(discriminator, real, fake, sentence_feature[own], following, share)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        distributed.average_gradients_(discriminator.parameters())
+        gradients.backward(loss)
         optimiser.step()
         discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
         total += loss.detach()

@@ -3,14 +3,18 @@
 import pytest
 import torch
 from torch.nn.utils.parametrize import cached
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from attngan import acceleration
 from attngan import config as configs
+from attngan.caption_features import CaptionFeatures
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
+from attngan.losses.adversarial import discriminator_loss
+from attngan.models import layers
 from attngan.models.discriminator import Discriminator
 from attngan.pretrain_damsm import training_step as damsm_step
 from attngan.train_generator import training_step
@@ -181,3 +185,120 @@ def test_a_batch_that_cannot_be_made_says_so_where_it_is_taken():
 def test_the_paper_recipe_takes_the_fast_way_by_itself():
     config = configs.load()
     assert config.precision == "auto" and config.damsm.trunk_views > 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 24), (4, 4)])
+def test_enlarging_and_convolving_at_once_is_the_same_as_one_after_the_other(height, width):
+    torch.manual_seed(0)
+    features = torch.randn(2, 5, height, width, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, 5, 3, 3, dtype=torch.float64, requires_grad=True)
+    found = layers.upsample_and_convolve(features, weight)
+    enlarged = torch.nn.functional.interpolate(features, scale_factor=2, mode="nearest")
+    expected = torch.nn.functional.conv2d(enlarged, weight, padding=1)
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(each, (features, weight), direction) for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_block_that_enlarges_takes_either_way(monkeypatch):
+    block = layers.UpBlock(4, 3)
+    features = torch.randn(2, 4, 16, 16)
+    merged = block(features)
+    monkeypatch.setattr(layers, "MIN_SIDE_TO_MERGE", 17)
+    torch.testing.assert_close(merged, block(features), rtol=1e-4, atol=1e-5)
+
+
+def test_without_batch_norm_all_pictures_pass_a_discriminator_at_once(monkeypatch):
+    torch.manual_seed(0)
+    discriminator = Discriminator(resolution=16, text_dim=6, channels=4, spectral_norm=True).double().eval()
+    real, fake = torch.rand(2, 3, 3, 16, 16, dtype=torch.float64) * 2 - 1
+    sentences = torch.randn(3, 6, dtype=torch.float64)
+    calls = []
+    discriminator.encode.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    found = {}
+    for one_by_one in (True, False):
+        discriminator.has_batch_norm = one_by_one
+        discriminator.zero_grad()
+        loss, opinions = discriminator_loss(discriminator, real, fake, sentences)
+        loss.backward()
+        found[one_by_one] = [loss, opinions, *(each.grad for each in discriminator.parameters())]
+    assert calls == [3, 3, 6]
+    torch.testing.assert_close(found[True], found[False])
+
+
+def test_with_batch_norm_real_and_drawn_pictures_pass_one_after_the_other():
+    discriminator = Discriminator(resolution=16, text_dim=6, channels=4)
+    calls = []
+    discriminator.encode.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    discriminator_loss(discriminator, torch.rand(3, 3, 16, 16), torch.rand(3, 3, 16, 16), torch.randn(3, 6))
+    assert calls == [3, 3]
+
+
+@pytest.mark.parametrize("max_words", [40, 5])
+def test_features_of_captions_that_were_kept_are_those_of_the_encoder(dataset, damsm, smoke, max_words):
+    train = Dataset.open(dataset, "train")
+    run = GanRun(smoke, train, damsm, CPU)
+    settings = {"max_words": max_words, "precision": torch.float32, "device": CPU}
+    captions = CaptionFeatures(run.text_encoder, train, **settings)
+    asked = []
+    run.text_encoder.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
+    batch = batch_of_step(
+        train, 0, batch_size=16, resolutions=smoke.resolutions, max_words=max_words, seed=0, purpose="test"
+    )
+    words, sentences = captions.take(batch)
+    num_cut = int(batch.is_cut.sum())
+    assert asked == ([num_cut] if num_cut else []) and (num_cut > 0) == (max_words == 5)
+    expected = run.text_encoder(batch.word_ids, batch.lengths)
+    torch.testing.assert_close((words, sentences), tuple(expected), rtol=1e-4, atol=1e-6)
+
+
+class Synchronisations(TorchDispatchMode):
+    """Counts what would make the host wait for a CUDA device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_no_result(dataset, damsm, smoke):
+    train = Dataset.open(dataset, "train")
+    no_word_is_lost = {"max_words": 40}
+    config = smoke.model_copy(update={"data": smoke.data.model_copy(update=no_word_is_lost)})
+    run = GanRun(config, train, damsm, CPU)
+    settings = {"batch_size": 8, "resolutions": smoke.resolutions, **no_word_is_lost}
+    batch = batch_of_step(train, 0, seed=0, purpose="test", **settings)
+    training_step(run, batch)  # the optimisers make their state
+    with Synchronisations() as mode:
+        run.add(training_step(run, batch))
+    assert mode.found == ["aten.nonzero.default"]  # which captions were cut: asked of a tensor on the CPU
+    with Synchronisations() as mode:
+        run.mean_losses()
+    assert mode.found == []  # tolist() of one tensor, when it is time to log
+
+
+def test_a_larger_batch_has_higher_rates_and_a_faster_average(dataset, damsm, smoke):
+    train = Dataset.open(dataset, "train")
+    changes = {"batch_size": 8, "rates_for_batch_size": 2, "generator_learning_rate": 0.01}
+    config = smoke.model_copy(update={"training": smoke.training.model_copy(update=changes)})
+    run = GanRun(config, train, damsm, CPU)
+    assert run.generator_optimiser.param_groups[0]["lr"] == pytest.approx(0.02)
+    assert run.batch_ratio == 4
+    before = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
+    steps_of_run(run, train)
+    name = "to_image.0.0.weight"
+    decay = smoke.training.ema_decay**4
+    expected = decay * before[name] + (1 - decay) * run.generator.state_dict()[name]
+    torch.testing.assert_close(run.average.state_dict()[name], expected)
+
+
+def steps_of_run(run, train):
+    batch = batch_of_step(
+        train, 0, batch_size=8, resolutions=run.config.resolutions, max_words=18, seed=0, purpose="test"
+    )
+    training_step(run, batch)

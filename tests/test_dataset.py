@@ -134,12 +134,11 @@ def test_a_finer_resolution_than_was_stored_is_refused(dataset):
         dataset.evaluation_batch([0], [0], resolutions=[8, 24], max_words=18)
 
 
-def test_a_batch_moves_to_a_device_as_a_whole(dataset):
+def test_a_batch_moves_to_a_device_but_for_what_is_wanted_on_the_cpu(dataset):
     moved = dataset.evaluation_batch([0, 1], [0, 0], **ALL).to("meta")
     assert isinstance(moved, Batch)
-    assert {tensor.device.type for tensor in (*moved.images, moved.word_ids, moved.lengths, moved.class_ids)} == {
-        "meta"
-    }
+    assert {tensor.device.type for tensor in (*moved.images, moved.word_ids, moved.class_ids)} == {"meta"}
+    assert {tensor.device.type for tensor in (moved.lengths, moved.caption_numbers, moved.is_cut)} == {"cpu"}
 
 
 def test_a_folder_that_is_not_complete_is_refused(folder):

@@ -1,6 +1,8 @@
 """Several processes that train together: how they start, save and end, and that they make what one process makes.
 
-Tolerance: 2e-4 of each tensor's norm after all steps of the smallest training; 3e-6 was measured.
+After all steps of the smallest training, in float32, tensors may differ by 2e-4 of their norm, of which 3e-6 was
+measured, and 0.2 % of how far Adam can have taken them: a first bias is 0, and Adam makes a whole step of a gradient
+that is mere rounding. `test_distributed_steps.py` is exact, in float64.
 """
 
 import json
@@ -24,6 +26,7 @@ from attngan.errors import InputError
 from attngan.models.batch_norm import SynchronisedBatchNorm, synchronise_batch_norms_
 
 TOLERANCE = 2e-4
+ADAMS_SHARE = 2e-3
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -47,12 +50,14 @@ def ran(arguments, num_processes=2):
 
 
 def assert_alike(one: Path, two: Path, names):
+    way = json.loads((one / "manifest.json").read_text())["steps"] * configs.load().training.generator_learning_rate
     for name in names:
         first, second = (safetensors.torch.load_file(folder / f"{name}.safetensors") for folder in (one, two))
         assert first.keys() == second.keys()
         for key, tensor in first.items():
             difference = (second[key].double() - tensor.double()).norm()
-            assert difference <= TOLERANCE * tensor.double().norm() + 1e-6, f"{name}: {key} differs by {difference}"
+            allowed = TOLERANCE * tensor.double().norm() + ADAMS_SHARE * way * tensor.numel() ** 0.5
+            assert difference <= allowed, f"{name}: {key} differs by {difference}"
 
 
 def test_two_processes_train_the_generator_that_one_does(dataset, damsm, settings, tmp_path):

@@ -21,6 +21,7 @@ from attngan import config as configs
 from attngan import pretrain_damsm, train_generator
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
+from attngan.gradient_average import GradientAverage
 from attngan.losses.adversarial import discriminator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.models import generator as generator_module
@@ -31,7 +32,9 @@ pytestmark = [needed, pytest.mark.slow]
 
 def batch_of(reference, *images):
     ids, lengths = reference["inputs/captions_a"], reference["inputs/lens_a"]
-    return Batch([reference.images(name) for name in images], ids, lengths, reference["inputs/class_ids"])
+    numbers, is_cut = torch.arange(len(ids)), torch.zeros(len(ids), dtype=torch.bool)
+    pictures = [reference.images(name) for name in images]
+    return Batch(pictures, ids, lengths, reference["inputs/class_ids"], numbers, numbers, is_cut)
 
 
 class KeptWords(nn.Module):
@@ -71,6 +74,7 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
     trained = [parameter for parameter in trained if parameter.requires_grad]
     assert len(trained) == 12
     run.optimiser = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999))
+    run.gradients = GradientAverage(trained)
     batch, found = batch_of(reference, "img299"), {}
     parameters = damsm_parameters(run)
     before = {name: tensor.detach().clone() for name, tensor in parameters.items()}
@@ -151,6 +155,10 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     def adam(network):
         return torch.optim.Adam(network.parameters(), lr=0.0002, betas=(0.5, 0.999), eps=adam_epsilon)
 
+    run.captions = types.SimpleNamespace(take=lambda batch: run.text_encoder(batch.word_ids, batch.lengths))
+    run.batch_ratio = 1.0
+    run.generator_gradients = GradientAverage(run.generator.parameters())
+    run.discriminator_gradients = [GradientAverage(each.parameters()) for each in run.discriminators]
     run.generator_optimiser = adam(run.generator)
     run.discriminator_optimisers = [adam(each) for each in run.discriminators]
     networks = {

@@ -1,6 +1,8 @@
 """What two gloo processes compute together, and one process alone: for `test_distributed_steps.py`."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import batch_of_step
 from attngan.gan_run import GanRun
+from attngan.gradient_average import GradientAverage
 from attngan.models.batch_norm import synchronise_batch_norms_
 
 NOISE = 0.1
@@ -33,8 +36,8 @@ def primitives() -> dict[str, object]:
     gathered = distributed.gather(features)
     (gathered * torch.tensor([[1.0], [10.0], [100.0], [1000.0]])).sum().backward()
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(2, 2))]
-    parameters[0].grad, parameters[2].grad = torch.full((2,), 1.0 + rank), torch.full((2, 2), 10.0 * rank)
-    distributed.average_gradients_(parameters)
+    loss = (1.0 + rank) * parameters[0].sum() + 10.0 * rank * parameters[2].sum()
+    GradientAverage(parameters, bucket_bytes=8).backward(loss)
     torch.manual_seed(5)
     noise = distributed.randn_like(torch.empty(2, 3, 4, 4))
     return {
@@ -60,25 +63,31 @@ def batch_norm(own: slice) -> dict[str, torch.Tensor]:
     if distributed.world_size() > 1:
         synchronise_batch_norms_(network, torch.device("cpu"))
     normed = network(pictures[own])
-    (normed * weights[own]).sum().backward()
-    distributed.average_gradients_(network.parameters())
+    GradientAverage(network.parameters()).backward((normed * weights[own]).sum())
     used = network.eval()(pictures[own]).detach()
     return {"normed": normed.detach(), "gradient": pictures.grad[own], "used": used, **_tensors(network)}
 
 
 def steps(dataset: Path, damsm: Path, config: Config) -> dict[str, dict[str, torch.Tensor]]:
     """Take steps of both trainings in float64, so that a tight tolerance finds any mistake."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        train = Dataset.open(dataset, "train")
-        spectral = config.model_copy(
-            update={"discriminator": config.discriminator.model_copy(update={"spectral_norm": True})}
-        )
+    train = Dataset.open(dataset, "train")
+    spectral = config.model_copy(
+        update={"discriminator": config.discriminator.model_copy(update={"spectral_norm": True})}
+    )
+    with in_float64():
         return {
             "damsm": _damsm_steps(train, config),
             "generator": _generator_steps(train, damsm, config),
             "generator with spectral norm": _generator_steps(train, damsm, spectral),
         }
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """Make networks of float64 inside the block."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
     finally:
         torch.set_default_dtype(torch.float32)
 

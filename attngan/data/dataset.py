@@ -7,7 +7,7 @@ width), `captions.npz` (word ids of all captions, and where captions and picture
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,16 +32,20 @@ class Batch:
     Attributes:
         images: coarse to fine, each (B, 3, H, W) in [-1, 1]; fewer where a process reads only its part of the batch.
         word_ids: (B, T) int64, 0 pads; T is the length of the longest caption here.
-        lengths: (B,) int64, words of each caption, at least 1.
+        lengths: (B,) int64, words of each caption, at least 1; always on the CPU, where the text encoder wants them.
         class_ids: (B,) int64.
         indices: (B,) int64, which pictures of the split these are.
+        caption_numbers: (B,) int64, which captions of the split these are, on the CPU.
+        is_cut: (B,) bool, True for captions that lost words, on the CPU.
     """
 
     images: list[Tensor]
     word_ids: Tensor
     lengths: Tensor
     class_ids: Tensor
-    indices: Tensor | None = None
+    indices: Tensor
+    caption_numbers: Tensor
+    is_cut: Tensor
 
     @property
     def is_padding(self) -> Tensor:
@@ -49,17 +53,16 @@ class Batch:
         return self.word_ids == 0
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on another device."""
+        """Return the batch with pictures, words and classes on another device."""
         images = [image.to(device, non_blocking=True) for image in self.images]
-        words = self.word_ids.to(device), self.lengths.to(device)
-        return Batch(images, *words, self.class_ids.to(device), self.indices)
+        words, classes = self.word_ids.to(device), self.class_ids.to(device)
+        return dataclasses.replace(self, images=images, word_ids=words, class_ids=classes)
 
     def first(self, count: int) -> "Batch":
         """Return a batch of the first pictures of this one."""
-        parts = (self.word_ids, self.lengths, self.class_ids, self.indices)
-        return Batch(
-            [image[:count] for image in self.images], *(None if part is None else part[:count] for part in parts)
-        )
+        images = [image[:count] for image in self.images]
+        names = ("word_ids", "lengths", "class_ids", "indices", "caption_numbers", "is_cut")
+        return Batch(images, **{name: getattr(self, name)[:count] for name in names})
 
 
 class Dataset:
@@ -82,6 +85,7 @@ class Dataset:
         arrays = dataset_files.read_captions(self._folder, len(self._index), len(self.vocabulary))
         self.class_ids = torch.from_numpy(arrays["class_ids"])
         self._word_ids, self._word_offsets = arrays["word_ids"], arrays["word_offsets"]
+        self._word_counts = np.diff(self._word_offsets)  # of each caption
         self._caption_offsets = arrays["caption_offsets"]
         self._pixels = np.memmap(self._folder / PIXELS, dtype=np.uint8, mode="r")
 
@@ -105,6 +109,11 @@ class Dataset:
     def num_captions(self) -> int:
         """Captions of all pictures of the split."""
         return len(self._word_offsets) - 1
+
+    @property
+    def longest_caption(self) -> int:
+        """Words of the longest caption of the split."""
+        return int(self._word_counts.max())
 
     def captions_per_image(self, image_index: int) -> int:
         """Return how many captions a picture has, at least 1."""
@@ -140,15 +149,16 @@ class Dataset:
         draws = torch.rand(4, len(indices), generator=generator, dtype=torch.float64)
         captions = [int(draw * self.captions_per_image(i)) for i, draw in zip(indices, draws[2].tolist(), strict=True)]
         ids = []
-        for index, caption in zip(indices, captions, strict=True):
-            words = self._words(index, caption)
+        numbers = self._caption_numbers(indices, captions)
+        for number in numbers.tolist():
+            words = self._words(number)
             if len(words) > max_words:
                 kept = torch.randperm(len(words), generator=generator)[:max_words].sort().values
                 words = words[kept.numpy()]
             ids.append(words)
         is_flipped = draws[3][part] < 0.5
         pixels = transforms.cut_squares(self._pictures(indices[part]), draws[:2].T[part], self.resolution, is_flipped)
-        return self._batch(indices, pixels, pad(ids), resolutions, torch.device(device))
+        return self._batch(indices, pixels, pad(ids), numbers, resolutions, torch.device(device))
 
     def evaluation_batch(
         self,
@@ -169,7 +179,9 @@ class Dataset:
         indices = _as_list(image_indices)
         centre = torch.full((len(indices), 2), 0.5, dtype=torch.float64)
         pixels = transforms.cut_squares(self._pictures(indices), centre, self.resolution)
-        return self._batch(indices, pixels, self.captions(indices, caption_indices, max_words=max_words), resolutions)
+        numbers = self._caption_numbers(indices, _as_list(caption_indices))
+        words = self.captions_by_number(numbers.tolist(), max_words=max_words)
+        return self._batch(indices, pixels, words, numbers, resolutions)
 
     def captions(
         self, image_indices: Tensor | Sequence[int], caption_indices: Tensor | Sequence[int], *, max_words: int
@@ -181,14 +193,19 @@ class Dataset:
             caption_indices: which caption of each picture, from 0.
             max_words: longer captions keep their first words.
         """
-        named = zip(_as_list(image_indices), _as_list(caption_indices), strict=True)
-        return pad([self._words(image, caption)[:max_words] for image, caption in named])
+        numbers = self._caption_numbers(_as_list(image_indices), _as_list(caption_indices))
+        return self.captions_by_number(numbers.tolist(), max_words=max_words)
+
+    def captions_by_number(self, numbers: Iterable[int], *, max_words: int) -> tuple[Tensor, Tensor]:
+        """Return word_ids (B, T) and lengths (B,) as `captions` does, of captions counted over the whole split."""
+        return pad([self._words(number)[:max_words] for number in numbers])
 
     def _batch(
         self,
         indices: list[int],
         pixels: Tensor,
         words: tuple[Tensor, Tensor],
+        numbers: Tensor,
         resolutions: Sequence[int],
         device: torch.device = _CPU,
     ) -> Batch:
@@ -200,7 +217,8 @@ class Dataset:
         if device.type == "cuda":
             pixels = pixels.pin_memory().to(device, non_blocking=True)
         images = transforms.pyramid(pixels, resolutions)
-        return Batch(images, *words, self.class_ids[indices], torch.tensor(indices)).to(device)
+        is_cut = torch.from_numpy(self._word_counts[numbers.numpy()]) > words[1]
+        return Batch(images, *words, self.class_ids[indices], torch.tensor(indices), numbers, is_cut).to(device)
 
     def _pictures(self, indices: list[int]) -> list[np.ndarray]:
         pictures = []
@@ -208,11 +226,14 @@ class Dataset:
             pictures.append(self._pixels[offset : offset + height * width * 3].reshape(height, width, 3))
         return pictures
 
-    def _words(self, image_index: int, caption_index: int) -> np.ndarray:
-        if not 0 <= caption_index < self.captions_per_image(image_index):
-            raise IndexError(f"picture {image_index} has no caption {caption_index}")
-        caption = self._caption_offsets[image_index] + caption_index
-        return self._word_ids[self._word_offsets[caption] : self._word_offsets[caption + 1]]
+    def _caption_numbers(self, image_indices: list[int], caption_indices: list[int]) -> Tensor:
+        for image, caption in zip(image_indices, caption_indices, strict=True):
+            if not 0 <= caption < self.captions_per_image(image):
+                raise IndexError(f"picture {image} has no caption {caption}")
+        return torch.from_numpy(self._caption_offsets[image_indices] + np.array(caption_indices))
+
+    def _words(self, caption_number: int) -> np.ndarray:
+        return self._word_ids[self._word_offsets[caption_number] : self._word_offsets[caption_number + 1]]
 
 
 def _as_list(indices: Tensor | Sequence[int]) -> list[int]:
