@@ -7,6 +7,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -27,7 +28,8 @@ class Case:
         ours: as attngan does it.
         count: units that one call does.
         unit: plural noun ("images").
-        flops: of one call the plain way, 0 where they are not counted.
+        flops: of one call of ours, 0 where they are not counted.
+        plain_keeps_memory: freed memory is kept in both ways, not in ours alone.
     """
 
     name: str
@@ -36,23 +38,31 @@ class Case:
     count: int
     unit: str
     flops: float = 0.0
+    plain_keeps_memory: bool = False
 
 
 def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
-    """Run both ways in turns, once to warm up and `rounds` times timed, and return medians and the ratios' spread."""
+    """Run both ways in turns, `rounds` times timed, and return medians, the ratios' spread, and memory.
+
+    The first turn warms up, and tells the memory that each way takes at the most, beside what the process holds.
+    """
     ways = {"ours": case.ours} if case.plain is None else {"plain": case.plain, "ours": case.ours}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    peaks: dict[str, int] = {}
     for turn in range(rounds + 1):
         for name, work in ways.items():
-            _set_memory(keep=name == "ours")
+            if not turn:
+                _set_memory(keep=False)  # so that what the other way left behind is not counted
+                reset_peak_memory(device)
+            _set_memory(keep=name == "ours" or case.plain_keeps_memory)
             _wait(device)
             start = time.perf_counter()
             work()
             _wait(device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
+            else:
+                peaks[name] = peak_memory(device)
     _set_memory(keep=True)
     ours = statistics.median(seconds["ours"])
     row: dict[str, object] = {
@@ -60,13 +70,13 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
         "unit": case.unit,
         "ours_per_second": case.count / ours,
         "rounds": rounds,
-        "peak_gib": _peak_memory(device) / 2**30,
+        "peak_gib": peaks["ours"] / 2**30,
     }
     if case.plain is not None:
         plain = statistics.median(seconds["plain"])
         ratios = sorted(slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True))
         row |= {"plain_per_second": case.count / plain, "ratio": statistics.median(ratios)}
-        row |= {"ratio_low": ratios[0], "ratio_high": ratios[-1]}
+        row |= {"ratio_low": ratios[0], "ratio_high": ratios[-1], "plain_peak_gib": peaks["plain"] / 2**30}
     if case.flops:
         row["ours_gflops"] = case.flops / ours / 1e9
     return row
@@ -98,10 +108,22 @@ def _set_memory(*, keep: bool) -> None:
         library.malloc_trim(0)
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Return bytes: of the CUDA device since the case began, of this process since it began."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget how much memory was used at the most; on a CPU as far as the system can (Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the bytes used at the most, of the CUDA device or of this process, since they were last forgotten."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

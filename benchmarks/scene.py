@@ -1,6 +1,7 @@
 """What the benchmark works on: made pictures of a photograph's size, and untrained networks of the paper's size."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from attngan import artifacts, weights
 from attngan import config as configs
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
+from attngan.data import drawn_birds
 from attngan.data.dataset import Dataset
 from attngan.gan_run import GanRun
 from attngan.preprocess import preprocess
@@ -45,33 +47,37 @@ class Scene:
         folder: gets everything.
         config: the recipe.
         device: where runs live.
-        num_images: photographs.
+        make: writes the pictures, as a folder that preprocess reads.
     """
 
-    def __init__(self, folder: Path, config: Config, device: torch.device, num_images: int):
+    def __init__(self, folder: Path, config: Config, device: torch.device, make: Callable[[Path], object]):
         self.folder, self.config, self.device = folder, config, device
-        self.source = make_photographs(folder / "photographs", num_images)
+        self.source = folder / "pictures"
+        make(self.source)
         preprocess(self.source, folder / "dataset", config)
         self.train = Dataset.open(folder / "dataset", "train")
         self.test = Dataset.open(folder / "dataset", "test")
-        self.inception = folder / "inception.pth"
-        torch.manual_seed(0)
-        network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
-        torch.save(network.state_dict(), self.inception)
+        self.inception = self._write_inception() if config.image_encoder.kind == "inception_v3" else None
         self._write_damsm()
 
     def damsm_run(self, **changes: object) -> DamsmRun:
         """Return a pretraining at its first step, with other top-level settings."""
         return DamsmRun(self.config.model_copy(update=changes), self.train, self.device, self.inception)
 
-    def gan_run(self, *, plain: bool) -> GanRun:
-        """Return an adversarial training at its first step: float32 and torch's usual layout where it is plain."""
-        changes = {"precision": "float32", "compile": False} if plain else {}
-        run = GanRun(self.config.model_copy(update=changes), self.train, self.folder / "damsm", self.device)
-        if plain:
-            for network in (run.generator, run.average, run.discriminators, run.image_encoder):
-                network.to(memory_format=torch.contiguous_format)
-        return run
+    def gan_run(self, **changes: object) -> GanRun:
+        """Return an adversarial training at its first step, with other top-level settings."""
+        return GanRun(self.config.model_copy(update=changes), self.train, self.folder / "damsm", self.device)
+
+    def toy(self) -> "Scene":
+        """Return a scene of drawn birds, on which the networks of `make demo` train."""
+        small = configs.load_file(Path("toy"), overrides=[f"device={self.config.device}"])
+        return Scene(self.folder / "toy", small, self.device, lambda out: drawn_birds.draw(out, count=200, seed=0))
+
+    def _write_inception(self) -> Path:
+        torch.manual_seed(0)
+        network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+        torch.save(network.state_dict(), self.folder / "inception.pth")
+        return self.folder / "inception.pth"
 
     def _write_damsm(self) -> None:
         out = self.folder / "damsm"
@@ -92,5 +98,8 @@ def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str, *, co
             f"training.batch_size={gan_batch}",
             f"device={device}",
             f"compile={str(compiled).lower()}",
+            "evaluate.num_images=50",
+            "evaluate.num_candidates=10",
+            "evaluate.num_pairs=10",
         ]
     )

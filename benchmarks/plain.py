@@ -1,0 +1,173 @@
+"""The training steps as the paper and its released code take them, in float32 and one thing after the other.
+
+What ours are measured against (`make bench`) and must agree with (`tests/test_plain_steps.py`): each caption by itself
+in the word loss, captions read and pictures seen anew in each step, a pass of a discriminator for each kind of picture,
+gradients of discriminators that nobody uses, enlarging before convolving, an average parameter by parameter.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrize import cached
+
+from attngan import seeding
+from attngan.damsm_run import DamsmRun
+from attngan.data.dataset import Batch
+from attngan.gan_run import GanRun
+from attngan.losses.adversarial import fake_loss, generator_loss, kl_loss, real_loss
+from attngan.losses.damsm import DAMSM_LOSSES, MIN_NORM, matching_loss, sentence_loss
+from attngan.models import layers
+from attngan.models.discriminator import Discriminator
+from attngan.models.image_encoder import add_noise
+from attngan.training_run import TrainingRun
+
+
+class PlainDamsm:
+    """Pretraining of a run in float32: the trunk looks at every picture of every step, in training mode."""
+
+    def __init__(self, run: DamsmRun):
+        self.run = run
+        lay_out_as_usual_(run)
+        (self.optimiser,) = plain_adams(run)
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Take one step and return its losses."""
+        run, settings = self.run, self.run.config.damsm
+        torch.manual_seed(seeding.seed_for(run.config.seed, "damsm step", run.step))
+        run.text_encoder.train()
+        run.image_encoder.train()
+        images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise))
+        captions = run.text_encoder(batch.word_ids, batch.lengths)
+        losses = damsm_losses(images, captions, batch, **settings.gammas)
+        self.optimiser.zero_grad()
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(run.text_encoder.parameters(), settings.max_text_gradient_norm)
+        self.optimiser.step()
+        return {name: loss.item() for name, loss in losses.items()}
+
+
+class PlainGan:
+    """Adversarial training of a run in float32."""
+
+    def __init__(self, run: GanRun):
+        self.run = run
+        lay_out_as_usual_(run)
+        self.generator_optimiser, *self.discriminator_optimisers = plain_adams(run)
+        run.discriminators.requires_grad_(True)
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Take one step and return its losses."""
+        run = self.run
+        torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
+        with torch.no_grad():
+            captions = run.text_encoder(batch.word_ids, batch.lengths)
+        sizes = run.generator.noise_dim, run.generator.condition_dim
+        noise, epsilon = (torch.randn(len(batch.lengths), size, device=run.device) for size in sizes)
+        with enlarging_before_convolving():
+            fakes = run.generator(noise, captions[1], captions[0], batch.is_padding, epsilon=epsilon)
+
+        total = 0.0
+        for index, discriminator in enumerate(run.discriminators):
+            with cached():  # spectral norm is not the paper's
+                loss = discriminator_loss(discriminator, batch.images[index], fakes.images[index], captions[1])
+            self.discriminator_optimisers[index].zero_grad()
+            loss.backward()
+            self.discriminator_optimisers[index].step()
+            total += loss.item()
+
+        losses = self._generator_losses(batch, fakes, captions)
+        self.generator_optimiser.zero_grad()
+        losses["generator"].backward()
+        self.generator_optimiser.step()
+        self._update_average()
+        return {"discriminator": total, **{name: loss.item() for name, loss in losses.items()}}
+
+    def _generator_losses(self, batch: Batch, fakes, captions: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        run, settings = self.run, self.run.config.training
+        with cached():
+            adversarial = sum(
+                generator_loss(discriminator, images, captions[1])
+                for discriminator, images in zip(run.discriminators, fakes.images, strict=True)
+            )
+        seen = run.image_encoder(add_noise(fakes.images[-1], run.config.image_encoder.noise))
+        matching = damsm_losses(seen, captions, batch, **run.config.damsm.gammas)
+        kl = kl_loss(fakes.mean, fakes.log_variance)
+        total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
+        return {"generator": total, "adversarial": adversarial, "kl": kl, **matching}
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = self.run.config.training.ema_decay
+        theirs = self.run.generator.state_dict()
+        for name, own in self.run.average.state_dict().items():
+            if own.is_floating_point():
+                own.mul_(decay).add_(theirs[name], alpha=1 - decay)
+            else:
+                own.copy_(theirs[name])
+
+
+def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, sentences: Tensor) -> Tensor:
+    """Return the loss of Eq. 5, from a pass for each kind of picture and of pair."""
+    real_features, fake_features = discriminator.features(real), discriminator.features(fake.detach())
+    matching = real_loss(discriminator.judge_pair(real_features, sentences))
+    drawn = fake_loss(discriminator.judge_pair(fake_features, sentences))
+    wrong = fake_loss(discriminator.judge_pair(real_features[:-1], sentences[1:]))
+    alone = real_loss(discriminator.judge(real_features)), fake_loss(discriminator.judge(fake_features))
+    return (alone[0] + matching) / 2 + (alone[1] + drawn + wrong) / 3
+
+
+def damsm_losses(
+    images: tuple[Tensor, Tensor],
+    captions: tuple[Tensor, Tensor],
+    batch: Batch,
+    *,
+    gamma1: float,
+    gamma2: float,
+    gamma3: float,
+) -> dict[str, Tensor]:
+    """Return the four parts of the DAMSM loss by name, as `attngan.losses.damsm.damsm_losses` does."""
+    scores = word_scores(images[0], captions[0], batch.lengths.tolist(), gamma1=gamma1, gamma2=gamma2)
+    words = matching_loss(gamma3 * scores, batch.class_ids)
+    sentence = sentence_loss(images[1], captions[1], batch.class_ids, gamma3=gamma3)
+    return dict(zip(DAMSM_LOSSES, (*words, *sentence), strict=True))
+
+
+def word_scores(regions: Tensor, words: Tensor, lengths: list[int], *, gamma1: float, gamma2: float) -> Tensor:
+    """Return R(Q, D) of Eq. 7 to 10, (I, J): one caption after the other, cut to its length, against all pictures."""
+    flat = regions.flatten(2)  # (I, D, R)
+    columns = []
+    for caption, length in zip(words, lengths, strict=True):
+        own = caption[:, :length]  # (D, T)
+        shares = (flat.transpose(1, 2) @ own).softmax(dim=2)  # (I, R, T)
+        attention = (gamma1 * shares).softmax(dim=1)
+        context = flat @ attention  # (I, D, T)
+        cosines = functional.cosine_similarity(context, own[None], dim=1, eps=MIN_NORM)
+        columns.append((gamma2 * cosines).logsumexp(dim=1))
+    return torch.stack(columns, dim=1)
+
+
+def lay_out_as_usual_(run: TrainingRun) -> None:
+    """Give the weights of a run's networks torch's usual layout."""
+    for network in (*run.networks().values(), run.image_encoder):
+        network.to(memory_format=torch.contiguous_format)
+
+
+def plain_adams(run: TrainingRun) -> list[torch.optim.Adam]:
+    """Return Adam as it comes for each of a run's optimisers, at the rate of its first step."""
+    run.set_learning_rates()
+    groups = [optimiser.param_groups[0] for optimiser in run.optimisers().values()]
+    return [torch.optim.Adam(group["params"], lr=group["lr"], betas=group["betas"]) for group in groups]
+
+
+@contextlib.contextmanager
+def enlarging_before_convolving() -> Iterator[None]:
+    """Let generators inside the block enlarge features before they convolve them."""
+    ours = layers.MIN_SIDE_TO_MERGE
+    layers.MIN_SIDE_TO_MERGE = 2**31  # no side is as long
+    try:
+        yield
+    finally:
+        layers.MIN_SIDE_TO_MERGE = ours
