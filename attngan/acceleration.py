@@ -11,6 +11,7 @@ from torch import nn
 from attngan import distributed
 from attngan.errors import InputError
 from attngan.run_log import say
+from attngan.step_graph import Recorder, record_on_cuda
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 MIN_CAPABILITY = (8, 0)  # of a CUDA device that multiplies bfloat16 matrices
@@ -78,6 +79,16 @@ def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
     for module in modules:
         module.compile()
     return True
+
+
+def choose_recorder(is_wanted: bool, device: torch.device) -> Recorder | None:
+    """Return how steps are recorded as a graph, or None where they are not, with one line if that was wanted."""
+    if not is_wanted:
+        return None
+    if device.type != "cuda" or distributed.world_size() > 1:
+        say(f"cuda_graph: a step is recorded on one CUDA device alone; on {device} the steps run as they are.")
+        return None
+    return record_on_cuda
 
 
 @contextlib.contextmanager

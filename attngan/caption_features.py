@@ -49,14 +49,18 @@ class CaptionFeatures:
                 advance(len(numbers))
 
     @torch.no_grad()
-    def take(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return word_features (B, D, T) and sentence_feature (B, D) of a batch's captions, in float32 or more."""
+    def take(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return word_features (B, D, T), sentence_feature (B, D) and is_padding (B, T) of a batch's captions.
+
+        In float32 or more. T is the same for every batch, so that a step has the same shapes each time.
+        """
         where = batch.caption_numbers.to(self.words.device, non_blocking=True)
-        words = at_least_float32(self.words[where, : batch.word_ids.shape[1]])
-        sentences = at_least_float32(self.sentences[where])
+        words, sentences = at_least_float32(self.words[where]), at_least_float32(self.sentences[where])
         cut = batch.is_cut.nonzero()[:, 0]  # on the CPU, as all that a batch says of its captions but their words
         if len(cut):
             there = cut.to(words.device, non_blocking=True)
             anew, sentences[there] = self.encoder(batch.word_ids[there], batch.lengths[cut])
-            words[there] = anew.transpose(1, 2)
-        return words.transpose(1, 2), sentences
+            words[there, : anew.shape[2]] = anew.transpose(1, 2)
+        lengths = batch.lengths.to(words.device, non_blocking=True)
+        is_padding = torch.arange(words.shape[1], device=words.device)[None] >= lengths[:, None]
+        return words.transpose(1, 2), sentences, is_padding

@@ -165,6 +165,7 @@ class Config(Section):
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of trained networks; auto: bfloat16 where it is fast
     compile: bool = False  # the networks of the adversarial training, by torch.compile
+    cuda_graph: bool = False  # a step of the adversarial training is recorded and repeated, on one CUDA device
     num_processes: Annotated[int, Field(ge=0)] = 0  # of a training step, which share each batch; 0: one a CUDA device
     num_threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of each process, 0: as many as torch finds cores
     data: Data = Data()

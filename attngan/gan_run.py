@@ -1,5 +1,6 @@
 """Everything an adversarial training run holds: networks, optimisers, the best so far."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from attngan.gradient_average import GradientAverage
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.ema import averaged_copy
+from attngan.step_graph import StepGraph
 from attngan.training_run import TrainingRun
 
 NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns, beside the discriminators' opinions
@@ -58,9 +60,11 @@ class GanRun(TrainingRun):
             synchronise_batch_norms_(self.discriminators, device)
         self.generator_gradients = GradientAverage(self.generator.parameters())
         self.discriminator_gradients = [GradientAverage(each.parameters()) for each in self.discriminators]
-        beta1 = config.training.beta1
-        self.generator_optimiser = _adam(self.generator, beta1)
-        self.discriminator_optimisers = [_adam(discriminator, beta1) for discriminator in self.discriminators]
+        self.recorder = acceleration.choose_recorder(config.cuda_graph, device)
+        adam = functools.partial(_adam, beta1=config.training.beta1, in_graph=self.recorder is not None)
+        self.generator_optimiser = adam(self.generator)
+        self.discriminator_optimisers = [adam(discriminator) for discriminator in self.discriminators]
+        self.graph: StepGraph | None = None  # of a step, once one was recorded
         self.set_learning_rates()
         if config.compile:
             encoders = [discriminator.encode for discriminator in self.discriminators]
@@ -97,6 +101,8 @@ class GanRun(TrainingRun):
         for optimiser, rate in zip(self.optimisers().values(), rates, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
+        if self.graph is not None:
+            self.graph.forget()  # it holds the rates, and optimisers may have new state
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to what will be logged."""
@@ -126,5 +132,5 @@ class GanRun(TrainingRun):
             self.num_since_best = 0
 
 
-def _adam(network: nn.Module, beta1: float) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), betas=(beta1, 0.999), fused=True)
+def _adam(network: nn.Module, *, beta1: float, in_graph: bool) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), betas=(beta1, 0.999), fused=True, capturable=in_graph)

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import torch
 
-from attngan import acceleration, artifacts, damsm_features, pretrain_damsm, train_generator, trunk_features, weights
+from attngan import (
+    acceleration,
+    artifacts,
+    damsm_features,
+    gan_step,
+    pretrain_damsm,
+    train_generator,
+    trunk_features,
+    weights,
+)
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
@@ -111,7 +120,7 @@ def _generator(train: Dataset, test: Dataset, config: Config, device: torch.devi
     yield Part("steps of the generator", _seconds(step, device), total)
     figures = SnapshotFigures(run, train, test, scratch)
     log = RunLog(scratch, [])
-    losses = train_generator.training_step(run, train_generator.batch_for(run, train, 0, 0))
+    losses = gan_step.training_step(run, train_generator.batch_for(run, train, 0, 0))
     log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
     with StateStore(str(scratch / "state"), step_name="plan", key="") as store:
         snapshots = Snapshots(run, test, scratch, total, store, log)
@@ -134,7 +143,7 @@ def _damsm_step(run: DamsmRun, train: Dataset, size: int | None = None) -> None:
 
 def _gan_step(run: GanRun, train: Dataset, size: int | None = None) -> None:
     batch = train_generator.batch_for(run, train, run.step, run.seed)
-    train_generator.training_step(run, batch if size is None else batch.first(size))
+    gan_step.training_step(run, batch if size is None else batch.first(size))
     run.step += 1
 
 

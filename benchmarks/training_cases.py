@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from attngan import gan_step, train_generator
 from attngan import pretrain_damsm as damsm_step
-from attngan import train_generator
 from attngan.damsm_features import kept_features
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
@@ -89,7 +89,7 @@ def _damsm_step(run: DamsmRun, scene: Scene) -> Work:
 
 
 def _gan_step(run: GanRun, scene: Scene) -> Work:
-    return lambda: train_generator.training_step(run, train_generator.batch_for(run, scene.train, 0, 0))
+    return lambda: gan_step.training_step(run, train_generator.batch_for(run, scene.train, 0, 0))
 
 
 def _plain_step(training: plain.PlainDamsm | plain.PlainGan, batch_for: Callable, scene: Scene) -> None:
@@ -199,8 +199,8 @@ def _without_kept_captions(scene: Scene) -> Work:
     run = scene.gan_run()
 
     @torch.no_grad()
-    def read(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        return run.text_encoder(batch.word_ids, batch.lengths)
+    def read(batch: Batch) -> tuple[torch.Tensor, ...]:
+        return *run.text_encoder(batch.word_ids, batch.lengths), batch.is_padding
 
     run.captions = types.SimpleNamespace(take=read)
     return _gan_step(run, scene)

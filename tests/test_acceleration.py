@@ -13,11 +13,11 @@ from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
+from attngan.gan_step import training_step
 from attngan.losses.adversarial import discriminator_loss
 from attngan.models import layers
 from attngan.models.discriminator import Discriminator
 from attngan.pretrain_damsm import training_step as damsm_step
-from attngan.train_generator import training_step
 
 CPU = torch.device("cpu")
 
@@ -246,11 +246,15 @@ def test_features_of_captions_that_were_kept_are_those_of_the_encoder(dataset, d
     batch = batch_of_step(
         train, 0, batch_size=16, resolutions=smoke.resolutions, max_words=max_words, seed=0, purpose="test"
     )
-    words, sentences = captions.take(batch)
+    words, sentences, is_padding = captions.take(batch)
     num_cut = int(batch.is_cut.sum())
     assert asked == ([num_cut] if num_cut else []) and (num_cut > 0) == (max_words == 5)
     expected = run.text_encoder(batch.word_ids, batch.lengths)
-    torch.testing.assert_close((words, sentences), tuple(expected), rtol=1e-4, atol=1e-6)
+    num_words = batch.word_ids.shape[1]
+    found = (words[:, :, :num_words], sentences)
+    torch.testing.assert_close(found, tuple(expected), rtol=1e-4, atol=1e-6)
+    assert torch.equal(is_padding[:, :num_words], batch.is_padding) and is_padding[:, num_words:].all()
+    assert not words.transpose(1, 2)[is_padding].any()
 
 
 class Synchronisations(TorchDispatchMode):

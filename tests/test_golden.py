@@ -12,7 +12,8 @@ from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
 from attngan.gan_run import GanRun
-from attngan.train_generator import batch_for, training_step
+from attngan.gan_step import training_step
+from attngan.train_generator import batch_for
 
 FOLDER = Path(__file__).parent / "golden"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from two_processes import in_float64
 
-from attngan import pretrain_damsm, train_generator
+from attngan import gan_step, pretrain_damsm, train_generator
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
 from attngan.gan_run import GanRun
@@ -35,7 +35,7 @@ def test_steps_of_the_adversarial_training_are_the_plain_ones(dataset, damsm, sm
         plain_gan = PlainGan(plain)
         for step in range(3):
             ours.step = plain.step = step
-            found = train_generator.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
+            found = gan_step.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
             expected = plain_gan.step(in_double(train_generator.batch_for(plain, train, step, 0)))
             assert {name: found[name].item() for name in expected} == pytest.approx(expected, rel=1e-9)
             assert_same_weights(ours, plain, **EXACT)
@@ -64,6 +64,6 @@ def test_over_200_steps_on_drawn_birds_the_losses_stay_the_plain_ones(dataset, d
         plain_gan = PlainGan(plain)
         for step in range(NUM_STEPS):
             ours.step = plain.step = step
-            found = train_generator.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
+            found = gan_step.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
             expected = plain_gan.step(in_double(train_generator.batch_for(plain, train, step, 0)))
             assert {name: found[name].item() for name in expected} == pytest.approx(expected, rel=1e-6)

@@ -18,7 +18,7 @@ from reference_numbers import (
 from torch import nn
 
 from attngan import config as configs
-from attngan import pretrain_damsm, train_generator
+from attngan import gan_step, pretrain_damsm
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
 from attngan.gradient_average import GradientAverage
@@ -155,7 +155,10 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     def adam(network):
         return torch.optim.Adam(network.parameters(), lr=0.0002, betas=(0.5, 0.999), eps=adam_epsilon)
 
-    run.captions = types.SimpleNamespace(take=lambda batch: run.text_encoder(batch.word_ids, batch.lengths))
+    def read(batch):
+        return *run.text_encoder(batch.word_ids, batch.lengths), batch.is_padding
+
+    run.captions, run.recorder = types.SimpleNamespace(take=read), None
     run.batch_ratio = 1.0
     run.generator_gradients = GradientAverage(run.generator.parameters())
     run.discriminator_gradients = [GradientAverage(each.parameters()) for each in run.discriminators]
@@ -180,14 +183,14 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
         return loss, opinions
 
     monkeypatch.setattr(torch, "randn", lambda *size, **kinds: next(draws))
-    monkeypatch.setattr(train_generator, "discriminator_loss", recorded_loss)
+    monkeypatch.setattr(gan_step, "discriminator_loss", recorded_loss)
     monkeypatch.setattr(generator_module, "attend_words", tiled_attend_words)
     hooks = [each.register_forward_hook(lambda m, i, out: logits.append(out)) for each in run.discriminators]
     hooks.append(run.generator.register_forward_hook(lambda m, i, out: fakes.append(out.images)))
     batch = batch_of(reference, "real64", "real128", "real256")
     rows = []
     for run.step in range(num_steps):
-        losses = train_generator.training_step(run, batch)
+        losses = gan_step.training_step(run, batch)
         rows.append(torch.stack([*(each.detach() for each in errors[-3:]), losses["generator"], losses["kl"]]))
     for hook in hooks:
         hook.remove()

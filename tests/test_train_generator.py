@@ -19,8 +19,9 @@ from attngan import train_generator as step
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
+from attngan.gan_step import training_step
 from attngan.losses.damsm import DAMSM_LOSSES
-from attngan.train_generator import train_generator, training_step
+from attngan.train_generator import train_generator
 
 
 def weights_of(folder):

@@ -12,8 +12,9 @@ from attngan import gan_watcher as watcher
 from attngan import pretrain_damsm as damsm_step
 from attngan import train_generator as step
 from attngan.errors import InputError
+from attngan.gan_step import training_step
 from attngan.pretrain_damsm import pretrain_damsm
-from attngan.train_generator import train_generator, training_step
+from attngan.train_generator import train_generator
 
 INTERVAL = 4  # steps between snapshots: a third of an epoch of 12
 FATAL = 10  # the step that goes wrong

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from attngan import distributed, pretrain_damsm, train_generator
+from attngan import distributed, gan_step, pretrain_damsm
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
@@ -109,7 +109,7 @@ def _generator_steps(train: Dataset, damsm: Path, config: Config) -> dict[str, t
     found = {}
     for run.step in range(STEPS):
         batch = _batch(run, train, config.training.batch_size, config.resolutions)
-        losses = train_generator.training_step(run, batch)
+        losses = gan_step.training_step(run, batch)
         networks = {"generator": run.generator, "average": run.average, "discriminators": run.discriminators}
         found |= {f"step {run.step}, loss {name}": distributed.average(loss) for name, loss in losses.items()}
         for name, network in networks.items():

@@ -1,0 +1,67 @@
+"""A whole training step as one CUDA graph: hundreds of small kernels are launched at once, not one by one by Python."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Step = Callable[..., dict[str, Tensor]]
+Replay = Callable[[], None]
+Recorder = Callable[[Callable[[], dict[str, Tensor]]], tuple[dict[str, Tensor], Replay]]
+NUM_WARM_UPS = 3  # steps before one is recorded: libraries choose their kernels, optimisers make their state
+
+
+class StepGraph:
+    """Calls a step; once warmed up, records it and repeats the record on new inputs.
+
+    The same kernels on the same memory in the same order, so the same results. Recording knows no gradients freed
+    between the discriminators' backward and the generator's, since all of them are in one graph with its own memory.
+    Whatever the step reads besides its inputs must stay where it is; after a change (optimisers whose state was loaded,
+    learning rates) `forget` the record.
+
+    Args:
+        step: takes tensors and returns tensors by name, waits for nothing, and does not look at values.
+        record: runs a call of the step and returns its outputs and how to repeat it.
+    """
+
+    def __init__(self, step: Step, record: Recorder):
+        self._step, self._record = step, record
+        self.forget()
+
+    def forget(self) -> None:
+        """Warm up and record anew."""
+        self._num_calls = 0
+        self._inputs: list[Tensor] = []
+        self._outputs: dict[str, Tensor] = {}
+        self._replay: Replay | None = None
+
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Take the step; the outputs are valid until the next call."""
+        if self._replay is None:
+            self._num_calls += 1
+            if self._num_calls <= NUM_WARM_UPS:
+                return self._step(*inputs)
+            self._inputs = [each.clone(memory_format=torch.preserve_format) for each in inputs]
+            self._outputs, self._replay = self._record(lambda: self._step(*self._inputs))
+            # What was recorded has not run yet.
+        elif _shapes(inputs) != _shapes(self._inputs):
+            return self._step(*inputs)  # a smaller batch, tried for its memory
+        for own, new in zip(self._inputs, inputs, strict=True):
+            own.copy_(new)
+        self._replay()
+        return self._outputs
+
+
+def record_on_cuda(call: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], Replay]:
+    """Record what a call launches on the current CUDA device as a graph, without running it.
+
+    The random numbers of a replay are those that follow from the seed set before it.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = call()
+    return outputs, graph.replay
+
+
+def _shapes(tensors: Sequence[Tensor]) -> list[torch.Size]:
+    return [each.shape for each in tensors]

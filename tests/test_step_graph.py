@@ -1,0 +1,95 @@
+"""A step that is recorded and repeated. No CPU records: what repeats here is the call, on the record's memory."""
+
+import pytest
+import torch
+
+from attngan import acceleration
+from attngan.data.dataset import Dataset
+from attngan.gan_run import GanRun
+from attngan.gan_step import training_step
+from attngan.step_graph import NUM_WARM_UPS, StepGraph
+from attngan.train_generator import batch_for
+
+CPU = torch.device("cpu")
+
+
+def record(call):
+    """Stand in for CUDA: outputs appear once the record is replayed, and always in the same place."""
+    outputs = {}
+    return outputs, lambda: outputs.update(call())
+
+
+def test_inputs_reach_the_record_and_its_outputs_come_back():
+    graph = StepGraph(lambda first, second: {"sum": first + second}, record)
+    for number in range(NUM_WARM_UPS + 3):
+        found = graph(torch.full((2,), float(number)), torch.ones(2))
+        assert found["sum"].tolist() == [number + 1.0] * 2
+
+
+def test_a_step_is_recorded_once_after_it_was_warmed_up():
+    recorded = []
+
+    def counting(call):
+        recorded.append(len(recorded))
+        return record(call)
+
+    graph = StepGraph(lambda numbers: {"twice": 2 * numbers}, counting)
+    counts = []
+    for _ in range(NUM_WARM_UPS + 2):
+        graph(torch.ones(1))
+        counts.append(len(recorded))
+    assert counts == [0] * NUM_WARM_UPS + [1, 1]
+    graph.forget()
+    for _ in range(NUM_WARM_UPS):
+        graph(torch.ones(1))
+    assert len(recorded) == 1
+    graph(torch.ones(1))
+    assert len(recorded) == 2
+
+
+def test_inputs_of_another_shape_are_not_put_into_the_record():
+    graph = StepGraph(lambda numbers: {"sum": numbers.sum()}, record)
+    for _ in range(NUM_WARM_UPS + 1):
+        graph(torch.ones(4))
+    assert graph(torch.ones(3))["sum"] == 3
+    assert graph(torch.ones(4))["sum"] == 4
+
+
+def test_a_training_of_recorded_steps_is_the_same_bit_for_bit(dataset, damsm, smoke):
+    """Over the recording, and over a change of the rates, as after going back."""
+    train = Dataset.open(dataset, "train")
+    plain, ours = (GanRun(smoke, train, damsm, CPU) for _ in range(2))
+    ours.recorder = record
+    for step in range(2 * NUM_WARM_UPS + 5):
+        for run in (plain, ours):
+            run.step = step
+            if step == NUM_WARM_UPS + 3:
+                assert (run.graph is not None) == (run is ours)
+                run.attempt = 1
+                run.set_learning_rates()
+            run.add(training_step(run, batch_for(run, train, step, 0)))
+    assert ours.graph._replay is not None
+    assert torch.equal(plain.loss_sums, ours.loss_sums)
+    for name, network in plain.networks().items():
+        for key, tensor in network.state_dict().items():
+            assert torch.equal(tensor, ours.networks()[name].state_dict()[key]), key
+
+
+def test_where_nothing_can_be_recorded_one_line_says_so(capsys):
+    assert acceleration.choose_recorder(False, CPU) is None
+    assert capsys.readouterr().out == ""
+    assert acceleration.choose_recorder(True, CPU) is None
+    assert capsys.readouterr().out.count("cuda_graph: ") == 1
+
+
+@pytest.mark.gpu
+def test_a_training_of_cuda_graphs_is_the_same(dataset, damsm, smoke):
+    train, device = Dataset.open(dataset, "train"), torch.device("cuda")
+    plain, ours = (
+        GanRun(smoke.model_copy(update={"cuda_graph": graph}), train, damsm, device) for graph in (False, True)
+    )
+    for step in range(NUM_WARM_UPS + 5):
+        for run in (plain, ours):
+            run.step = step
+            run.add(training_step(run, batch_for(run, train, step, 0)))
+    torch.testing.assert_close(ours.loss_sums, plain.loss_sums, rtol=1e-3, atol=1e-4)
