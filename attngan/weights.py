@@ -17,10 +17,17 @@ from attngan.models.generator import Generator
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder
 from attngan.models.text_encoder import TextEncoder
 
+DEVICE_TYPES = ("cpu", "cuda")
+
 
 def choose_device(config: Config) -> torch.device:
-    """Return the device of `config.device`, and set up the CPU: threads of `config.num_threads`, memory."""
+    """Return the device of `config.device`, and set up CPU and CUDA: threads of `config.num_threads`, memory, kernels.
+
+    Raises:
+        InputError: it is not there, or not a kind that attngan runs on.
+    """
     acceleration.keep_freed_memory()
+    torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step: the fastest kernel is worth a search
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     if config.device == "auto":
@@ -28,6 +35,8 @@ def choose_device(config: Config) -> torch.device:
     try:
         device = torch.device(config.device)
         torch.empty(0, device=device)
+        if device.type not in DEVICE_TYPES:
+            raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

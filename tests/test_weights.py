@@ -39,6 +39,8 @@ def test_a_device_that_is_not_there_is_refused():
         weights.choose_device(configs.load("device: 'cuda:7'"))
     with pytest.raises(InputError, match="device: 'gpu' cannot be used here"):
         weights.choose_device(configs.load("device: gpu"))
+    with pytest.raises(InputError, match=r"device: 'meta' cannot be used here \(expected one of cpu, cuda\)"):
+        weights.choose_device(configs.load("device: meta"))
 
 
 def test_encoders_of_another_config_are_refused(damsm, smoke):

@@ -1,0 +1,81 @@
+"""`python -m benchmarks.retrieval`: do captions find their pictures as well when the frozen trunk looks only once?
+
+Both ways of pretraining side by side, on drawn birds or on a folder of yours: the trunk asked once about
+`damsm.trunk_views` views in evaluation mode, and in every step in training mode, as released. ImageNet's weights are an
+input; without them a trunk is trained here first, on the same pictures, and then frozen.
+"""
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import safetensors.torch
+import typer
+
+from attngan import artifacts, weights
+from attngan import config as configs
+from attngan.config import Config
+from attngan.data import drawn_birds
+from attngan.preprocess import preprocess
+from attngan.pretrain_damsm import pretrain_damsm
+
+WAYS = {"asked once": 4, "asked in every step": 0}  # damsm.trunk_views
+FIGURES = ("recall_at_1", "recall_at_5")
+TRUNK = "trunk."
+
+
+def main(
+    source: Annotated[Path | None, typer.Option(help="As preprocess takes it; drawn birds without it.")] = None,
+    inception_weights: Annotated[Path | None, typer.Option(help="ImageNet's; a trunk is trained without it.")] = None,
+    birds: Annotated[int, typer.Option(help="Drawn ones.")] = 1000,
+    resolution: Annotated[int, typer.Option(help="Pixels.")] = 64,
+    trunk_epochs: Annotated[int, typer.Option(help="In which the trunk is trained, where no weights are given.")] = 6,
+    epochs: Annotated[int, typer.Option(help="Of each way.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Trainings of each way.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Of all trainings.")] = 48,
+    folder: Annotated[Path | None, typer.Option(help="Keeps what was trained, to go on there.")] = None,
+    out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/retrieval.json"),
+) -> None:
+    """Pretrain in both ways and print how many captions were found among 100, at the best epoch."""
+    with tempfile.TemporaryDirectory(prefix="attngan-retrieval-") as scratch:
+        place = folder or Path(scratch)
+        if source is None and not (place / "birds").exists():
+            drawn_birds.draw(place / "birds", count=birds, seed=0)
+        settings = [f"data.resolution={resolution}", "generator.num_stages=1", f"damsm.batch_size={batch_size}"]
+        if not (place / "dataset" / artifacts.MANIFEST).exists():
+            preprocess(source or place / "birds", place / "dataset", configs.load(overrides=settings))
+        first = configs.load(overrides=[*settings, f"damsm.epochs={trunk_epochs}"])
+        trunk = inception_weights or _train_trunk(place, first)
+        rows = []
+        for seed in range(seeds):
+            for way, views in WAYS.items():
+                own = [*settings, f"damsm.trunk_views={views}", f"damsm.epochs={epochs}", f"seed={seed}"]
+                config, encoders = configs.load(overrides=own), place / f"{way}-{seed}"
+                found = pretrain_damsm(place / "dataset", encoders, config, inception_weights=trunk)
+                rows.append({"way": way, "seed": seed, **found})
+    for way in WAYS:
+        of_way = [row for row in rows if row["way"] == way]
+        shown = (f"{figure} {statistics.mean(row[figure] for row in of_way):.1%}" for figure in FIGURES)
+        epochs_of_best = ", ".join(f"{row['epoch']:.0f}" for row in of_way)
+        print(f"{way:20} {'  '.join(shown)}  (epoch {epochs_of_best})")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = {"source": source.name if source else f"{birds} drawn birds", "rows": rows}
+    artifacts.write_text(out, json.dumps(report, indent=2) + "\n")
+    print(f"figures in {out}")
+
+
+def _train_trunk(place: Path, config: Config) -> Path:
+    """Pretrain without weights, so that the trunk is trained too, and return it as a file of weights."""
+    path = place / "trunk.safetensors"
+    if not path.exists():
+        pretrain_damsm(place / "dataset", place / "first", config)
+        tensors = weights.read_tensors(place / "first" / "image_encoder.safetensors")
+        trunk = {name.removeprefix(TRUNK): each for name, each in tensors.items() if name.startswith(TRUNK)}
+        safetensors.torch.save_file(trunk, path)
+    return path
+
+
+if __name__ == "__main__":
+    typer.run(main)
