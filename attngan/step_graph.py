@@ -58,7 +58,8 @@ def record_on_cuda(call: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Ten
     The random numbers of a replay are those that follow from the seed set before it.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # The thread that makes the next batch may go on: what it does on the device is none of the record's business.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         outputs = call()
     return outputs, graph.replay
 

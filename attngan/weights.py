@@ -27,7 +27,9 @@ def choose_device(config: Config) -> torch.device:
         InputError: it is not there, or not a kind that attngan runs on.
     """
     acceleration.keep_freed_memory()
-    torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step: the fastest kernel is worth a search
+    torch.backends.cudnn.benchmark = (
+        True  # shapes stay the same from step to step: the fastest kernel is worth a search
+    )
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     if config.device == "auto":

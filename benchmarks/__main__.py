@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -33,39 +34,49 @@ def main(
     gan_batch: Annotated[int, typer.Option(help="0: 10 on a CPU, 64 on CUDA; 4 when quick.")] = 0,
     device: Annotated[str, typer.Option(help="As in the config.")] = "auto",
     compiled: Annotated[bool, typer.Option(help="Compile the networks of our way.")] = False,
-    out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/benchmark.json"),
+    graph: Annotated[bool, typer.Option(help="Record our step as a CUDA graph.")] = False,
+    out: Annotated[Path, typer.Option(help="Gets the figures as JSON, and the table beside it.")] = Path(
+        "build/benchmark.json"
+    ),
 ) -> None:
     """Measure each part the plain way and ours, in turns, on the paper's networks with untrained weights."""
     chosen = only.split(",") if only else [*CASES, "growth"]
     if unknown := set(chosen) - {*CASES, "growth"}:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {', '.join([*CASES, 'growth'])}")
-    found = weights.choose_device(recipe(resolution, 2, 2, device, compiled=False))
+    found = weights.choose_device(recipe(resolution, 2, 2, device))
     gan_size = gan_batch or (4 if quick else 64 if found.type == "cuda" else 10)
-    config = recipe(resolution, damsm_batch or (16 if quick else 48), gan_size, device, compiled=compiled)
+    damsm_size = damsm_batch or (16 if quick else 48)
+    ways = {"compile": compiled, "cuda_graph": graph}
+    config = recipe(resolution, damsm_size, gan_size, device).model_copy(update=ways)
     rounds = 2 if quick else 5
     machine = _machine(found)
-    report = {"date": datetime.date.today().isoformat(), **machine, "settings": config.model_dump(mode="json")}
-    print(" | ".join(f"{name} {value}" for name, value in report.items() if name != "settings"))
     peak = max(value for name, value in machine.items() if name.endswith("peak_gflops"))
-    rows, grown = [], []
+    rows: list[dict[str, object]] = []
+    grown: list[dict[str, object]] = []
+    table = [" | ".join(f"{name} {value}" for name, value in machine.items())]
+    print(table[0])
     with tempfile.TemporaryDirectory(prefix="attngan-bench-") as folder:
         if set(chosen) & set(CASES):
             count = max(MIN_PHOTOGRAPHS, 2 * config.damsm.batch_size, 2 * gan_size)
             scene = Scene(Path(folder) / "scene", config, found, functools.partial(make_photographs, count=count))
+            table.append(HEADER)
             print(HEADER)
             for name in (name for name in chosen if name in CASES):
                 for case in CASES[name](scene):
                     with contextlib.redirect_stdout(io.StringIO()):  # what steps say of their progress
                         rows.append(measure.compare(case, rounds, found))
-                    print(_line(rows[-1], peak), flush=True)
+                    table.append(_line(rows[-1], peak))
+                    print(table[-1], flush=True)
         if "growth" in chosen:
             for row in growth.grow(Path(folder), MIN_PHOTOGRAPHS if quick else 200):
                 grown.append(row)
-                more = f"{1000 * row['seconds_more']:7.1f} ms for one more" if "seconds_more" in row else ""
-                print(f"{row['what']:28} {row['images']:>6,} {row['seconds']:7.1f} s {row['peak_gib']:5.2f} GiB {more}")
+                table.append(_grown_line(row))
+                print(table[-1], flush=True)
+    report = {**machine, "settings": config.model_dump(mode="json"), "rows": rows, "growth": grown}
     out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.write_text(out, json.dumps({**report, "rows": rows, "growth": grown}, indent=2) + "\n")
-    print(f"figures in {out}")
+    artifacts.write_text(out, json.dumps(report, indent=2) + "\n")
+    artifacts.write_text(out.with_suffix(".txt"), "\n".join(table) + "\n")
+    print(f"figures in {out}, the table in {out.with_suffix('.txt')}")
 
 
 def _machine(device: torch.device) -> dict[str, object]:
@@ -74,6 +85,8 @@ def _machine(device: torch.device) -> dict[str, object]:
     if acceleration.has_bfloat16(device):
         peaks["bfloat16_peak_gflops"] = round(measure.peak_gflops(device, torch.bfloat16))
     return {
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "device": str(device),
         "name": name,
         "cores": images.num_cores(),
@@ -91,6 +104,12 @@ def _line(row: dict[str, object], peak: float) -> str:
     flops = f"{row['ours_gflops']:8.0f} {row['ours_gflops'] / peak:7.0%}" if "ours_gflops" in row else " " * 16
     memory = f"{row['peak_gib']:5.1f}" + (f" {row['plain_peak_gib']:5.1f}" if "ratio" in row else "")
     return f"{row['case']:38} {plain} {row['ours_per_second']:9.2f} {ratio}  {spread:12} {flops} {memory}"
+
+
+def _grown_line(row: dict[str, object]) -> str:
+    more = f"{1000 * row['seconds_more']:7.1f} ms for one more" if "seconds_more" in row else ""
+    line = f"{row['what']:28} {row['images']:>6,} images {row['seconds']:7.1f} s {row['peak_gib']:6.2f} GiB {more}"
+    return line.rstrip()
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Scene:
         artifacts.finish(out, "damsm", files)
 
 
-def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str, *, compiled: bool) -> Config:
+def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str) -> Config:
     """Return the paper's recipe at one size."""
     stages = {256: 3, 128: 2, 64: 1}[resolution]
     return configs.load(
@@ -97,7 +97,6 @@ def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str, *, co
             f"damsm.batch_size={damsm_batch}",
             f"training.batch_size={gan_batch}",
             f"device={device}",
-            f"compile={str(compiled).lower()}",
             "evaluate.num_images=50",
             "evaluate.num_candidates=10",
             "evaluate.num_pairs=10",

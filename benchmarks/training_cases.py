@@ -54,7 +54,10 @@ def word_loss(scene: Scene) -> Iterator[Case]:
 
 def gan(scene: Scene) -> Iterator[Case]:
     """A step of the adversarial training, whole and by part."""
-    plain_gan, ours = plain.PlainGan(scene.gan_run(precision="float32", compile=False)), scene.gan_run()
+    plain_gan, ours = (
+        plain.PlainGan(scene.gan_run(precision="float32", compile=False, cuda_graph=False)),
+        scene.gan_run(),
+    )
     size = scene.config.training.batch_size
     plain_step = functools.partial(_plain_step, plain_gan, train_generator.batch_for, scene)
     step = _gan_step(ours, scene)
@@ -68,6 +71,10 @@ def switches(scene: Scene) -> Iterator[Case]:
     step, size = _gan_step(scene.gan_run(), scene), scene.config.training.batch_size
     for name, less in _SWITCHED_OFF.items():
         yield Case(f"step but for {name}", less(scene), step, size, "images", plain_keeps_memory=True)
+    for setting in ("compile", "cuda_graph"):
+        if getattr(scene.config, setting):
+            less = _gan_step(scene.gan_run(**{setting: False}), scene)
+            yield Case(f"step but for {setting}", less, step, size, "images", plain_keeps_memory=True)
     yield Case("step but for kept memory", _gan_step(scene.gan_run(), scene), step, size, "images")
 
 

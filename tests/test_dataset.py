@@ -6,6 +6,7 @@ import torch
 from small_sources import CAPTIONS, WORDS, declare_complete, write_dataset
 
 from attngan import artifacts
+from attngan.data import dataset_files
 from attngan.data.dataset import Batch, Dataset
 from attngan.errors import InputError
 
@@ -77,6 +78,45 @@ def test_training_cuts_every_place_and_mirrors_half_of_the_pictures(dataset):
     lefts = torch.where(is_mirrored, right_edge, left_edge)
     assert set(lefts.tolist()) == set(range(30 - 16 + 1))
     assert ((left_edge - right_edge).abs() == 15).all()
+
+
+def assert_same(first, second):
+    assert all(torch.equal(a, b) for a, b in zip(first.images, second.images, strict=True))
+    assert torch.equal(first.word_ids, second.word_ids)
+    assert torch.equal(first.caption_numbers, second.caption_numbers)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(5, 20), slice(20, None)])
+def test_pictures_that_a_device_holds_give_the_same_batches(dataset, folder, part, monkeypatch):
+    monkeypatch.setattr(dataset_files, "PIECE", 1000)  # bytes, of 4,959
+    holding = Dataset.open(folder, "train")
+    assert holding.pixels.hold(torch.device("cpu"), free=10**6)
+    indices = [0, 1, 2] * 10
+    first, second = (each.training_batch(indices, generator=seeded(), part=part, **ALL) for each in (dataset, holding))
+    assert_same(first, second)
+    assert len(first.images[0]) == len(indices[part])
+    assert_same(*(each.evaluation_batch([0, 1, 2], [0, 0, 0], **ALL) for each in (dataset, holding)))
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_device_holds_the_pictures_where_they_take_less_than_a_share_of_its_memory(dataset, folder, has_room):
+    path = folder / "train" / "pixels.bin"
+    enough = int(path.stat().st_size / dataset_files.HELD_SHARE) + 1
+    assert dataset.pixels.hold(torch.device("cpu"), free=enough if has_room else enough - 1) == has_room
+    with path.open("r+b") as handle:  # shows where they are read
+        handle.write(bytes(path.stat().st_size))
+    batch = dataset.training_batch([1, 2], generator=seeded(), **ALL)
+    assert bool((batch.images[-1] == -1).all()) != has_room
+
+
+def test_a_cuda_device_is_asked_once_whether_it_has_the_room(dataset, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (10_000, 20_000))
+    device, places = torch.device("cuda", 1), torch.zeros(1, 2)
+    for _ in range(2):
+        squares = dataset.pixels.squares([2], places, 16, torch.tensor([False]), device)
+        assert squares.device.type == "cpu"  # from the mapped file: 4,959 bytes are too many
+    assert asked == [device]
 
 
 def test_training_chooses_each_caption_of_a_picture_equally_often(dataset):

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,7 +128,7 @@ def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         word_ids (B, T) int64, filled up with 0 (T is the length of the longest, at least 1), and lengths (B,) int64.
     """
     longest = max((len(caption) for caption in ids), default=0)
-    word_ids = torch.zeros(len(ids), max(1, longest), dtype=torch.int64)
+    word_ids = np.zeros((len(ids), max(1, longest)), dtype=np.int64)
     for row, caption in zip(word_ids, ids, strict=True):
-        row[: len(caption)] = torch.as_tensor(caption, dtype=torch.int64)
-    return word_ids, torch.tensor([len(caption) for caption in ids], dtype=torch.int64)
+        row[: len(caption)] = caption
+    return torch.from_numpy(word_ids), torch.tensor([len(caption) for caption in ids], dtype=torch.int64)

@@ -18,7 +18,7 @@ from torch import Tensor
 from attngan import artifacts
 from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
-from attngan.data.dataset_writer import PIXELS, RECORDS
+from attngan.data.dataset_writer import RECORDS
 from attngan.errors import InputError
 
 _CPU = torch.device("cpu")
@@ -54,8 +54,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with pictures, words and classes on another device."""
-        images = [image.to(device, non_blocking=True) for image in self.images]
-        words, classes = self.word_ids.to(device), self.class_ids.to(device)
+        images = [transforms.send(image, device) for image in self.images]
+        words, classes = transforms.send(self.word_ids, device), transforms.send(self.class_ids, device)
         return dataclasses.replace(self, images=images, word_ids=words, class_ids=classes)
 
     def first(self, count: int) -> "Batch":
@@ -73,6 +73,7 @@ class Dataset:
         manifest: of the folder.
         info: `dataset.json`.
         resolution: side of the squares that are cut, in pixels.
+        pixels: of its pictures, to cut squares from.
         class_ids: (N,) int64.
     """
 
@@ -81,13 +82,13 @@ class Dataset:
         self.resolution: int = info["resolution"]
         self.vocabulary = Vocabulary.load(folder / "vocabulary.json")
         self._folder = folder / split
-        self._index = dataset_files.read_index(self._folder, self.resolution)
-        arrays = dataset_files.read_captions(self._folder, len(self._index), len(self.vocabulary))
+        index = dataset_files.read_index(self._folder, self.resolution)
+        self.pixels = dataset_files.SplitPixels(self._folder, index)
+        arrays = dataset_files.read_captions(self._folder, len(index), len(self.vocabulary))
         self.class_ids = torch.from_numpy(arrays["class_ids"])
         self._word_ids, self._word_offsets = arrays["word_ids"], arrays["word_offsets"]
         self._word_counts = np.diff(self._word_offsets)  # of each caption
         self._caption_offsets = arrays["caption_offsets"]
-        self._pixels = np.memmap(self._folder / PIXELS, dtype=np.uint8, mode="r")
 
     @classmethod
     def open(cls, folder: Path, split: Literal["train", "test"]) -> "Dataset":
@@ -103,7 +104,7 @@ class Dataset:
         return cls(folder, split, manifest, info)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.class_ids)
 
     @property
     def num_captions(self) -> int:
@@ -143,9 +144,10 @@ class Dataset:
             max_words: longer captions lose words at random; the rest keeps its order.
             generator: every random number comes from it.
             part: of the batch, whose pictures are read; captions, and random numbers, are those of the whole batch.
-            device: where the batch is wanted: its pictures are sent there as bytes, and resized there.
+            device: where the batch is wanted; a CUDA device resizes the pictures itself, and cuts them too if it holds
+                them (`SplitPixels`).
         """
-        indices = _as_list(image_indices)
+        indices, device = _as_list(image_indices), torch.device(device)
         draws = torch.rand(4, len(indices), generator=generator, dtype=torch.float64)
         captions = [int(draw * self.captions_per_image(i)) for i, draw in zip(indices, draws[2].tolist(), strict=True)]
         ids = []
@@ -156,9 +158,9 @@ class Dataset:
                 kept = torch.randperm(len(words), generator=generator)[:max_words].sort().values
                 words = words[kept.numpy()]
             ids.append(words)
-        is_flipped = draws[3][part] < 0.5
-        pixels = transforms.cut_squares(self._pictures(indices[part]), draws[:2].T[part], self.resolution, is_flipped)
-        return self._batch(indices, pixels, pad(ids), numbers, resolutions, torch.device(device))
+        places, is_flipped = draws[:2].T[part], draws[3][part] < 0.5
+        squares = self.pixels.squares(indices[part], places, self.resolution, is_flipped, device)
+        return self._batch(indices, squares, pad(ids), numbers, resolutions, device)
 
     def evaluation_batch(
         self,
@@ -178,10 +180,11 @@ class Dataset:
         """
         indices = _as_list(image_indices)
         centre = torch.full((len(indices), 2), 0.5, dtype=torch.float64)
-        pixels = transforms.cut_squares(self._pictures(indices), centre, self.resolution)
+        is_flipped = torch.zeros(len(indices), dtype=torch.bool)
+        squares = self.pixels.squares(indices, centre, self.resolution, is_flipped, _CPU)
         numbers = self._caption_numbers(indices, _as_list(caption_indices))
         words = self.captions_by_number(numbers.tolist(), max_words=max_words)
-        return self._batch(indices, pixels, words, numbers, resolutions)
+        return self._batch(indices, squares, words, numbers, resolutions, _CPU)
 
     def captions(
         self, image_indices: Tensor | Sequence[int], caption_indices: Tensor | Sequence[int], *, max_words: int
@@ -203,11 +206,11 @@ class Dataset:
     def _batch(
         self,
         indices: list[int],
-        pixels: Tensor,
+        squares: Tensor,
         words: tuple[Tensor, Tensor],
         numbers: Tensor,
         resolutions: Sequence[int],
-        device: torch.device = _CPU,
+        device: torch.device,
     ) -> Batch:
         if max(resolutions) > self.resolution:
             raise InputError(
@@ -215,16 +218,10 @@ class Dataset:
                 f"asked for; run preprocess again with data.resolution={max(resolutions)}."
             )
         if device.type == "cuda":
-            pixels = pixels.pin_memory().to(device, non_blocking=True)
-        images = transforms.pyramid(pixels, resolutions)
+            squares = transforms.send(squares, device)
+        images = transforms.pyramid(squares, resolutions)
         is_cut = torch.from_numpy(self._word_counts[numbers.numpy()]) > words[1]
         return Batch(images, *words, self.class_ids[indices], torch.tensor(indices), numbers, is_cut).to(device)
-
-    def _pictures(self, indices: list[int]) -> list[np.ndarray]:
-        pictures = []
-        for offset, height, width in self._index[indices].tolist():
-            pictures.append(self._pixels[offset : offset + height * width * 3].reshape(height, width, 3))
-        return pictures
 
     def _caption_numbers(self, image_indices: list[int], caption_indices: list[int]) -> Tensor:
         for image, caption in zip(image_indices, caption_indices, strict=True):

@@ -1,12 +1,19 @@
 """Files of a dataset's split, read with every number in them checked: nothing that they say can read past an end."""
 
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from attngan.data import transforms
 from attngan.data.dataset_writer import CAPTIONS, INDEX, PIXELS
 from attngan.errors import InputError
+
+HELD_SHARE = 0.3  # of a device's free memory, at most, for pixels: training needs the rest
+PIECE = 2**26  # bytes that are copied to a device at a time
 
 
 def read_index(folder: Path, resolution: int) -> np.ndarray:
@@ -40,6 +47,55 @@ def read_captions(folder: Path, num_images: int, vocabulary_size: int) -> dict[s
     if not fits:
         raise damaged(folder / CAPTIONS)
     return arrays
+
+
+class SplitPixels:
+    """The pictures of a split: a mapped file, and a copy of all of it on each device that has the room.
+
+    Args:
+        folder: of the split.
+        index: as `read_index` returns it.
+    """
+
+    def __init__(self, folder: Path, index: np.ndarray):
+        self._path, self._index = folder / PIXELS, torch.from_numpy(index)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable")  # nor does anything write there
+            self._mapped = torch.from_numpy(np.memmap(self._path, dtype=np.uint8, mode="r"))
+        self._held: dict[torch.device, Tensor | None] = {}
+
+    def squares(
+        self, indices: list[int], places: Tensor, side: int, is_flipped: Tensor, device: torch.device
+    ) -> Tensor:
+        """Cut one square from each of B pictures, on the device where that holds them, otherwise on the CPU.
+
+        A CUDA device is asked to hold them when the first squares are wanted there. The bytes are the same either way.
+
+        Args:
+            indices: B pictures.
+            places, side, is_flipped: as for `cut_squares`.
+            device: where the squares are wanted.
+        """
+        if device.type == "cuda" and device not in self._held:
+            self.hold(device, free=torch.cuda.mem_get_info(device)[0])
+        index, held = self._index[indices], self._held.get(device)
+        if held is None:
+            return transforms.cut_squares(self._mapped, index, places, side, is_flipped)
+        return transforms.gather_squares(held, index, places, side, is_flipped)
+
+    def hold(self, device: torch.device, *, free: int) -> bool:
+        """Copy all pictures to a device if they take less than a share of its `free` bytes; return whether they do."""
+        has_room = len(self._mapped) < HELD_SHARE * free
+        self._held[device] = self._copy(device) if has_room else None
+        return has_room
+
+    def _copy(self, device: torch.device) -> Tensor:
+        """Return all bytes on a device; they are read a piece at a time, so that the host needs no memory for them."""
+        pixels = torch.empty(len(self._mapped), dtype=torch.uint8, device=device)
+        for start in range(0, len(pixels), PIECE):
+            target = pixels[start : start + PIECE]
+            target.copy_(torch.from_numpy(np.fromfile(self._path, dtype=np.uint8, count=len(target), offset=start)))
+        return pixels
 
 
 def _rise(offsets: np.ndarray, *, until: int) -> bool:
