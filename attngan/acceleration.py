@@ -81,6 +81,12 @@ def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
     return True
 
 
+def wait(device: torch.device) -> None:
+    """Wait until a device has done what it was given, as a clock must that is read on the host."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def choose_recorder(is_wanted: bool, device: torch.device) -> Recorder | None:
     """Return how steps are recorded as a graph, or None where they are not, with one line if that was wanted."""
     if not is_wanted:

@@ -130,13 +130,13 @@ def part(batch_size: int) -> slice:
     return slice(rank() * size, (rank() + 1) * size)
 
 
-def gather(features: Tensor) -> Tensor:
-    """Return the features of the whole batch, from those of this process's part.
+def gather(scores: Tensor) -> Tensor:
+    """Return the rows of the whole batch, from those of this process's part.
 
     Backward sums the gradients of all processes. Where every process computes the same loss of the whole batch, each
     part thus gets its gradient as many times as there are processes, which `GradientAverage` takes back.
     """
-    return features if world_size() == 1 else _Gather.apply(features)
+    return scores if world_size() == 1 else _Gather.apply(scores)
 
 
 def average(figures: Tensor) -> Tensor:

@@ -114,9 +114,11 @@ def _generator_losses(
     noisy = add_noise(fakes.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
         seen = run.image_encoder(noisy)
-    features = tuple(distributed.gather(at_least_float32(each)) for each in seen)
+    features = at_least_float32(seen[0]), at_least_float32(seen[1])
     with run.autocast():
-        matching = damsm_losses(features, captions, is_padding, class_ids, **run.config.damsm.gammas)
+        matching = damsm_losses(
+            features, captions, is_padding, class_ids, **run.config.damsm.gammas, gather=distributed.gather
+        )
     kl = kl_loss(fakes.mean, fakes.log_variance)
     total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
     return {"generator": total, "adversarial": adversarial, "kl": kl, **matching}

@@ -151,18 +151,13 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Return the mean time of some work, warmed up."""
     for _ in range(WARM_UP):
         work()
-    _wait(device)
+    acceleration.wait(device)
     start, count = time.perf_counter(), 0
     while count < 2 or time.perf_counter() - start < SECONDS:
         work()
         count += 1
-        _wait(device)
+        acceleration.wait(device)
     return (time.perf_counter() - start) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _memory(device: torch.device) -> tuple[int, int]:

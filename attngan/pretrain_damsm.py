@@ -166,10 +166,10 @@ def training_step(run: DamsmRun, batch: Batch) -> None:
     run.text_encoder.train()
     run.image_encoder.train()
     batch = batch.to(run.device)
-    images = tuple(map(distributed.gather, run.see(batch)))
-    captions = run.text_encoder(batch.word_ids, batch.lengths)
+    images, captions = run.see(batch), run.text_encoder(batch.word_ids, batch.lengths)
+    gammas, gather = run.config.damsm.gammas, distributed.gather
     with run.autocast():
-        parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
+        parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **gammas, gather=gather)
     losses = torch.stack(list(parts.values()))
     run.optimiser.zero_grad(set_to_none=True)
     run.gradients.backward(losses.sum())

@@ -55,10 +55,10 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
                 _set_memory(keep=False)  # so that what the other way left behind is not counted
                 reset_peak_memory(device)
             _set_memory(keep=name == "ours" or case.plain_keeps_memory)
-            _wait(device)
+            acceleration.wait(device)
             start = time.perf_counter()
             work()
-            _wait(device)
+            acceleration.wait(device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
             else:
@@ -88,10 +88,10 @@ def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
     matrix = torch.randn(side, side, device=device).to(precision)
     times = []
     for _ in range(6):
-        _wait(device)
+        acceleration.wait(device)
         start = time.perf_counter()
         _ = matrix @ matrix
-        _wait(device)
+        acceleration.wait(device)
         times.append(time.perf_counter() - start)
     return 2 * side**3 / min(times[1:]) / 1e9
 
@@ -125,8 +125,3 @@ def peak_memory(device: torch.device) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -1,5 +1,7 @@
 """The DAMSM's two losses (section 3.2): words against regions, sentences against images; no loop over the batch."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,6 +11,7 @@ from attngan.models.layers import at_least_float32
 
 DAMSM_LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
 MIN_NORM = 1e-8  # cosine denominators are not allowed below it
+Gather = Callable[[Tensor], Tensor]
 
 
 def word_scores(
@@ -56,6 +59,10 @@ def matching_loss(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Ten
     return functional.cross_entropy(scores, targets), functional.cross_entropy(scores.T, targets)
 
 
+def _as_they_are(scores: Tensor) -> Tensor:
+    return scores
+
+
 def word_loss(
     region_features: Tensor,
     word_features: Tensor,
@@ -65,6 +72,7 @@ def word_loss(
     gamma1: float,
     gamma2: float,
     gamma3: float,
+    gather: Gather = _as_they_are,
 ) -> tuple[Tensor, Tensor]:
     """Return L_1^w and L_2^w: an image against all captions, a caption against all images (Eq. 12, by words).
 
@@ -76,16 +84,22 @@ def word_loss(
         gamma1: Eq. 9.
         gamma2: Eq. 10.
         gamma3: Eq. 11.
+        gather: makes the whole batch's scores of those of these images, where they are a part of the batch.
     """
     scores = word_scores(region_features, word_features, is_padding, gamma1=gamma1, gamma2=gamma2)
-    return matching_loss(gamma3 * scores, class_ids)
+    return matching_loss(gamma3 * gather(scores), class_ids)
 
 
 def sentence_loss(
-    image_feature: Tensor, sentence_feature: Tensor, class_ids: Tensor | None = None, *, gamma3: float
+    image_feature: Tensor,
+    sentence_feature: Tensor,
+    class_ids: Tensor | None = None,
+    *,
+    gamma3: float,
+    gather: Gather = _as_they_are,
 ) -> tuple[Tensor, Tensor]:
     """Return L_1^s and L_2^s: the same by whole sentences, from (B, D) and (B, D)."""
-    return matching_loss(gamma3 * sentence_scores(image_feature, sentence_feature), class_ids)
+    return matching_loss(gamma3 * gather(sentence_scores(image_feature, sentence_feature)), class_ids)
 
 
 def damsm_losses(
@@ -97,19 +111,23 @@ def damsm_losses(
     gamma1: float,
     gamma2: float,
     gamma3: float,
+    gather: Gather = _as_they_are,
 ) -> dict[str, Tensor]:
     """Return the four parts of the DAMSM loss (Eq. 13) by name.
 
     Args:
-        images: of the image encoder: region_features (B, D, H, W) and image_feature (B, D).
+        images: of the image encoder: region_features (B, D, H, W) and image_feature (B, D); those of a part of the
+            batch with `gather`.
         captions: of the text encoder: word_features (B, D, T) and sentence_feature (B, D).
         is_padding: (B, T), True where the caption has no word.
         class_ids: (B,) or None; other pairs of one class do not count as wrong.
         gamma1: Eq. 9.
         gamma2: Eq. 10.
         gamma3: Eq. 11.
+        gather: makes the whole batch's (B, B) scores of those of a part of the images (I, B): processes that share a
+            batch exchange their rows, not the features, and none computes what another one does.
     """
     gammas = {"gamma1": gamma1, "gamma2": gamma2, "gamma3": gamma3}
-    words = word_loss(images[0], captions[0], is_padding, class_ids, **gammas)
-    sentence = sentence_loss(images[1], captions[1], class_ids, gamma3=gamma3)
+    words = word_loss(images[0], captions[0], is_padding, class_ids, **gammas, gather=gather)
+    sentence = sentence_loss(images[1], captions[1], class_ids, gamma3=gamma3, gather=gather)
     return dict(zip(DAMSM_LOSSES, (*words, *sentence), strict=True))
