@@ -15,7 +15,7 @@ import torch
 import typer
 
 import attngan
-from attngan import acceleration, artifacts, weights
+from attngan import acceleration, artifacts, exit_status, weights
 from attngan.data import images
 from benchmarks import growth, measure
 from benchmarks.cases import CASES
@@ -113,4 +113,5 @@ def _grown_line(row: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with exit_status.reported():
+        typer.run(main)

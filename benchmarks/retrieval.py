@@ -14,7 +14,7 @@ from typing import Annotated
 import safetensors.torch
 import typer
 
-from attngan import artifacts, weights
+from attngan import artifacts, exit_status, weights
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data import drawn_birds
@@ -78,4 +78,5 @@ def _train_trunk(place: Path, config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with exit_status.reported():
+        typer.run(main)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from attngan import artifacts
+from attngan import artifacts, exit_status
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data import drawn_birds
@@ -78,4 +78,5 @@ def _line(name: str, rows: list[dict[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with exit_status.reported():
+        typer.run(main)

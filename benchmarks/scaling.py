@@ -19,7 +19,7 @@ import torch
 import typer
 
 import attngan
-from attngan import artifacts, weights
+from attngan import artifacts, exit_status, weights
 from attngan.data import images
 from benchmarks.scaling_model import BACKWARD_END, BUCKET, Link, Message, waits
 from benchmarks.scaling_processes import COUNTS, measured
@@ -145,4 +145,5 @@ def _print(report: dict[str, Any], batch: int) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with exit_status.reported():
+        typer.run(main)

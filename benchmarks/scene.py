@@ -15,10 +15,12 @@ from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data import drawn_birds
 from attngan.data.dataset import Dataset
+from attngan.errors import InputError
 from attngan.gan_run import GanRun
 from attngan.preprocess import preprocess
 
 WORDS = "a bird with wings of many colours that sits on a branch near the water and sings".split()
+STAGES = {64: 1, 128: 2, 256: 3}  # of the generator, by resolution
 GRAIN = 7.0  # of 255: deviation of the noise that made pictures have, as photographs do
 
 
@@ -89,11 +91,12 @@ class Scene:
 
 def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str) -> Config:
     """Return the paper's recipe at one size."""
-    stages = {256: 3, 128: 2, 64: 1}[resolution]
+    if resolution not in STAGES:
+        raise InputError(f"--resolution: expected one of {', '.join(map(str, STAGES))}, found {resolution}.")
     return configs.load(
         overrides=[
             f"data.resolution={resolution}",
-            f"generator.num_stages={stages}",
+            f"generator.num_stages={STAGES[resolution]}",
             f"damsm.batch_size={damsm_batch}",
             f"training.batch_size={gan_batch}",
             f"device={device}",

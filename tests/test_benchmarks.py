@@ -47,6 +47,19 @@ def test_a_case_that_is_not_there_is_named(tmp_path):
     assert "speed: expected some of damsm," in done.stderr.replace("│", "").replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--gan-batch", "1"], "training.batch_size: input should be greater than or equal to 2, found 1"),
+        (["--resolution", "100"], "--resolution: expected one of 64, 128, 256, found 100"),
+        (["--device", "cuda:9"], "device: 'cuda:9' cannot be used here"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(tmp_path, flags, sentence):
+    done = run(tmp_path, *flags)
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+
+
 def test_two_ways_are_timed_in_turns(monkeypatch):
     order, now = [], [0.0]
 
