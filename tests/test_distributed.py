@@ -27,6 +27,7 @@ from attngan.models.batch_norm import SynchronisedBatchNorm, synchronise_batch_n
 
 TOLERANCE = 2e-4
 ADAMS_SHARE = 2e-3
+GENERATOR_RATE = configs.load().training.generator_learning_rate
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -49,7 +50,7 @@ def ran(arguments, num_processes=2):
     return subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
 
 
-def assert_alike(one: Path, two: Path, names, rate=configs.load().training.generator_learning_rate):
+def assert_alike(one: Path, two: Path, names, rate=GENERATOR_RATE):
     way = rate * json.loads((one / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     for name in names:
         first, second = (safetensors.torch.load_file(folder / f"{name}.safetensors") for folder in (one, two))

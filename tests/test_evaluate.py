@@ -155,7 +155,7 @@ def test_inception_weights_add_their_own_figures(dataset, damsm, generator, smok
     name = f"inception-imagenet-{artifacts.sha256_of(tmp_path / 'inception.pth')[:8]}"
     kinds = ("kid", "fid", "precision", "recall", "inception_score", "diversity", "swap", "near_copies")
     assert {f"{kind}_{name}" for kind in kinds} <= figures.keys()
-    assert figures[f"inception_score_{name}"] >= 1
+    assert figures[f"inception_score_{name}"] > 1 - 1e-9
 
 
 @pytest.mark.slow
