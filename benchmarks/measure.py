@@ -55,12 +55,9 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
                 _set_memory(keep=False)  # so that what the other way left behind is not counted
                 reset_peak_memory(device)
             _set_memory(keep=name == "ours" or case.plain_keeps_memory)
-            acceleration.wait(device)
-            start = time.perf_counter()
-            work()
-            acceleration.wait(device)
+            taken = seconds_of(work, device)
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(taken)
             else:
                 peaks[name] = peak_memory(device)
     _set_memory(keep=True)
@@ -82,17 +79,20 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
     return row
 
 
+def seconds_of(work: Work, device: torch.device) -> float:
+    """Return how long some work takes, until the device is done with it."""
+    acceleration.wait(device)
+    start = time.perf_counter()
+    work()
+    acceleration.wait(device)
+    return time.perf_counter() - start
+
+
 def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
     """Return what a large matrix product reaches here, in GFLOP/s."""
     side = 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(side, side, device=device).to(precision)
-    times = []
-    for _ in range(6):
-        acceleration.wait(device)
-        start = time.perf_counter()
-        _ = matrix @ matrix
-        acceleration.wait(device)
-        times.append(time.perf_counter() - start)
+    times = [seconds_of(lambda: matrix @ matrix, device) for _ in range(6)]
     return 2 * side**3 / min(times[1:]) / 1e9
 
 

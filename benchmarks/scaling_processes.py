@@ -6,8 +6,7 @@ import json
 import os
 import socket
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from attngan import acceleration, distributed, weights
+from attngan import distributed, weights
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
 from attngan.gan_run import GanRun
 from attngan.gan_step import training_step
 from attngan.losses.damsm import damsm_losses
 from attngan.train_generator import batch_for
+from benchmarks.measure import seconds_of
 from benchmarks.scaling_model import LINK_BYTES, Message, link_of
 from benchmarks.scaling_timeline import Timeline
 
@@ -56,7 +56,7 @@ def work(rank: int, count: int, port: int, folder: Path, config: Config, num_ste
 def _timed_step(run: GanRun, batch: Batch) -> float:
     """Return the seconds from when all processes begin a step to when the last one is done."""
     distributed.agreed(True)
-    seconds = torch.tensor(_seconds(lambda: training_step(run, batch), run.device))
+    seconds = torch.tensor(seconds_of(lambda: training_step(run, batch), run.device))
     run.step += 1
     if distributed.world_size() > 1:
         dist.all_reduce(seconds, dist.ReduceOp.MAX)
@@ -90,21 +90,13 @@ def _whole_batch_seconds(run: GanRun, batch: Batch, count: int) -> float:
             found = damsm_losses(seen, captions, is_padding, **gammas, gather=lambda rows: rows.repeat(count, 1))
         sum(found.values()).backward()
 
-    return statistics.median([_seconds(losses, run.device) for _ in range(4)][1:])
+    return statistics.median([seconds_of(losses, run.device) for _ in range(4)][1:])
 
 
 def _sending(num_bytes: int, device: torch.device) -> float:
     tensor = torch.zeros(num_bytes // 4, device=device)
-    burst = [_seconds(lambda: [dist.all_reduce(tensor) for _ in range(BURST)], device) for _ in range(6)]
+    burst = [seconds_of(lambda: [dist.all_reduce(tensor) for _ in range(BURST)], device) for _ in range(6)]
     return statistics.median(burst[1:]) / BURST
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    acceleration.wait(device)
-    start = time.perf_counter()
-    work()
-    acceleration.wait(device)
-    return time.perf_counter() - start
 
 
 def measured(counts: Sequence[int], num_rounds: int, num_steps: int, folder: Path, config: Config) -> dict[int, list]:
