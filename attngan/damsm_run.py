@@ -13,7 +13,6 @@ from attngan.gradient_average import GradientAverage
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronise_batch_norms_
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, add_noise, load_inception_trunk
-from attngan.models.layers import at_least_float32
 from attngan.models.text_encoder import TextEncoder
 from attngan.run_log import say
 from attngan.training_run import TrainingRun
@@ -87,7 +86,7 @@ class DamsmRun(TrainingRun):
                 seen = self.image_encoder.project(
                     *self.trunk.take(batch.indices[own], views[own], self.device, self.precision)
                 )
-        return at_least_float32(seen[0]), at_least_float32(seen[1])
+        return seen
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimiser."""

@@ -15,7 +15,6 @@ from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.generator import Generated
 from attngan.models.image_encoder import add_noise
-from attngan.models.layers import at_least_float32
 from attngan.step_graph import Step, StepGraph
 from attngan.watchdog import opinion
 
@@ -114,10 +113,8 @@ def _generator_losses(
     noisy = add_noise(fakes.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
         seen = run.image_encoder(noisy)
-    features = at_least_float32(seen[0]), at_least_float32(seen[1])
-    with run.autocast():
         matching = damsm_losses(
-            features, captions, is_padding, class_ids, **run.config.damsm.gammas, gather=distributed.gather
+            seen, captions, is_padding, class_ids, **run.config.damsm.gammas, gather=distributed.gather
         )
     kl = kl_loss(fakes.mean, fakes.log_variance)
     total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl

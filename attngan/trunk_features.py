@@ -32,7 +32,7 @@ class TrunkFeatures:
 
     Attributes:
         records: (N, K, R) bfloat16: K views of N pictures.
-        region_shape: (C, H, W) of the first numbers of a record; the others are the picture's feature.
+        region_shape: (H, W, C) of the first numbers of a record; the others are the picture's feature.
     """
 
     records: Tensor
@@ -41,13 +41,14 @@ class TrunkFeatures:
     def take(
         self, images: Tensor, views: Tensor, device: torch.device, precision: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Return regions (B, C, H, W) and pooled (B, P) of pictures (B,), each in its view (B,)."""
-        where = self.records.device
-        chosen = self.records[images.to(where), views.to(where)].to(device, precision, non_blocking=True)
-        regions, pooled = chosen.split(
-            [math.prod(self.region_shape), chosen.shape[1] - math.prod(self.region_shape)], dim=1
+        """Return regions (B, C, H, W), channels last, and pooled (B, P) of pictures (B,), each in its view (B,)."""
+        rows = (images * self.records.shape[1] + views).to(self.records.device)
+        records, num_region = self.records.flatten(0, 1), math.prod(self.region_shape)
+        regions, pooled = (
+            part.index_select(0, rows).to(device, precision, non_blocking=True)
+            for part in (records[:, :num_region], records[:, num_region:])
         )
-        return regions.unflatten(1, self.region_shape), pooled
+        return regions.unflatten(1, self.region_shape).permute(0, 3, 1, 2), pooled
 
 
 def compute(
@@ -95,8 +96,9 @@ def forget(key: Any) -> None:
 
 @torch.no_grad()
 def look(encoder: ImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-    """Return the records (B, R) of some images, and the shape (C, H, W) of their regions."""
+    """Return the records (B, R) of some images, and the shape (H, W, C) of their regions."""
     regions, pooled = encoder.eval().look(images)
+    regions = regions.permute(0, 2, 3, 1)
     records = torch.cat([regions.flatten(1), pooled], dim=1).to("cpu", torch.bfloat16)
     return records, (regions.shape[1], regions.shape[2], regions.shape[3])
 

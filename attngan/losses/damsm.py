@@ -1,16 +1,16 @@
 """The DAMSM's two losses (section 3.2): words against regions, sentences against images; no loop over the batch."""
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attngan.models.attention import region_weights
+from attngan.losses.word_regions import MIN_NORM, Cosines, PackedWords, RegionWeights
 from attngan.models.layers import at_least_float32
 
 DAMSM_LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
-MIN_NORM = 1e-8  # cosine denominators are not allowed below it
 Gather = Callable[[Tensor], Tensor]
 
 
@@ -26,19 +26,20 @@ def word_scores(
         gamma1: how sharply a word looks at the regions.
         gamma2: how much the best matching word counts.
     """
-    regions = region_features.flatten(2)
-    weights = region_weights(regions, word_features, is_padding, gamma1=gamma1)  # (I, J, T, R)
-    # The sum over regions in place of their mean: a cosine does not know the difference.
-    context = at_least_float32(weights.flatten(1, 2) @ regions.transpose(1, 2))  # (I, J * T, D)
-    words = word_features.transpose(1, 2).flatten(0, 1)  # (J * T, D)
-    norms = context.norm(dim=2) * words.norm(dim=1)
-    cosines = ((context * words).sum(dim=2) / norms.clamp(min=MIN_NORM)).unflatten(1, is_padding.shape)
-    cosines = cosines.masked_fill(is_padding[None], -torch.inf)
-    return (gamma2 * cosines).logsumexp(dim=2)  # Eq. 10 without its outer 1 / gamma2, as released
+    regions = region_features.flatten(2).transpose(1, 2)  # (I, R, D)
+    packed = PackedWords.of(is_padding)
+    words = packed.pack(word_features)  # (N, D)
+    scores = (words @ regions.flatten(0, 1).T).unflatten(1, regions.shape[:2])  # (N, I, R)
+    weights = RegionWeights.apply(scores, packed, gamma1)  # (I, N, R)
+    context = weights @ regions  # (I, N, D); a cosine knows no difference between the regions' sum and their mean
+    cosines = Cosines.apply(context, functional.normalize(words, dim=1, eps=MIN_NORM))
+    # Eq. 10 without its outer 1 / gamma2, as released.
+    return packed.by_caption(gamma2 * cosines, functools.partial(torch.logsumexp, dim=2))
 
 
 def sentence_scores(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:
     """Return the cosine of every image with every sentence (I, J), from (I, D) and (J, D)."""
+    image_feature = at_least_float32(image_feature)
     with torch.autocast(image_feature.device.type, enabled=False):
         norms = image_feature.norm(dim=1)[:, None] * sentence_feature.norm(dim=1)[None]
         return image_feature @ sentence_feature.T / norms.clamp(min=MIN_NORM)

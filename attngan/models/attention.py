@@ -38,23 +38,9 @@ def attend_regions(
         region_context (I, J, D, T), and attention (I, J, T, R), which sums to 1 over R; both are meaningless, though
         finite, on padding.
     """
-    weights = region_weights(region_features, word_features, is_padding, gamma1=gamma1)
-    attention = weights / weights.sum(dim=3, keepdim=True)
-    return torch.einsum("IJTR,IDR->IJDT", attention, region_features), attention
-
-
-def region_weights(region_features: Tensor, word_features: Tensor, is_padding: Tensor, *, gamma1: float) -> Tensor:
-    """Return how much each word looks at each region: Eq. 9 without its denominator, (I, J, T, R), in float32 or more.
-
-    Args:
-        region_features: (I, D, R) of the images.
-        word_features: (J, D, T) of the captions.
-        is_padding: (J, T), True where the caption has no word.
-        gamma1: how sharply a word looks at the regions.
-    """
     words = word_features.transpose(1, 2).flatten(0, 1)  # (J * T, D)
     scores = (words @ region_features).unflatten(1, is_padding.shape)  # (I, J, T, R)
     # Eq. 8: the words of a caption share out each region; padding gets nothing.
-    scores = scores.masked_fill(is_padding[None, :, :, None], -torch.inf)
-    shares = scores.softmax(dim=2, dtype=torch.promote_types(scores.dtype, torch.float32))
-    return (gamma1 * shares).exp()
+    shares = scores.masked_fill(is_padding[None, :, :, None], -torch.inf).softmax(dim=2)
+    attention = (gamma1 * shares).softmax(dim=3)
+    return torch.einsum("IJTR,IDR->IJDT", attention, region_features), attention
