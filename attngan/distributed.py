@@ -150,9 +150,8 @@ def average(figures: Tensor) -> Tensor:
 
 def randn_like(images: Tensor) -> Tensor:
     """Return standard normal numbers for this process's images, those which one process would draw for the batch."""
-    if world_size() == 1:
-        return torch.randn_like(images)
-    whole = torch.randn_like(torch.cat([images] * world_size()))
+    # Row by row whatever the layout of the images: a CPU draws numbers that lie one after another ten times as fast.
+    whole = torch.randn(len(images) * world_size(), *images.shape[1:], dtype=images.dtype, device=images.device)
     return whole[part(len(whole))]
 
 

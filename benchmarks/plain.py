@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import cached
 
-from attngan import seeding
+from attngan import distributed, seeding
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
 from attngan.gan_run import GanRun
@@ -39,7 +39,7 @@ class PlainDamsm:
         torch.manual_seed(seeding.seed_for(run.config.seed, "damsm step", run.step))
         run.text_encoder.train()
         run.image_encoder.train()
-        images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise))
+        images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise, distributed.randn_like))
         captions = run.text_encoder(batch.word_ids, batch.lengths)
         losses = damsm_losses(images, captions, batch, **settings.gammas)
         self.optimiser.zero_grad()
@@ -92,7 +92,7 @@ class PlainGan:
                 generator_loss(discriminator, images, captions[1])
                 for discriminator, images in zip(run.discriminators, fakes.images, strict=True)
             )
-        seen = run.image_encoder(add_noise(fakes.images[-1], run.config.image_encoder.noise))
+        seen = run.image_encoder(add_noise(fakes.images[-1], run.config.image_encoder.noise, distributed.randn_like))
         matching = damsm_losses(seen, captions, batch, **run.config.damsm.gammas)
         kl = kl_loss(fakes.mean, fakes.log_variance)
         total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl

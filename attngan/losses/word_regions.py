@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 MIN_NORM = 1e-8  # cosine denominators are not allowed below it
+CACHED = 2**18  # numbers that a core's cache holds while they are worked on
 Span = tuple[int, int, int]  # rows from, to, and words of each caption there
 
 
@@ -114,10 +115,7 @@ class RegionWeights(torch.autograd.Function):
 
 
 class Cosines(torch.autograd.Function):
-    """The cosine of every vector with its unit vector, in float32 or more: half of the passes that autograd would make.
-
-    A CPU takes the pictures one by one, since those of one fit into its cache.
-    """
+    """The cosine of every vector with its unit vector, in float32 or more: half of the passes that autograd would make."""
 
     @staticmethod
     def forward(context, vectors: Tensor, units: Tensor) -> Tensor:
@@ -151,5 +149,7 @@ class Cosines(torch.autograd.Function):
 
 
 def _parts(vectors: Tensor) -> list[slice]:
-    size = 1 if vectors.device.type == "cpu" else len(vectors)
-    return [slice(start, start + size) for start in range(0, len(vectors), size)]
+    """Return which pictures are worked on together: on a CPU as many as its cache holds, elsewhere all."""
+    count, numbers = len(vectors), vectors[0].numel()
+    size = max(1, CACHED // numbers) if vectors.device.type == "cpu" else count
+    return [slice(start, start + size) for start in range(0, count, size)]

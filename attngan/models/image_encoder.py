@@ -96,7 +96,7 @@ class SmallImageEncoder(nn.Module):
         return self.project_regions(regions), self.project_image(pooled)
 
 
-def add_noise(images: Tensor, deviation: float, randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Tensor:
+def add_noise(images: Tensor, deviation: float, randn_like: Callable[[Tensor], Tensor]) -> Tensor:
     """Add Gaussian noise to images (B, 3, H, W).
 
     An encoder trained on noisy pictures has smooth gradients, so a generator that climbs them paints what can be seen
@@ -105,7 +105,7 @@ def add_noise(images: Tensor, deviation: float, randn_like: Callable[[Tensor], T
     Args:
         images: not changed.
         deviation: of the noise; 0 draws none.
-        randn_like: draws standard normal numbers of a tensor's shape; torch's own random state by default.
+        randn_like: draws standard normal numbers of a tensor's shape.
     """
     return images + deviation * randn_like(images) if deviation else images
 
