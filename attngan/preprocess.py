@@ -17,7 +17,14 @@ from attngan.config import Config
 from attngan.data import archives, captioned_folder, cub, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
-from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer, write_split
+from attngan.data.dataset_writer import (
+    PIXELS,
+    SPLIT_FILES,
+    content_digests,
+    content_fingerprint,
+    pixel_writer,
+    write_split,
+)
 from attngan.data.records import Record, Source, Split, number_classes, split_by_hash
 from attngan.errors import InputError
 from attngan.run_log import progress, say
@@ -70,28 +77,40 @@ class _Run:
         )  # asked for three times
         self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
+        self.digests: dict[str, str] = {}  # sha256 of files that were read while they were written
 
     def write(self) -> dict[str, Any]:
         self._check_share()
         waiting: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         for record in self.source.records:
-            if kept := self._with_usable_captions(record, lambda token: True):
-                waiting[kept.split or split_by_hash(kept.name)].append(kept)
+            waiting[record.split or split_by_hash(record.name)].append(record)
         for split in SPLITS:
             self._check_not_empty(split, waiting[split])
-        with progress("preprocess", total=sum(map(len, waiting.values())), unit="images") as advance:
-            self._pack("train", waiting["train"], advance)
+        with progress("preprocess", total=len(self.source.records), unit="images") as advance:
+            self._pack("train", waiting["train"], lambda token: True, advance)
             vocabulary = self._vocabulary()
             self._keep_encodable("train", vocabulary)
-            known = [self._with_usable_captions(record, vocabulary.__contains__) for record in waiting["test"]]
-            self._pack("test", [record for record in known if record is not None], advance)
+            self._pack("test", waiting["test"], vocabulary.__contains__, advance)
         return self._finish(vocabulary)
 
-    def _pack(self, split: Split, records: Sequence[Record], advance: Callable[..., None]) -> None:
-        """Decode, crop and resize in parallel, and append to `pixels.bin` in the order of the source."""
+    def _pack(
+        self, split: Split, records: Sequence[Record], is_known: Callable[[str], bool], advance: Callable[..., None]
+    ) -> None:
+        """Decode, crop and resize in parallel, and append to `pixels.bin` in the order of the source.
+
+        Captions are read meanwhile; pictures that they say nothing of are not decoded.
+        """
+
+        def described() -> Iterator[Record]:
+            for record in records:
+                if kept := self._with_usable_captions(record, is_known):
+                    yield kept
+                else:
+                    advance(1)
+
         with pixel_writer(self.out / split) as writer:
             for record, pixels in images.prepare_all(
-                records, self.config.data.resolution, num_workers=images.num_cores()
+                described(), self.config.data.resolution, num_workers=images.num_cores()
             ):
                 if isinstance(pixels, str):
                     self._reject(record, pixels)
@@ -100,6 +119,7 @@ class _Run:
                     self.records[split].append(record)
                 advance(1)
             self.indices[split] = writer.index
+            self.digests[f"{split}/{PIXELS}"] = writer.digest()
             self._check_not_empty(split, writer.index)
 
     def _vocabulary(self) -> Vocabulary:
@@ -158,7 +178,7 @@ class _Run:
         counts = {split: self._write_split(split, class_ids[split], vocabulary) for split in SPLITS}
         vocabulary.save(self.out / "vocabulary.json")
         artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
-        digests = content_digests(self.out)
+        digests = content_digests(self.out, self.digests)
         info = {
             "format_version": FORMAT_VERSION,
             "source": self.source.kind,

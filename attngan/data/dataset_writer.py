@@ -23,15 +23,22 @@ class PixelWriter:
 
     def __init__(self, write: Callable[[memoryview], object]):
         self._write = write
+        self._hash = hashlib.sha256()
         self._offset = 0
         self.index: list[tuple[int, int, int]] = []  # offset, height, width of each picture
 
     def append(self, pixels: np.ndarray) -> None:
         """Add one picture, (H, W, 3) uint8."""
         height, width, _ = pixels.shape
-        self._write(np.ascontiguousarray(pixels).data)
+        content = np.ascontiguousarray(pixels).data
+        self._write(content)
+        self._hash.update(content)
         self.index.append((self._offset, height, width))
         self._offset += pixels.size
+
+    def digest(self) -> str:
+        """Return the sha256 of the file so far, which then nobody has to read again for it."""
+        return self._hash.hexdigest()
 
 
 @contextlib.contextmanager
@@ -85,13 +92,18 @@ def _write_arrays(handle: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
 
 
-def content_digests(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file that training reads: vocabulary, and pixels, index and captions of both splits."""
+def content_digests(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the sha256 of each file that training reads: vocabulary, and pixels, index and captions of both splits.
+
+    Args:
+        folder: of the dataset.
+        known: of files that need not be read for it.
+    """
     names = [
         "vocabulary.json",
         *(f"{split}/{name}" for split in ("train", "test") for name in (PIXELS, INDEX, CAPTIONS)),
     ]
-    return {name: artifacts.sha256_of(folder / name) for name in names}
+    return {name: (known or {}).get(name) or artifacts.sha256_of(folder / name) for name in names}
 
 
 def content_fingerprint(digests: Mapping[str, str]) -> str:
