@@ -7,6 +7,7 @@ from attngan.data.dataset import Batch, Dataset
 from attngan.models.layers import at_least_float32
 from attngan.models.text_encoder import TextEncoder
 from attngan.run_log import progress
+from attngan.scratch import mapped_zeros
 
 BATCH_SIZE = 512  # captions encoded at once
 
@@ -19,7 +20,11 @@ class CaptionFeatures:
         dataset: the split.
         max_words: captions with more are not kept, since a batch takes others of their words each time.
         precision: in which features are kept; None keeps them as they are.
-        device: where features are kept: N captions x T words x D numbers (CUB, 18 words: 0.8 GB in bfloat16).
+        device: where features are kept: N captions x T words x D numbers (CUB, 18 words: 0.8 GB in bfloat16). On a CPU
+            they lie in a mapped file, which the system holds in memory as long as it has some to spare.
+
+    Raises:
+        InputError: there is no room for that file.
     """
 
     @torch.no_grad()
@@ -35,15 +40,17 @@ class CaptionFeatures:
         self.encoder = encoder
         longest = min(max_words, dataset.longest_caption)
         dim = 2 * encoder.lstm.hidden_size
-        kept_as = {"dtype": precision or encoder.embedding.weight.dtype, "device": device}
-        self.words = torch.empty(dataset.num_captions, longest, dim, **kept_as)
-        self.sentences = torch.empty(dataset.num_captions, dim, **kept_as)
+        shapes = (dataset.num_captions, longest, dim), (dataset.num_captions, dim)
+        dtype = precision or encoder.embedding.weight.dtype
+        if device.type == "cpu":
+            self.words, self.sentences = (mapped_zeros(shape, dtype, "the captions' features") for shape in shapes)
+        else:
+            self.words, self.sentences = (torch.zeros(shape, dtype=dtype, device=device) for shape in shapes)
         with progress("captions read by the text encoder", total=dataset.num_captions, unit="captions") as advance:
             for start in range(0, dataset.num_captions, BATCH_SIZE):
                 numbers = range(start, min(start + BATCH_SIZE, dataset.num_captions))
                 word_ids, lengths = dataset.captions_by_number(numbers, max_words=max_words)
                 words, sentences = encoder(word_ids.to(device), lengths)
-                self.words[numbers.start : numbers.stop] = 0
                 self.words[numbers.start : numbers.stop, : words.shape[2]] = words.transpose(1, 2)
                 self.sentences[numbers.start : numbers.stop] = sentences
                 advance(len(numbers))

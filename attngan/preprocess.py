@@ -14,17 +14,9 @@ from typing import Any
 from attngan import artifacts
 from attngan import config as configs
 from attngan.config import Config
-from attngan.data import archives, captioned_folder, cub, images
+from attngan.data import archives, captioned_folder, cub, dataset_writer, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
-from attngan.data.dataset_writer import (
-    PIXELS,
-    SPLIT_FILES,
-    content_digests,
-    content_fingerprint,
-    pixel_writer,
-    write_split,
-)
 from attngan.data.records import Record, Source, Split, number_classes, split_by_hash
 from attngan.errors import InputError
 from attngan.run_log import progress, say
@@ -108,7 +100,7 @@ class _Run:
                 else:
                     advance(1)
 
-        with pixel_writer(self.out / split) as writer:
+        with dataset_writer.pixel_writer(self.out / split) as writer:
             for record, pixels in images.prepare_all(
                 described(), self.config.data.resolution, num_workers=images.num_cores()
             ):
@@ -119,7 +111,7 @@ class _Run:
                     self.records[split].append(record)
                 advance(1)
             self.indices[split] = writer.index
-            self.digests[f"{split}/{PIXELS}"] = writer.digest()
+            self.digests[f"{split}/{dataset_writer.PIXELS}"] = writer.digest()
             self._check_not_empty(split, writer.index)
 
     def _vocabulary(self) -> Vocabulary:
@@ -178,7 +170,7 @@ class _Run:
         counts = {split: self._write_split(split, class_ids[split], vocabulary) for split in SPLITS}
         vocabulary.save(self.out / "vocabulary.json")
         artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
-        digests = content_digests(self.out, self.digests)
+        digests = dataset_writer.content_digests(self.out, self.digests)
         info = {
             "format_version": FORMAT_VERSION,
             "source": self.source.kind,
@@ -193,11 +185,11 @@ class _Run:
             "rejected": [dataclasses.asdict(entry) for entry in self.source.rejected],
             "dropped_captions": self.dropped,
             "warnings": self.source.warnings,
-            "fingerprint": content_fingerprint(digests),
+            "fingerprint": dataset_writer.content_fingerprint(digests),
             "palette": self.source.palette,
         }
         artifacts.write_json(self.out / "dataset.json", info)
-        files = [f"{split}/{name}" for split in SPLITS for name in SPLIT_FILES]
+        files = [f"{split}/{name}" for split in SPLITS for name in dataset_writer.SPLIT_FILES]
         files += ["dataset.json", "vocabulary.json", "config.yaml"]
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
@@ -210,7 +202,7 @@ class _Run:
         tokenised = [[self.tokens(caption) for caption in record.captions] for record in records]
         tokens = [word for of_image in tokenised for caption in of_image for word in caption]
         self.unknown[split].update(word for word in tokens if word not in vocabulary)
-        write_split(
+        dataset_writer.write_split(
             self.out / split,
             index=self.indices[split],
             records=records,

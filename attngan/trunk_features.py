@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attngan import artifacts, distributed
-from attngan.errors import InputError
+from attngan import artifacts, distributed, scratch
 from attngan.models.image_encoder import ImageEncoder
 from attngan.run_log import progress
 
@@ -124,13 +123,8 @@ def _make_room(path: Path, size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size == size:
         return
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise InputError(
-            f"{path.parent}: the features of the image encoder's trunk need {size / 1e9:,.1f} GB, found "
-            f"{free / 1e9:,.1f} GB free; set TMPDIR to a larger disk, or lower damsm.trunk_views (0: compute them anew "
-            "in each step)."
-        )
+    instead = ", or lower damsm.trunk_views (0: compute them anew in each step)"
+    scratch.check_room(path.parent, size, "the features of the image encoder's trunk", instead=instead)
     with path.open("wb") as file:
         file.truncate(size)
 

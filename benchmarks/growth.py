@@ -1,8 +1,9 @@
 """What steps cost as the data grows to 4 and 16 times as much: straight lines, flat memory."""
 
-import json
+import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,14 +25,7 @@ SMALL = [
     "evaluate.num_candidates=10",
     "evaluate.num_pairs=10",
 ]
-# A process of its own runs and times the command: a child's peak memory is never below that of who started it.
-_TIMED = """
-import json, resource, subprocess, sys, time
-start = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps({"seconds": time.perf_counter() - start, "peak_gib": peak / 2**20}))
-"""
+POLL = 0.02  # seconds between looks at a step's memory
 
 
 def grow(folder: Path, base: int) -> Iterator[dict[str, object]]:
@@ -68,5 +62,20 @@ def _steps(source: Path, place: Path) -> dict[str, dict[str, Path]]:
 def _timed(command: str, flags: dict[str, Path], settings: Sequence[str]) -> dict[str, float]:
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     words += [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
-    timed = [sys.executable, "-c", _TIMED, sys.executable, "-m", "attngan", command, *words]
-    return json.loads(subprocess.run(timed, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen([sys.executable, "-m", "attngan", command, *words], stdout=subprocess.DEVNULL) as step:
+        while step.poll() is None:
+            peak = max(peak, _own_memory(step.pid))
+            time.sleep(POLL)
+    if step.returncode:
+        raise subprocess.CalledProcessError(step.returncode, command)
+    return {"seconds": time.perf_counter() - start, "peak_gib": peak / 2**30}
+
+
+def _own_memory(process: int) -> int:
+    """Return the bytes that a process holds beside files that it maps, whose pages the system can take back (Linux)."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        sizes = dict(line.split(":", 1) for line in lines if line.startswith(("RssAnon", "RssShmem")))
+        return sum(int(size.split()[0]) * 1024 for size in sizes.values())
+    return 0

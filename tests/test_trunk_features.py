@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from attngan import artifacts, trunk_features
+from attngan import artifacts, scratch, trunk_features
 from attngan import config as configs
 from attngan import pretrain_damsm as step
 from attngan.damsm_features import kept_features
@@ -76,7 +76,7 @@ def test_what_was_computed_before_a_kill_is_not_computed_again(temporary):
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(monkeypatch):
-    monkeypatch.setattr(trunk_features.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match=r"need 0.0 GB, found 0.0 GB free; set TMPDIR .* or lower damsm.trunk_views"):
         trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU)
 

@@ -115,7 +115,7 @@ class RegionWeights(torch.autograd.Function):
 
 
 class Cosines(torch.autograd.Function):
-    """The cosine of every vector with its unit vector, in float32 or more: half of the passes that autograd would make."""
+    """The cosine of every vector with its unit vector, in float32 or more; autograd would make twice the passes."""
 
     @staticmethod
     def forward(context, vectors: Tensor, units: Tensor) -> Tensor:
