@@ -22,8 +22,8 @@ from attngan.watchdog import opinion
 def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     """Update every discriminator, then the generator on the same pictures, then the average.
 
-    Several processes have a part of the pictures each, and all captions of the batch: what couples its pictures is
-    computed by all of them, and their gradients are averaged.
+    Several processes have a part of the pictures each, and all captions of the batch: each scores its own pictures
+    against all captions, all compute the losses of the batch from everyone's scores, and their gradients are averaged.
 
     Args:
         run: networks and optimisers; changed in place.
