@@ -1,6 +1,5 @@
 """The DAMSM's two losses (section 3.2): words against regions, sentences against images; no loop over the batch."""
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -32,9 +31,8 @@ def word_scores(
     scores = (words @ regions.flatten(0, 1).T).unflatten(1, regions.shape[:2])  # (N, I, R)
     weights = RegionWeights.apply(scores, packed, gamma1)  # (I, N, R)
     context = weights @ regions  # (I, N, D); a cosine knows no difference between the regions' sum and their mean
-    cosines = Cosines.apply(context, functional.normalize(words, dim=1, eps=MIN_NORM))
-    # Eq. 10 without its outer 1 / gamma2, as released.
-    return packed.by_caption(gamma2 * cosines, functools.partial(torch.logsumexp, dim=2))
+    cosines = Cosines.apply(context, functional.normalize(at_least_float32(words), dim=1, eps=MIN_NORM))
+    return packed.logsumexp(gamma2 * cosines)  # Eq. 10 without its outer 1 / gamma2, as released
 
 
 def sentence_scores(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:

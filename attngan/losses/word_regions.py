@@ -4,7 +4,6 @@ A batch of 48 has 10 million pairs of a word and a region: what a step does to e
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -57,15 +56,13 @@ class PackedWords:
         rows = words.transpose(1, 2).flatten(0, 1)
         return rows if self.rows is None else rows[self.rows]
 
-    def by_caption(self, values: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        """Reduce what packed words have (I, N) to what their captions have (I, J); `reduce` takes the last axis away.
-
-        Padding counts as minus infinity.
-        """
+    def logsumexp(self, values: Tensor) -> Tensor:
+        """Return the logarithm of the sum of exponentials over each caption's words, (I, J) from (I, N)."""
         if self.is_padding is not None:
             values = values.masked_fill(self.is_padding, -torch.inf)
-        found = [reduce(values[:, start:stop].unflatten(1, (-1, length))) for start, stop, length in self.spans]
-        return torch.cat(found, dim=1) if self.back is None else torch.cat(found, dim=1)[:, self.back]
+        spans = [values[:, start:stop].unflatten(1, (-1, length)).logsumexp(2) for start, stop, length in self.spans]
+        found = torch.cat(spans, dim=1)
+        return found if self.back is None else found[:, self.back]
 
 
 class RegionWeights(torch.autograd.Function):
