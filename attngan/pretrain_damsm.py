@@ -203,7 +203,10 @@ def _losses(run: DamsmRun) -> dict[str, float]:
 
 @torch.no_grad()
 def validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
-    """Return recall at 1 and 5 of held-out pictures among pools of 100 captions: centre crop, first captions."""
+    """Return recall at 1 and 5 of held-out pictures among pools of 100 captions: centre crop, first captions.
+
+    Captions of a picture's own class do not count as wrong.
+    """
     run.text_encoder.eval()
     run.image_encoder.eval()
     data = run.config.data
@@ -227,6 +230,6 @@ def validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
             word_ids, lengths = test.captions(*zip(*chosen, strict=True), max_words=data.max_words)
             _, sentence_feature = run.text_encoder(word_ids.to(run.device), lengths)
             for k in found:
-                recall = recall_at(image_feature, sentence_feature, texts, k=k)
+                recall = recall_at(image_feature, sentence_feature, texts, test.class_ids[pool], k=k)
                 found[k] += recall / (len(pools) * RETRIEVAL_ROUNDS)
     return {"recall_at_1": found[1], "recall_at_5": found[5]}

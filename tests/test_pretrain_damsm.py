@@ -90,7 +90,8 @@ def test_inception_weights_that_are_none_are_refused(dataset, smoke, tmp_path):
 def test_validation_asks_with_five_captions_of_every_picture(dataset, smoke, monkeypatch):
     asked = []
 
-    def recall(image_feature, sentence_feature, captions, *, k):
+    def recall(image_feature, sentence_feature, captions, class_ids, *, k):
+        assert len(class_ids) == len(captions)
         asked.append((k, captions))
         return 0.25 * k
 

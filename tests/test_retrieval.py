@@ -11,13 +11,19 @@ PICTURES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
 def test_recall_counts_the_own_caption_among_the_best():
     sentences = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])  # the second and third are exchanged
     captions = ["one", "two", "three"]
-    assert recall_at(PICTURES, sentences, captions, k=1) == pytest.approx(1 / 3)
-    assert recall_at(PICTURES, sentences, captions, k=2) == 1.0
+    assert recall_at(PICTURES, sentences, captions, torch.arange(3), k=1) == pytest.approx(1 / 3)
+    assert recall_at(PICTURES, sentences, captions, torch.arange(3), k=2) == 1.0
 
 
 def test_an_equal_caption_of_another_picture_counts_as_right():
     sentences = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    assert recall_at(PICTURES, sentences, ["one", "same", "same"], k=1) == 1.0
+    assert recall_at(PICTURES, sentences, ["one", "same", "same"], torch.arange(3), k=1) == 1.0
+
+
+def test_captions_of_the_own_class_are_no_wrong_answers():
+    sentences = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    assert recall_at(PICTURES, sentences, ["one", "two", "three"], torch.tensor([0, 1, 1]), k=1) == 1.0
+    assert recall_at(PICTURES, sentences, ["one", "two", "three"], torch.tensor([1, 1, 0]), k=1) == pytest.approx(1 / 3)
 
 
 def test_r_precision_asks_whether_the_own_sentence_beats_the_wrong_ones():

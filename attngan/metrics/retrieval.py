@@ -7,16 +7,24 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def recall_at(image_feature: Tensor, sentence_feature: Tensor, captions: Sequence[str], *, k: int) -> float:
-    """Return the share of pictures whose caption is among the k best of all captions.
+def recall_at(
+    image_feature: Tensor, sentence_feature: Tensor, captions: Sequence[str], class_ids: Tensor, *, k: int
+) -> float:
+    """Return the share of pictures whose caption is among the k best of their own and those of other classes.
+
+    Captions of one class may fit all of its pictures, so they are no wrong answers, as in the losses and R-precision.
 
     Args:
         image_feature: (N, D).
         sentence_feature: (N, D), of each picture's own caption.
-        captions: N texts; an equal text of another picture counts as right.
+        captions: N texts; an equal text of another class counts as right.
+        class_ids: (N,) of the pictures.
         k: how many of the best captions are looked at.
     """
     scores = cosines(image_feature, sentence_feature)
+    others = ~torch.eye(len(captions), dtype=torch.bool, device=scores.device)
+    class_ids = class_ids.to(scores.device)
+    scores = scores.masked_fill((class_ids[:, None] == class_ids) & others, -torch.inf)
     texts = {text: number for number, text in enumerate(dict.fromkeys(captions))}
     ids = torch.tensor([texts[text] for text in captions], device=scores.device)
     best = scores.topk(min(k, len(captions)), dim=1).indices
