@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import platform
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -14,6 +15,7 @@ from attngan.run_log import say
 from attngan.step_graph import Recorder, record_on_cuda
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 MIN_CAPABILITY = (8, 0)  # of a CUDA device that multiplies bfloat16 matrices
 
 
@@ -116,6 +118,7 @@ def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
+        traceback.clear_frames(error.__traceback__)  # they hold the step's tensors
     fits = batch_size // 2 if distributed.world_size() == 1 else 0
     while fits >= 2 and not _does_fit(step, fits):
         fits //= 2
@@ -136,4 +139,4 @@ def _does_fit(step: Callable[[int], object], size: int) -> bool:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)

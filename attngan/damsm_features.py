@@ -48,9 +48,10 @@ def look(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
 def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
     """Give a run features of the right sizes that nothing was computed for."""
     record, shape = trunk_features.look(run.image_encoder, _cut(run, train, [0], 0))
+    sizes = ((len(train), run.config.damsm.trunk_views), (len(test), 1))
+    homes = [trunk_features.home_of(record.expand(*size, -1), run.device) for size in sizes]
     run.trunk, run.test_trunk = (
-        TrunkFeatures(record.expand(len(split), views, -1), shape)
-        for split, views in ((train, run.config.damsm.trunk_views), (test, 1))
+        TrunkFeatures(record.to(home).expand(*size, -1), shape) for size, home in zip(sizes, homes, strict=True)
     )
 
 

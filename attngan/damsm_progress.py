@@ -46,7 +46,7 @@ class DamsmProgress:
         self.timer, self.drawn_step = Timer(EVERY_SECONDS), -1
         settings, data = run.config.damsm, run.config.data
         price = run.config.training.price_per_hour
-        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price)
+        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
         chosen = spread(len(test), POOL)
         self.captions = [test.records[index]["captions"][0] for index in chosen]
         self.shown = spread(len(chosen), PICTURES)

@@ -2,12 +2,14 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attngan import acceleration, artifacts, distributed, seeding, weights
 from attngan.caption_features import CaptionFeatures
+from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
@@ -103,6 +105,12 @@ class GanRun(TrainingRun):
                 group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
         if self.graph is not None:
             self.graph.forget()  # it holds the rates, and optimisers may have new state
+
+    def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
+        super()._restore(saved, store)
+        for optimiser in self.optimisers().values():
+            for group in optimiser.param_groups:
+                group["capturable"] = self.recorder is not None  # whatever the run did that the state is of
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to what will be logged."""

@@ -3,6 +3,10 @@
 import datetime
 import time
 
+import torch
+
+from attngan import acceleration
+
 WARM_UP, COUNTED = 5, 20  # steps before a forecast, which the second ones are timed for
 
 
@@ -14,10 +18,12 @@ class Pace:
         total: steps of the whole run.
         batch_size: pictures a step.
         price_per_hour: of the machine; 0: costs are not told.
+        device: that trains.
     """
 
-    def __init__(self, step: int, *, total: int, batch_size: int, price_per_hour: float):
+    def __init__(self, step: int, *, total: int, batch_size: int, price_per_hour: float, device: torch.device):
         self.step, self.total, self.batch_size, self.price_per_hour = step, total, batch_size, price_per_hour
+        self.device = device
         self.num_done, self.started = 0, time.monotonic()
         self.is_told, self._warm = False, self.started
 
@@ -43,10 +49,12 @@ class Pace:
         """Return, once and after the first steps, what the whole run takes here."""
         self.move(step)
         if self.num_done <= WARM_UP:
+            acceleration.wait(self.device)  # it may be several steps behind
             self._warm = time.monotonic()
         if self.is_told or self.num_done < WARM_UP + COUNTED:
             return None
         self.is_told = True
+        acceleration.wait(self.device)
         seconds = (time.monotonic() - self._warm) / (self.num_done - WARM_UP) * self.total
         text = f"all {self.total:,} steps take about {datetime.timedelta(seconds=round(seconds))} here"
         if self.price_per_hour:

@@ -26,10 +26,12 @@ from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
+from attngan.data.sampling import check_fills_batch
 from attngan.gan_run import GanRun
 from attngan.run_log import RunLog, say
 from attngan.snapshot_figures import SnapshotFigures
 from attngan.snapshots import Snapshots
+from attngan.step_graph import NUM_WARM_UPS
 
 SECONDS = 8.0  # that one kind of work is measured for, at least twice
 WARM_UP = 2  # times before
@@ -67,9 +69,11 @@ def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None
         What the trainings are made of; start and end of a step, evaluation and gallery are not among it.
 
     Raises:
-        InputError: a batch does not fit in the memory; the sentence says which one would.
+        InputError: a batch does not fit in the memory, and which one would; or there are fewer pictures than in one.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    check_fills_batch(train, dataset, "damsm.batch_size", config.damsm.batch_size)
+    check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
     device = weights.choose_device(config)
     with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
         parts = list(_damsm(train, test, config, device, inception_weights, Path(scratch)))
@@ -102,8 +106,8 @@ def _damsm(
         damsm_features.pretend(run, train, test)
     step = functools.partial(_damsm_step, run, train)
     with acceleration.fitting("damsm.batch_size", config.damsm.batch_size, device, step):
-        step()
-    yield Part("steps of the encoders", _seconds(step, device), config.damsm.epochs * run.steps_per_epoch)
+        seconds = _seconds(step, device)
+    yield Part("steps of the encoders", seconds, config.damsm.epochs * run.steps_per_epoch)
     yield Part("validations", _seconds(lambda: pretrain_damsm.validate(run, test), device), config.damsm.epochs)
     files = weights.save_damsm(scratch, run.text_encoder, run.image_encoder, train.vocabulary, config)
     artifacts.finish(scratch, "damsm", files)
@@ -116,8 +120,8 @@ def _generator(train: Dataset, test: Dataset, config: Config, device: torch.devi
     total = config.training.epochs * steps_per_epoch
     step = functools.partial(_gan_step, run, train)
     with acceleration.fitting("training.batch_size", batch_size, device, step):
-        step()
-    yield Part("steps of the generator", _seconds(step, device), total)
+        seconds = _seconds(step, device, warm_up=WARM_UP if run.recorder is None else NUM_WARM_UPS + 1)
+    yield Part("steps of the generator", seconds, total)
     figures = SnapshotFigures(run, train, test, scratch)
     log = RunLog(scratch, [])
     losses = gan_step.training_step(run, train_generator.batch_for(run, train, 0, 0))
@@ -147,9 +151,9 @@ def _gan_step(run: GanRun, train: Dataset, size: int | None = None) -> None:
     run.step += 1
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device, *, warm_up: int = WARM_UP) -> float:
     """Return the mean time of some work, warmed up."""
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         work()
     acceleration.wait(device)
     start, count = time.perf_counter(), 0

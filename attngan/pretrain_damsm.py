@@ -17,8 +17,7 @@ from attngan.damsm_features import kept_features
 from attngan.damsm_progress import PAGE, DamsmProgress
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import BatchesAhead, batch_of_step
-from attngan.errors import InputError
+from attngan.data.sampling import BatchesAhead, batch_of_step, check_fills_batch
 from attngan.launcher import over_processes
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
@@ -47,11 +46,7 @@ def pretrain_damsm(
         The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    if len(train) < config.damsm.batch_size:
-        raise InputError(
-            f"{dataset}: {len(train)} training pictures are fewer than damsm.batch_size {config.damsm.batch_size}; "
-            "lower it."
-        )
+    check_fills_batch(train, dataset, "damsm.batch_size", config.damsm.batch_size)
     run = DamsmRun(config, train, weights.choose_device(config), inception_weights)
     key = {
         **_shaping(config),

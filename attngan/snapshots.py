@@ -46,7 +46,8 @@ class Snapshots:
     def __init__(self, run: GanRun, test: Dataset, out: Path, total: int, store: StateStore, log: RunLog):
         self.run, self.out, self.log = run, out, log
         settings = run.config.training
-        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=settings.price_per_hour)
+        price = settings.price_per_hour
+        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
         self.vocabulary = test.vocabulary
         (out / "samples").mkdir(exist_ok=True)
         for path in self._grids():

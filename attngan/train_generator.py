@@ -8,8 +8,7 @@ from attngan import acceleration, artifacts, checkpoint, distributed, stopping, 
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import BatchesAhead, batch_of_step
-from attngan.errors import InputError
+from attngan.data.sampling import BatchesAhead, batch_of_step, check_fills_batch
 from attngan.gan_run import GanRun
 from attngan.gan_step import training_step
 from attngan.gan_watcher import GanWatcher
@@ -62,11 +61,7 @@ def train_generator(
         The last logged losses and figures.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    if len(train) < config.training.batch_size:
-        raise InputError(
-            f"{dataset}: {len(train)} training pictures are fewer than training.batch_size "
-            f"{config.training.batch_size}; lower it."
-        )
+    check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
     run = GanRun(config, train, damsm, weights.choose_device(config))
     figures = SnapshotFigures(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}

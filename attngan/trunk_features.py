@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from attngan import artifacts, distributed, scratch
+from attngan.data.transforms import send
 from attngan.models.image_encoder import ImageEncoder
 from attngan.run_log import progress
 
@@ -41,10 +42,10 @@ class TrunkFeatures:
         self, images: Tensor, views: Tensor, device: torch.device, precision: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """Return regions (B, C, H, W), channels last, and pooled (B, P) of pictures (B,), each in its view (B,)."""
-        rows = (images * self.records.shape[1] + views).to(self.records.device)
+        rows = send(images * self.records.shape[1] + views, self.records.device)
         records, num_region = self.records.flatten(0, 1), math.prod(self.region_shape)
         regions, pooled = (
-            part.index_select(0, rows).to(device, precision, non_blocking=True)
+            send(part.index_select(0, rows), device).to(precision)
             for part in (records[:, :num_region], records[:, num_region:])
         )
         return regions.unflatten(1, self.region_shape).permute(0, 3, 1, 2), pooled
@@ -83,9 +84,13 @@ def compute(
     ][distributed.rank_of_node() :: distributed.size_of_node()]
     _fill(records, encoder, pictures, work, path, key[0])
     distributed.agreed(False)  # every process has done its part
-    if device.type == "cuda" and records.numel() * 2 < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        records = records.to(device)
-    return TrunkFeatures(records, region_shape)
+    return TrunkFeatures(records.to(home_of(records, device)), region_shape)
+
+
+def home_of(records: Tensor, device: torch.device) -> torch.device:
+    """Return where records are kept while training: on a CUDA device if all of them fit there, else where they are."""
+    is_held = device.type == "cuda" and records.numel() * 2 < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    return device if is_held else records.device
 
 
 def forget(key: Any) -> None:

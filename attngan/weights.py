@@ -23,6 +23,9 @@ DEVICE_TYPES = ("cpu", "cuda")
 def choose_device(config: Config) -> torch.device:
     """Return the device of `config.device`, and set up CPU and CUDA: threads of `config.num_threads`, memory, kernels.
 
+    A CUDA device comes with its number, and becomes the current one, which graphs are recorded on: "cuda" alone would
+    be another device in a thread that takes none.
+
     Raises:
         InputError: it is not there, or not a kind that attngan runs on.
     """
@@ -30,12 +33,14 @@ def choose_device(config: Config) -> torch.device:
     torch.backends.cudnn.benchmark = (
         True  # shapes stay the same from step to step: the fastest kernel is worth a search
     )
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32: what computes in less says so
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(config.device)
+        device = torch.device(name)
         torch.empty(0, device=device)
         if device.type not in DEVICE_TYPES:
             raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
@@ -44,6 +49,9 @@ def choose_device(config: Config) -> torch.device:
         raise InputError(
             f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu."
         ) from None
+    if device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        torch.cuda.set_device(device)
     return device
 
 

@@ -1,12 +1,9 @@
 """`python -m benchmarks`: a table on the console and the same as JSON."""
 
 import contextlib
-import datetime
 import functools
 import io
 import json
-import platform
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +11,13 @@ from typing import Annotated
 import torch
 import typer
 
-import attngan
 from attngan import acceleration, artifacts, exit_status, weights
-from attngan.data import images
+from attngan.errors import InputError
 from benchmarks import growth, measure
 from benchmarks.cases import CASES
 from benchmarks.scene import Scene, make_photographs, recipe
 
-NAMES = f"{'':38} {'plain/s':>9} {'ours/s':>9} {'times':>6}  {'spread':12}"
+NAMES = f"{'':38} {'plain/s':>9} {'ours/s':>9} {'times':>6}  {'spread':14}"
 HEADER = f"{NAMES} {'GFLOP/s':>8} {'of peak':>7} {'GiB':>5} {'plain':>5}"
 MIN_PHOTOGRAPHS = 80  # a fifth of them for evaluate, which takes no fewer than 16
 
@@ -40,7 +36,9 @@ def main(
     ),
 ) -> None:
     """Measure each part the plain way and ours, in turns, on the paper's networks with untrained weights."""
-    chosen = only.split(",") if only else [*CASES, "growth"]
+    chosen = [name.strip() for name in only.split(",")] if only else [*CASES, "growth"]
+    if out.is_dir():
+        raise InputError(f"--out: {out} is a folder; expected a file's name.")
     if unknown := set(chosen) - {*CASES, "growth"}:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {', '.join([*CASES, 'growth'])}")
     found = weights.choose_device(recipe(resolution, 2, 2, device))
@@ -49,8 +47,7 @@ def main(
     ways = {"compile": compiled, "cuda_graph": graph}
     config = recipe(resolution, damsm_size, gan_size, device).model_copy(update=ways)
     rounds = 2 if quick else 5
-    machine = _machine(found)
-    peak = max(value for name, value in machine.items() if name.endswith("peak_gflops"))
+    machine = measure.machine(found, "benchmarks") | _peaks(found)
     rows: list[dict[str, object]] = []
     grown: list[dict[str, object]] = []
     table = [" | ".join(f"{name} {value}" for name, value in machine.items())]
@@ -65,7 +62,7 @@ def main(
                 for case in CASES[name](scene):
                     with contextlib.redirect_stdout(io.StringIO()):  # what steps say of their progress
                         rows.append(measure.compare(case, rounds, found))
-                    table.append(_line(rows[-1], peak))
+                    table.append(_line(rows[-1]))
                     print(table[-1], flush=True)
         if "growth" in chosen:
             for row in growth.grow(Path(folder), MIN_PHOTOGRAPHS if quick else 200):
@@ -79,31 +76,22 @@ def main(
     print(f"figures in {out}, the table in {out.with_suffix('.txt')}")
 
 
-def _machine(device: torch.device) -> dict[str, object]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+def _peaks(device: torch.device) -> dict[str, int]:
     peaks = {"float32_peak_gflops": round(measure.peak_gflops(device, torch.float32))}
     if acceleration.has_bfloat16(device):
         peaks["bfloat16_peak_gflops"] = round(measure.peak_gflops(device, torch.bfloat16))
-    return {
-        "date": datetime.date.today().isoformat(),
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-        "device": str(device),
-        "name": name,
-        "cores": images.num_cores(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "attngan": f"{attngan.__version__} {artifacts.code_revision()}",
-        **peaks,
-    }
+    return peaks
 
 
-def _line(row: dict[str, object], peak: float) -> str:
+def _line(row: dict[str, object]) -> str:
     plain = f"{row['plain_per_second']:9.2f}" if "ratio" in row else " " * 9
-    ratio = f"{row['ratio']:6.1f}" if "ratio" in row else " " * 6
-    spread = f"{row['ratio_low']:.1f} to {row['ratio_high']:.1f}" if "ratio" in row else ""
-    flops = f"{row['ours_gflops']:8.0f} {row['ours_gflops'] / peak:7.0%}" if "ours_gflops" in row else " " * 16
+    ratio = f"{row['ratio']:6.2f}" if "ratio" in row else " " * 6
+    spread = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}" if "ratio" in row else ""
+    flops = " " * 16
+    if "ours_gflops" in row:
+        flops = f"{row['ours_gflops']:8.0f} {row['ours_gflops'] / row['peak_gflops']:7.0%}"
     memory = f"{row['peak_gib']:5.1f}" + (f" {row['plain_peak_gib']:5.1f}" if "ratio" in row else "")
-    return f"{row['case']:38} {plain} {row['ours_per_second']:9.2f} {ratio}  {spread:12} {flops} {memory}"
+    return f"{row['case']:38} {plain} {row['ours_per_second']:9.2f} {ratio}  {spread:14} {flops} {memory}"
 
 
 def _grown_line(row: dict[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from benchmarks import data_cases, training_cases
+from benchmarks import data_cases, switch_cases, training_cases
 from benchmarks.measure import Case
 from benchmarks.scene import Scene
 
@@ -10,7 +10,7 @@ CASES: dict[str, Callable[[Scene], Iterator[Case]]] = {
     "damsm": training_cases.damsm,
     "word_loss": training_cases.word_loss,
     "gan": training_cases.gan,
-    "switches": training_cases.switches,
+    "switches": switch_cases.switches,
     "toy": training_cases.toy,
     "loader": data_cases.loader,
     "preprocess": data_cases.preprocessing,

@@ -11,6 +11,7 @@ from benchmarks.scene import make_photographs
 
 FACTORS = (1, 4, 16)
 SMALL = [
+    "device=cpu",
     "data.resolution=64",
     "generator.num_stages=1",
     "generator.channels=8",

@@ -3,19 +3,24 @@
 import contextlib
 import ctypes
 import dataclasses
+import datetime
+import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from attngan import acceleration
+import attngan
+from attngan import acceleration, artifacts
+from attngan.data import images
 
 Work = Callable[[], object]
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
-_DEFAULT_THRESHOLD = 128 * 1024  # of glibc, for both
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_SETTLED_THRESHOLD = 32 * 2**20  # bytes: glibc's own for mapping, after larger pieces were freed; for trimming twice it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Case:
         count: units that one call does.
         unit: plural noun ("images").
         flops: of one call of ours, 0 where they are not counted.
+        precision: of most of them.
         plain_keeps_memory: freed memory is kept in both ways, not in ours alone.
     """
 
@@ -38,6 +44,7 @@ class Case:
     count: int
     unit: str
     flops: float = 0.0
+    precision: torch.dtype = torch.float32
     plain_keeps_memory: bool = False
 
 
@@ -52,9 +59,10 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
     for turn in range(rounds + 1):
         for name, work in ways.items():
             if not turn:
-                _set_memory(keep=False)  # so that what the other way left behind is not counted
+                _give_memory_back()  # so that what the other way left behind is not counted
                 reset_peak_memory(device)
             _set_memory(keep=name == "ours" or case.plain_keeps_memory)
+            torch.backends.cudnn.allow_tf32 = name == "plain"  # as torch comes
             if turn and name == "ours" and not case.plain_keeps_memory:
                 work()  # which takes the memory that later calls find there, as the steps of a training do
             taken = seconds_of(work, device)
@@ -63,6 +71,7 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
             else:
                 peaks[name] = peak_memory(device)
     _set_memory(keep=True)
+    torch.backends.cudnn.allow_tf32 = False
     ours = statistics.median(seconds["ours"])
     row: dict[str, object] = {
         "case": case.name,
@@ -77,7 +86,7 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
         row |= {"plain_per_second": case.count / plain, "ratio": statistics.median(ratios)}
         row |= {"ratio_low": ratios[0], "ratio_high": ratios[-1], "plain_peak_gib": peaks["plain"] / 2**30}
     if case.flops:
-        row["ours_gflops"] = case.flops / ours / 1e9
+        row |= {"ours_gflops": case.flops / ours / 1e9, "peak_gflops": peak_gflops(device, case.precision)}
     return row
 
 
@@ -98,16 +107,38 @@ def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
     return 2 * side**3 / min(times[1:]) / 1e9
 
 
+def machine(device: torch.device, module: str) -> dict[str, object]:
+    """Return what the figures of a module that was started hold for: date, command, device, versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join([f"python -m {module}", *sys.argv[1:]]),
+        "device": str(device),
+        "name": name,
+        "cores": images.num_cores(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "attngan": f"{attngan.__version__} {artifacts.code_revision()}",
+    }
+
+
 def _set_memory(*, keep: bool) -> None:
-    """Let the C library keep freed memory, as attngan does, or hand it back, as it does by itself."""
+    """Let the C library keep freed memory, as attngan does, or hand large pieces back, as it does by itself.
+
+    Its own thresholds rise with the pieces that are freed, until somebody sets them; here they are where they end.
+    """
     if keep:
         acceleration.keep_freed_memory()
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):
         library = ctypes.CDLL(None)
-        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
-            library.mallopt(parameter, 0 if parameter == _M_TOP_PAD else _DEFAULT_THRESHOLD)
-        library.malloc_trim(0)
+        library.mallopt(_M_MMAP_THRESHOLD, _SETTLED_THRESHOLD)
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * _SETTLED_THRESHOLD)
+
+
+def _give_memory_back() -> None:
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak_memory(device: torch.device) -> None:

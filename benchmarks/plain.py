@@ -159,7 +159,8 @@ def plain_adams(run: TrainingRun) -> list[torch.optim.Adam]:
     """Return Adam as it comes for each of a run's optimisers, at the rate of its first step."""
     run.set_learning_rates()
     groups = [optimiser.param_groups[0] for optimiser in run.optimisers().values()]
-    return [torch.optim.Adam(group["params"], lr=group["lr"], betas=group["betas"]) for group in groups]
+    same = ("lr", "betas", "capturable")
+    return [torch.optim.Adam(group["params"], **{name: group[name] for name in same}) for group in groups]
 
 
 @contextlib.contextmanager

@@ -17,9 +17,11 @@ import typer
 from attngan import artifacts, exit_status, weights
 from attngan import config as configs
 from attngan.config import Config
-from attngan.data import drawn_birds
+from attngan.data.dataset import Dataset
 from attngan.preprocess import preprocess
 from attngan.pretrain_damsm import pretrain_damsm
+from benchmarks import measure
+from benchmarks.scene import claim, draw_birds_once
 
 WAYS = {"asked once": 4, "asked in every step": 0}  # damsm.trunk_views
 FIGURES = ("recall_at_1", "recall_at_5")
@@ -41,14 +43,18 @@ def main(
     out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/retrieval.json"),
 ) -> None:
     """Pretrain in both ways and print how many captions were found among 100, at the best epoch."""
+    machine = measure.machine(weights.choose_device(configs.load()), "benchmarks.retrieval")
     with tempfile.TemporaryDirectory(prefix="attngan-retrieval-") as scratch:
         place = folder or Path(scratch)
-        if source is None and not (place / "birds").exists():
-            drawn_birds.draw(place / "birds", count=birds, seed=0)
+        pictures = f"{birds} drawn birds" if source is None else str(source)
+        claim(place, {"pictures": pictures, "resolution": resolution, "trunk": str(inception_weights)})
+        if source is None:
+            draw_birds_once(place / "birds", birds)
         settings = [f"data.resolution={resolution}", "generator.num_stages=1", *FEW_STEPS]
         if not (place / "dataset" / artifacts.MANIFEST).exists():
             preprocess(source or place / "birds", place / "dataset", configs.load(overrides=settings))
         alone = [f"damsm.epochs={trunk_epochs}", f"damsm.batch_size={trunk_batch_size}"]
+        counts = {split: len(Dataset.open(place / "dataset", split)) for split in ("train", "test")}
         trunk = inception_weights or _train_trunk(place, configs.load(overrides=[*settings, *alone]))
         rows = []
         for seed in range(seeds):
@@ -64,7 +70,7 @@ def main(
         epochs_of_best = ", ".join(f"{row['epoch']:.0f}" for row in of_way)
         print(f"{way:20} {'  '.join(shown)}  (epoch {epochs_of_best})")
     out.parent.mkdir(parents=True, exist_ok=True)
-    report = {"source": source.name if source else f"{birds} drawn birds", "rows": rows}
+    report = {**machine, "source": source.name if source else pictures, "pictures": counts, "rows": rows}
     artifacts.write_text(out, json.dumps(report, indent=2) + "\n")
     print(f"figures in {out}")
 

@@ -12,13 +12,14 @@ from typing import Annotated
 
 import typer
 
-from attngan import artifacts, exit_status
+from attngan import artifacts, exit_status, weights
 from attngan import config as configs
 from attngan.config import Config
-from attngan.data import drawn_birds
 from attngan.preprocess import preprocess
 from attngan.pretrain_damsm import pretrain_damsm
 from attngan.train_generator import train_generator
+from benchmarks import measure
+from benchmarks.scene import claim, draw_birds_once
 
 WAYS: dict[str, list[str]] = {
     "float32": ["precision=float32"],
@@ -37,12 +38,17 @@ def main(
     out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/sameness.json"),
 ) -> None:
     """Train on drawn birds in several ways, with several seeds each, and print the figures of all of them."""
+    chosen = [name.strip() for name in only.split(",")] if only else list(WAYS)
+    if unknown := set(chosen) - set(WAYS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {', '.join(WAYS)}")
+    machine = measure.machine(weights.choose_device(_recipe()), "benchmarks.sameness")
     with tempfile.TemporaryDirectory(prefix="attngan-sameness-") as scratch:
         place = folder or Path(scratch)
+        claim(place, {"birds": birds})
         dataset, damsm = _prepare(place, birds)
         rows = []
         for seed in range(seeds):
-            for way in only.split(",") if only else WAYS:
+            for way in chosen:
                 settings = [*WAYS[way], f"seed={seed}", f"training.epochs={epochs}", f"watch.every_epochs={epochs}"]
                 config = _recipe(*settings, "watch.result=last")
                 found = train_generator(dataset, damsm, place / f"{way}-{seed}", config)
@@ -51,15 +57,16 @@ def main(
     for way in dict.fromkeys(row["way"] for row in rows):
         print(_line(way, [row for row in rows if row["way"] == way]))
     out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.write_text(out, json.dumps({"epochs": epochs, "birds": birds, "rows": rows}, indent=2) + "\n")
+    artifacts.write_text(out, json.dumps({**machine, "epochs": epochs, "birds": birds, "rows": rows}, indent=2) + "\n")
     print(f"figures in {out}")
 
 
 def _prepare(place: Path, birds: int) -> tuple[Path, Path]:
     source, dataset, damsm = place / "birds", place / "dataset", place / "damsm"
-    if not damsm.exists():
-        drawn_birds.draw(source, count=birds, seed=0)
+    draw_birds_once(source, birds)
+    if not (dataset / artifacts.MANIFEST).exists():
         preprocess(source, dataset, _recipe())
+    if not (damsm / artifacts.MANIFEST).exists():
         pretrain_damsm(dataset, damsm, _recipe())
     return dataset, damsm
 

@@ -5,7 +5,6 @@ same from what one process computes and would send, over any link.
 """
 
 import contextlib
-import datetime
 import functools
 import io
 import json
@@ -18,9 +17,9 @@ from typing import Annotated, Any
 import torch
 import typer
 
-import attngan
 from attngan import artifacts, exit_status, weights
 from attngan.data import images
+from benchmarks import measure
 from benchmarks.scaling_model import BACKWARD_END, BUCKET, Link, Message, waits
 from benchmarks.scaling_processes import COUNTS, measured
 from benchmarks.scene import Scene, make_photographs, recipe
@@ -51,7 +50,7 @@ def main(
     batch: Annotated[int, typer.Option(help="Of each process. 0: 10 on a CPU, 64 on CUDA; 4 when quick.")] = 0,
     steps: Annotated[int, typer.Option(help="Timed ones of each start; 0: 8, or 4 when quick.")] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Starts of each number of processes.")] = 3,
-    most: Annotated[int, typer.Option(help="Processes; 0: one for each CUDA device, or CPU core.")] = 0,
+    most: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each CUDA device, or CPU core.")] = 0,
     device: Annotated[str, typer.Option(help="As in the config.")] = "auto",
     bandwidth: Annotated[float | None, typer.Option(help="GB/s of the modelled link; measured if not given.")] = None,
     latency: Annotated[float | None, typer.Option(help="Microseconds of it; measured if not given.")] = None,
@@ -76,10 +75,8 @@ def main(
         found = measured(counts, rounds, steps or (4 if quick else 8), folder, config)
     alone = sorted(found[1], key=lambda each: each["end"])[rounds // 2]
     report = {
-        "date": datetime.date.today().isoformat(),
-        "device": torch.cuda.get_device_name(found_device) if is_cuda else f"{there} CPU cores, a thread each",
-        "torch": torch.__version__,
-        "attngan": f"{attngan.__version__} {artifacts.code_revision()}",
+        **measure.machine(found_device, "benchmarks.scaling"),
+        "threads": torch.get_num_threads() if is_cuda else 1,
         "settings": config.model_dump(mode="json"),
         "measured": [measured_row(count, found, batch) for count in counts],
         "model": _modelled(alone, _link(found[counts[-1]], bandwidth, latency), config.resolutions),
@@ -121,7 +118,8 @@ def _modelled(alone: dict[str, Any], link: Link | None, resolutions: Sequence[in
 
 
 def _print(report: dict[str, Any], batch: int) -> None:
-    print(f"{report['device']}, torch {report['torch']}, attngan {report['attngan']}, {batch} pictures a process")
+    versions = f"torch {report['torch']}, attngan {report['attngan']}"
+    print(f"{report['name']}, {report['cores']} cores, {versions}, {batch} pictures a process")
     print(f"MEASURED\n{'processes':>9} {'ms a step':>10} {'images/s':>9} {'efficiency':>10}  of the rounds")
     for row in report["measured"]:
         spread = "{:.3f} to {:.3f}".format(*row["efficiency_range"])

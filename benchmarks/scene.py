@@ -1,6 +1,7 @@
 """What the benchmark works on: made pictures of a photograph's size, and untrained networks of the paper's size."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,27 @@ class Scene:
         artifacts.begin(out)
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, self.train.vocabulary, self.config)
         artifacts.finish(out, "damsm", files)
+
+
+def draw_birds_once(folder: Path, count: int) -> None:
+    """Draw birds into a folder that is kept, unless all of them are there."""
+    if not (folder / "palette.json").exists():  # it is written last
+        shutil.rmtree(folder, ignore_errors=True)
+        drawn_birds.draw(folder, count=count, seed=0)
+
+
+def claim(folder: Path, facts: dict[str, object]) -> None:
+    """Note in a folder that is kept what it is made with; another time it must be the same.
+
+    Raises:
+        InputError: it was made with something else.
+    """
+    note = folder / "made_with.json"
+    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() else facts
+    if found != facts:
+        raise InputError(f"--folder: {folder} was made with {found}, now it is {facts}; name another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts.write_text(note, json.dumps(facts) + "\n")
 
 
 def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str) -> Config:

@@ -1,8 +1,7 @@
-"""Both trainings' steps: the paper's way beside ours, part by part, and ours with each optimisation switched off."""
+"""Both trainings' steps: the paper's way beside ours, whole and part by part."""
 
 import contextlib
 import functools
-import types
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,6 +15,8 @@ from attngan.data.dataset import Batch
 from attngan.gan_run import GanRun
 from attngan.losses.adversarial import discriminator_loss
 from attngan.losses.damsm import damsm_losses, word_scores
+from attngan.step_graph import NUM_WARM_UPS
+from attngan.training_run import TrainingRun
 from benchmarks import plain
 from benchmarks.measure import Case, Work
 from benchmarks.scene import Scene
@@ -28,9 +29,9 @@ def damsm(scene: Scene) -> Iterator[Case]:
     ours, plain_run = scene.damsm_run(), plain.PlainDamsm(scene.damsm_run(precision="float32"))
     size = scene.config.damsm.batch_size
     asked_anew, step = _damsm_step(scene.damsm_run(), scene), _damsm_step(ours, scene)
-    plain_step = functools.partial(_plain_step, plain_run, damsm_step.batch_for, scene)
+    plain_step = _one_after_another(plain_run.run, plain_run.step, damsm_step.batch_for, scene)
     with kept_features(ours, scene.train, scene.test, dict.fromkeys(("dataset", "inception", "code"), "bench")):
-        yield Case("DAMSM step", plain_step, step, size, "images", _flops(step))
+        yield _counted("DAMSM step", plain_step, step, size, ours)
         yield Case("  but for the kept features", asked_anew, step, size, "images", plain_keeps_memory=True)
 
 
@@ -49,7 +50,7 @@ def word_loss(scene: Scene) -> Iterator[Case]:
     def looped() -> None:
         plain.word_scores(regions, words, [18] * size, **GAMMAS).sum().backward()
 
-    yield Case("word loss", looped, ours, size, "images", _flops(ours))
+    yield _counted("word loss", looped, ours, size, run)
 
 
 def gan(scene: Scene) -> Iterator[Case]:
@@ -59,48 +60,52 @@ def gan(scene: Scene) -> Iterator[Case]:
         scene.gan_run(),
     )
     size = scene.config.training.batch_size
-    plain_step = functools.partial(_plain_step, plain_gan, train_generator.batch_for, scene)
-    step = _gan_step(ours, scene)
-    yield Case("generator training step", plain_step, step, size, "images", _flops(step))
+    plain_step = _one_after_another(plain_gan.run, plain_gan.step, train_generator.batch_for, scene)
+    step = our_gan_step(ours, scene)
+    yield _counted("generator training step", plain_step, step, size, ours)
     for name, plain_part, part in _parts(plain_gan.run, ours, scene):
-        yield Case(f"  {name}", plain_part, part, size, "images", _flops(part))
-
-
-def switches(scene: Scene) -> Iterator[Case]:
-    """Our step of the adversarial training beside the same with one optimisation less."""
-    step, size = _gan_step(scene.gan_run(), scene), scene.config.training.batch_size
-    for name, less in _SWITCHED_OFF.items():
-        yield Case(f"step but for {name}", less(scene), step, size, "images", plain_keeps_memory=True)
-    for setting in ("compile", "cuda_graph"):
-        if getattr(scene.config, setting):
-            less = _gan_step(scene.gan_run(**{setting: False}), scene)
-            yield Case(f"step but for {setting}", less, step, size, "images", plain_keeps_memory=True)
-    yield Case("step but for kept memory", _gan_step(scene.gan_run(), scene), step, size, "images")
+        yield _counted(f"  {name}", plain_part, part, size, ours)
 
 
 def toy(scene: Scene) -> Iterator[Case]:
     """Steps of `make demo`: small networks on drawn birds."""
     small = scene.toy()
-    plain_damsm = plain.PlainDamsm(small.damsm_run(precision="float32"))
-    works = [functools.partial(_plain_step, plain_damsm, damsm_step.batch_for, small)]
-    works.append(_damsm_step(small.damsm_run(), small))
-    yield Case("DAMSM step (toy)", *works, small.config.damsm.batch_size, "images", _flops(works[1]))
-    plain_gan = plain.PlainGan(small.gan_run())
-    works = [functools.partial(_plain_step, plain_gan, train_generator.batch_for, small)]
-    works.append(_gan_step(small.gan_run(), small))
-    yield Case("generator training step (toy)", *works, small.config.training.batch_size, "images", _flops(works[1]))
+    plain_damsm, damsm_run = plain.PlainDamsm(small.damsm_run()), small.damsm_run()
+    plain_step = _one_after_another(plain_damsm.run, plain_damsm.step, damsm_step.batch_for, small)
+    step = _damsm_step(damsm_run, small)
+    yield _counted("DAMSM step (toy)", plain_step, step, small.config.damsm.batch_size, damsm_run)
+    plain_gan, gan_run = plain.PlainGan(small.gan_run()), small.gan_run()
+    plain_step = _one_after_another(plain_gan.run, plain_gan.step, train_generator.batch_for, small)
+    step = our_gan_step(gan_run, small)
+    yield _counted("generator training step (toy)", plain_step, step, small.config.training.batch_size, gan_run)
+
+
+def _counted(name: str, plain_work: Work, ours: Work, size: int, run: TrainingRun) -> Case:
+    """Return a case on `size` images with the operations that ours takes."""
+    return Case(name, plain_work, ours, size, "images", _flops(ours), run.precision)
 
 
 def _damsm_step(run: DamsmRun, scene: Scene) -> Work:
-    return lambda: damsm_step.training_step(run, damsm_step.batch_for(run, scene.train, 0, 0))
+    return _one_after_another(run, functools.partial(damsm_step.training_step, run), damsm_step.batch_for, scene)
 
 
-def _gan_step(run: GanRun, scene: Scene) -> Work:
-    return lambda: gan_step.training_step(run, train_generator.batch_for(run, scene.train, 0, 0))
+def our_gan_step(run: GanRun, scene: Scene) -> Work:
+    """Return what takes our steps of the adversarial training, recorded where the run records them."""
+    step = _one_after_another(run, functools.partial(gan_step.training_step, run), train_generator.batch_for, scene)
+    if run.recorder is not None:
+        for _ in range(NUM_WARM_UPS + 1):
+            step()
+    return step
 
 
-def _plain_step(training: plain.PlainDamsm | plain.PlainGan, batch_for: Callable, scene: Scene) -> None:
-    training.step(batch_for(training.run, scene.train, 0, 0))
+def _one_after_another(
+    run: TrainingRun, take_step: Callable[[Batch], object], batch_for: Callable[..., Batch], scene: Scene
+) -> Work:
+    def step() -> None:
+        take_step(batch_for(run, scene.train, run.step, 0))
+        run.step += 1
+
+    return step
 
 
 def _inputs(run: GanRun, scene: Scene):
@@ -176,7 +181,7 @@ def _our_discriminator_loss(*arguments: torch.Tensor) -> torch.Tensor:
 
 def _parts(plain_run: GanRun, ours: GanRun, scene: Scene) -> Iterator[tuple[str, Work, Work]]:
     """Give the parts of a step: name, the plain way, ours."""
-    enlarging_first = _within(plain.enlarging_before_convolving, _generator(plain_run, scene))
+    enlarging_first = within(plain.enlarging_before_convolving, _generator(plain_run, scene))
     yield "generator", enlarging_first, _generator(ours, scene)
     yield "image encoder on drawn pictures", _image_encoder(plain_run, scene), _image_encoder(ours, scene)
     yield "DAMSM losses", _looped_losses(plain_run, scene), _losses(ours, scene)
@@ -188,54 +193,14 @@ def _parts(plain_run: GanRun, ours: GanRun, scene: Scene) -> Iterator[tuple[str,
         yield f"discriminator {resolution}", works[0], works[1]
 
 
-def _within(context: Callable[[], contextlib.AbstractContextManager[None]], work: Work) -> Work:
+def within(context: Callable[[], contextlib.AbstractContextManager[None]], work: Work) -> Work:
+    """Return what does the work inside a new context each time."""
+
     def inside() -> None:
         with context():
             work()
 
     return inside
-
-
-def _without_channels_last(scene: Scene) -> Work:
-    run = scene.gan_run()
-    plain.lay_out_as_usual_(run)
-    return _gan_step(run, scene)
-
-
-def _without_kept_captions(scene: Scene) -> Work:
-    run = scene.gan_run()
-
-    @torch.no_grad()
-    def read(batch: Batch) -> tuple[torch.Tensor, ...]:
-        return *run.text_encoder(batch.word_ids, batch.lengths), batch.is_padding
-
-    run.captions = types.SimpleNamespace(take=read)
-    return _gan_step(run, scene)
-
-
-def _with_useless_gradients(scene: Scene) -> Work:
-    run = scene.gan_run()
-    for discriminator in run.discriminators:
-        discriminator.requires_grad_ = lambda needed: None  # stays as it is: asked for
-    return _gan_step(run, scene)
-
-
-def _with_adam_as_it_comes(scene: Scene) -> Work:
-    run = scene.gan_run()
-    run.generator_optimiser, *run.discriminator_optimisers = plain.plain_adams(run)
-    return _gan_step(run, scene)
-
-
-_SWITCHED_OFF: dict[str, Callable[[Scene], Work]] = {
-    "bfloat16": lambda scene: _gan_step(scene.gan_run(precision="float32"), scene),
-    "channels last": _without_channels_last,
-    "enlarging while convolving": lambda scene: _within(
-        plain.enlarging_before_convolving, _gan_step(scene.gan_run(), scene)
-    ),
-    "captions read once": _without_kept_captions,
-    "leaving useless gradients out": _with_useless_gradients,
-    "fused Adam": _with_adam_as_it_comes,
-}
 
 
 def _flops(work: Work) -> float:

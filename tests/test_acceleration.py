@@ -1,5 +1,7 @@
 """What makes a step faster leaves what is computed: each against the plain step."""
 
+import threading
+
 import pytest
 import torch
 from torch.nn.utils.parametrize import cached
@@ -168,6 +170,16 @@ def test_batches_made_ahead_are_those_of_their_step_and_seed():
         taken += [batches.take(step, 1) for step in (4, 5)]  # the run went back
     assert taken == [(4, 0), (5, 0), (6, 0), (4, 1), (5, 1)]
     assert len(made) == len(set(made))  # none twice
+
+
+def test_batches_are_made_on_the_device_that_trains(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: taken.append((device, threading.current_thread())))
+    device = torch.device("cuda", 1)
+    with BatchesAhead(lambda step, seed: threading.current_thread(), device) as batches:
+        batches.take(0, 0)
+        maker = batches.take(1, 0)
+    assert taken == [(device, maker)] and maker is not threading.current_thread()
 
 
 def test_a_batch_that_cannot_be_made_says_so_where_it_is_taken():

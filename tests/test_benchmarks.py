@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measure
+from attngan.errors import InputError
+from benchmarks import measure, scene
 from benchmarks.measure import Case
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,52 @@ def test_a_case_that_is_not_there_is_named(tmp_path):
     assert "speed: expected some of damsm," in done.stderr.replace("│", "").replace("\n", " ")
 
 
+def test_a_folder_is_no_file_for_figures(tmp_path):
+    done = run(tmp_path, "--only", "toy, loader", "--out", str(tmp_path))
+    assert done.returncode == 2 and "is a folder; expected a file's name" in done.stderr
+
+
+def test_a_kept_folder_is_for_the_same_arguments(tmp_path):
+    scene.claim(tmp_path / "kept", {"birds": 3})
+    scene.claim(tmp_path / "kept", {"birds": 3})
+    with pytest.raises(InputError, match=r"--folder: .*kept was made with {'birds': 3}, now it is {'birds': 4}"):
+        scene.claim(tmp_path / "kept", {"birds": 4})
+
+
+def test_birds_of_a_kept_folder_are_drawn_once_and_whole(tmp_path):
+    folder = tmp_path / "birds"
+    scene.draw_birds_once(folder, 64)
+    (folder / "palette.json").unlink()  # as if it had been killed
+    scene.draw_birds_once(folder, 64)
+    written = (folder / "palette.json").stat().st_mtime_ns
+    scene.draw_birds_once(folder, 64)
+    assert (folder / "palette.json").stat().st_mtime_ns == written
+
+
+def test_ways_to_train_that_are_not_there_are_named(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.sameness", "--only", "float32, float16", "--folder", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "float16: expected some of float32," in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plain_is_timed_with_the_memory_of_a_usual_process(monkeypatch):
+    told = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            told.append((parameter, value))
+
+        def malloc_trim(self, _):
+            told.append("trim")
+
+    monkeypatch.setattr(measure.ctypes, "CDLL", lambda _: Library())
+    case = Case("step", lambda: None, lambda: None, 1, "images")
+    measure.compare(case, 1, measure.torch.device("cpu"))
+    settled, kept = [(-3, 2**25), (-1, 2**26)], [(-3, 2**31 - 1), (-1, 2**31 - 1)]
+    assert told == ["trim", *settled, "trim", *kept, *settled, *kept, *kept]
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -71,8 +118,10 @@ def test_two_ways_are_timed_in_turns(monkeypatch):
         return does
 
     monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(measure, "peak_gflops", lambda device, precision: 8.0)
     case = Case("step", work("plain", 3.0), work("ours", 1.0), 6, "images", flops=4e9)
     row = measure.compare(case, 3, measure.torch.device("cpu"))
     # The first turn warms up; in the others ours gets the memory that it keeps back first, untimed.
     assert order == ["plain", "ours"] + ["plain", "ours", "ours"] * 3
+    assert row["peak_gflops"] == 8.0
     assert (row["ratio"], row["plain_per_second"], row["ours_per_second"], row["ours_gflops"]) == (3.0, 2.0, 6.0, 4.0)

@@ -1,6 +1,9 @@
 """What a schedule takes, measured before it is spent."""
 
+import subprocess
+import sys
 import time
+import weakref
 
 import pytest
 import torch
@@ -43,6 +46,14 @@ def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path):
     config = smoke.model_copy(update={"image_encoder": encoder, "damsm": damsm})
     parts = plan.plan(dataset, config, inception_weights=tmp_path / "inception.pth")
     assert numbers(parts)["views of pictures"] == 3 * 96 + 16
+
+
+@pytest.mark.parametrize("setting", ["damsm.batch_size", "training.batch_size"])
+def test_a_batch_of_more_pictures_than_there_are_is_one_sentence(dataset, setting):
+    flags = ["plan", "--dataset", str(dataset), "--config", "smoke", "--set", f"{setting}=1000"]
+    done = subprocess.run([sys.executable, "-m", "attngan", *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"96 training pictures are fewer than {setting} 1000; lower it." in done.stderr
 
 
 def test_the_command_prints_time_memory_and_cost(dataset):
@@ -91,6 +102,21 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_does():
     ):
         step(100)
     assert tried == [100, 50, 25, 12]
+
+
+def test_what_the_failed_step_held_is_free_before_fewer_are_tried():
+    held = []
+
+    def step(size):
+        tensors = torch.ones(size)
+        if size > 12:
+            held.append(weakref.ref(tensors))
+            raise RuntimeError("CUDA error: out of memory")
+        assert all(each() is None for each in held)
+
+    with pytest.raises(InputError, match="one of 12 does"), acceleration.fitting("damsm.batch_size", 25, CPU, step):
+        step(25)
+    assert len(held) == 1
 
 
 def test_another_error_is_no_lack_of_memory():

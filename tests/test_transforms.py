@@ -5,6 +5,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from attngan.data import transforms
 from attngan.data.transforms import cut_squares, gather_squares, pyramid
 
 
@@ -41,6 +42,13 @@ def test_every_offset_is_equally_likely():
     counts = torch.bincount(pixels[:, 0, 0, 0].long())
     assert len(counts) == 3
     assert (counts - 2000).abs().max() < 150  # four standard deviations
+
+
+def test_a_batch_of_which_no_picture_is_wanted_is_not_resized(monkeypatch):
+    """CUDA cannot start a kernel for no picture."""
+    monkeypatch.setattr(transforms.functional, "interpolate", None)
+    found = pyramid(torch.zeros(0, 3, 8, 8, dtype=torch.uint8), [4, 8])
+    assert [each.shape for each in found] == [(0, 3, 4, 4), (0, 3, 8, 8)]
 
 
 def test_only_the_chosen_pictures_are_mirrored():

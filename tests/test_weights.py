@@ -43,6 +43,17 @@ def test_a_device_that_is_not_there_is_refused():
         weights.choose_device(configs.load("device: meta"))
 
 
+@pytest.mark.parametrize(("asked", "current", "expected"), [("auto", 2, 2), ("cuda", 1, 1), ("cuda:3", 0, 3)])
+def test_a_cuda_device_has_its_number_and_is_the_current_one(monkeypatch, asked, current, expected):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)  # which would ask for the device
+    assert weights.choose_device(configs.load(f"device: '{asked}'")) == torch.device("cuda", expected)
+    assert taken == [torch.device("cuda", expected)]
+
+
 def test_encoders_of_another_config_are_refused(damsm, smoke):
     other = smoke.model_copy(update={"text_encoder": smoke.text_encoder.model_copy(update={"embedding_dim": 8})})
     with pytest.raises(InputError, match="its text_encoder was trained as"):

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 
 from attngan import seeding
 from attngan.data.dataset import Batch, Dataset
+from attngan.errors import InputError
 
 
 def batch_of_step(
@@ -46,6 +48,12 @@ def batch_of_step(
     )
 
 
+def check_fills_batch(dataset: Dataset, folder: Path, setting: str, batch_size: int) -> None:
+    """Make sure that a batch can be filled, or say in an InputError which setting is too high for the folder."""
+    if len(dataset) < batch_size:
+        raise InputError(f"{folder}: {len(dataset)} training pictures are fewer than {setting} {batch_size}; lower it.")
+
+
 def spread(total: int, count: int) -> list[int]:
     """Return `count` of `total` numbers, or all of them, spread evenly from 0."""
     count = min(count, total)
@@ -65,7 +73,7 @@ class BatchesAhead:
 
     def __init__(self, make: Callable[[int, int], Batch], device: torch.device):
         self.make, self.is_ahead = make, device.type != "cpu"
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._thread = ThreadPoolExecutor(max_workers=1, initializer=_take_device, initargs=(device,))
         self._key: tuple[int, int] | None = None
         self._ahead: Future[Batch] | None = None
 
@@ -84,3 +92,9 @@ class BatchesAhead:
         self._key = (step + 1, seed)
         self._ahead = self._thread.submit(self.make, *self._key)
         return batch
+
+
+def _take_device(device: torch.device) -> None:
+    """Make a CUDA device the current one of this thread, as torch does in that of its own that pins memory."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)

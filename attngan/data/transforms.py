@@ -78,8 +78,8 @@ def pyramid(pixels: Tensor, resolutions: Sequence[int]) -> list[Tensor]:
 
 
 def _resize(pixels: Tensor, side: int) -> Tensor:
-    if side == pixels.shape[-1]:
-        return pixels
+    if side == pixels.shape[-1] or not len(pixels):  # CUDA's kernel cannot be started for no picture
+        return pixels[..., :side, :side]
     if pixels.device.type == "cpu":
         return functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
     return functional.interpolate(pixels.float(), (side, side), mode="bilinear", antialias=True).round_()

@@ -40,8 +40,11 @@ class TextEncoder(nn.Module):
         Returns:
             word_features (B, D, T), 0 on padding, and sentence_feature (B, D): the last state of each direction.
         """
-        embedded = self.dropout(self.embedding(word_ids))
-        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, (last, _) = self.lstm(packed)
+        # Sorted here and not in pack_padded_sequence, which would wait for the device, as would unpacking.
+        falling, order = lengths.cpu().sort(descending=True)
+        order, back = (each.to(word_ids.device, non_blocking=True) for each in (order, order.argsort()))
+        embedded = self.dropout(self.embedding(word_ids)).index_select(0, order)
+        states, (last, _) = self.lstm(pack_padded_sequence(embedded, falling, batch_first=True))
         features, _ = pad_packed_sequence(states, batch_first=True, total_length=word_ids.shape[1])  # (B, T, D)
-        return features.transpose(1, 2), last.transpose(0, 1).flatten(1)  # last: (2, B, D / 2), forward first
+        features, last = features.index_select(0, back), last.index_select(1, back)  # last: (2, B, D / 2)
+        return features.transpose(1, 2), last.transpose(0, 1).flatten(1)  # forward first

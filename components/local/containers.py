@@ -45,7 +45,8 @@ class Container:
         """Return `docker run` up to the image, to be followed by the command to run inside."""
         return [
             *("docker", "run", f"--name={name}", *flags),
-            *(f"--user={os.getuid()}:{os.getgid()}", "--network=none", "--read-only", "--tmpfs=/tmp"),
+            *(f"--user={os.getuid()}:{os.getgid()}", "--network=none", "--read-only"),
+            "--mount=type=volume,target=/tmp",  # on the engine's disk, for it may get larger than the memory
             *(f"--shm-size={SHARED_MEMORY}", *(["--gpus=all"] if self.gpus else [])),
             *(f"--env={variable}={os.environ[variable]}" for variable in PASSED_ON if variable in os.environ),
             *(_mount(path, "readonly") for path in dict.fromkeys(self.read) if path not in self.write),
@@ -148,7 +149,7 @@ def _mount(path: Path, *options: str) -> str:
 
 
 def _remove(name: str) -> None:
-    gone = _ask("rm", "--force", name)
+    gone = _ask("rm", "--force", "--volumes", name)
     expected = ("No such container", "already in progress")  # --rm may have been faster
     if gone.returncode != 0 and not any(text in gone.stderr for text in expected):
         print(f"attngan: `docker rm --force {name}` failed: {gone.stderr.strip()}", file=sys.stderr, flush=True)
