@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from attngan import gan_step, train_generator
+from attngan import gan_step, train_generator, trunk_features
 from attngan import pretrain_damsm as damsm_step
-from attngan.damsm_features import kept_features
+from attngan.damsm_features import kept_features, look
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
 from attngan.gan_run import GanRun
@@ -33,6 +33,8 @@ def damsm(scene: Scene) -> Iterator[Case]:
     with kept_features(ours, scene.train, scene.test, dict.fromkeys(("dataset", "inception", "code"), "bench")):
         yield _counted("DAMSM step", plain_step, step, size, ours)
         yield Case("  but for the kept features", asked_anew, step, size, "images", plain_keeps_memory=True)
+    some = range(trunk_features.BATCH_SIZE)
+    yield Case("  look at a view, once", None, lambda: look(ours, scene.train, some), len(some), "views")
 
 
 def word_loss(scene: Scene) -> Iterator[Case]:
