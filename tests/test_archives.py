@@ -158,6 +158,17 @@ def test_a_zip_with_a_wrong_checksum_is_refused(tmp_path):
     refusal(path, tmp_path / "into", "Bad CRC-32")
 
 
+def test_a_tar_whose_next_member_would_lie_before_its_beginning_is_refused(tmp_path):
+    """A size may be written as a negative number in base 256."""
+    header = bytearray(tarfile.TarInfo("a.txt").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (-(2**40) % 2**96).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "a.tar"
+    path.write_bytes(bytes(header) + bytes(1024))
+    refusal(path, tmp_path / "into", "whole .zip, .tar or .tar.gz archive")
+
+
 @pytest.mark.parametrize("content", [b"", b"not an archive at all, only a text" * 40, b"\x1f\x8b\x08garbage"])
 def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "a.tgz"

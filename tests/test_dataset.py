@@ -8,6 +8,7 @@ from small_sources import CAPTIONS, WORDS, declare_complete, write_dataset
 from attngan import artifacts
 from attngan.data import dataset_files
 from attngan.data.dataset import Batch, Dataset
+from attngan.data.dataset_files import read_captions
 from attngan.errors import InputError
 
 ALL = {"resolutions": [8, 16], "max_words": 18}
@@ -246,3 +247,15 @@ def test_captions_that_are_no_archive_of_arrays_are_refused(folder):
     declare_complete(folder)
     with pytest.raises(InputError, match=re.escape("captions.npz: its content does not fit")):
         Dataset.open(folder, "train")
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_a_changed_byte_anywhere_is_no_traceback(tmp_path, write):
+    """Of zip, zlib and numpy each has its own errors for garbage; what can still be read lacks the other arrays."""
+    path = tmp_path / "captions.npz"
+    write(path, word_ids=np.arange(3))
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        with pytest.raises(InputError, match=re.escape("captions.npz: its content does not fit")):
+            read_captions(tmp_path, 1, 5)

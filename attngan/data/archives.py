@@ -55,8 +55,8 @@ def unpack(path: Path, into: Path, advance: Advance) -> None:
     except InputError:
         raise
     except (*_BROKEN, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the archive's
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's fault; EINVAL is the archive's, whose next member lies where no file can reach
         detail = " ".join(str(error).split())[:120] or "it ends too early"
         raise InputError(
             f"{path}: expected a folder or a whole .zip, .tar or .tar.gz archive, found something else ({detail})."
