@@ -49,9 +49,9 @@ def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
     """Give a run features of the right sizes that nothing was computed for."""
     record, shape = trunk_features.look(run.image_encoder, _cut(run, train, [0], 0))
     sizes = ((len(train), run.config.damsm.trunk_views), (len(test), 1))
-    homes = [trunk_features.home_of(record.expand(*size, -1), run.device) for size in sizes]
+    splits = [record.expand(*size, -1) for size in sizes]
     run.trunk, run.test_trunk = (
-        TrunkFeatures(record.to(home).expand(*size, -1), shape) for size, home in zip(sizes, homes, strict=True)
+        TrunkFeatures(record.to(trunk_features.home_of(split, run.device)).expand_as(split), shape) for split in splits
     )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +11,9 @@ import torch
 import typer
 
 from attngan import acceleration, artifacts, exit_status, weights
-from attngan.errors import InputError
 from benchmarks import growth, measure
 from benchmarks.cases import CASES
+from benchmarks.command_line import check_out, some_of, write_figures
 from benchmarks.scene import Scene, make_photographs, recipe
 
 NAMES = f"{'':38} {'plain/s':>9} {'ours/s':>9} {'times':>6}  {'spread':14}"
@@ -36,11 +35,8 @@ def main(
     ),
 ) -> None:
     """Measure each part the plain way and ours, in turns, on the paper's networks with untrained weights."""
-    chosen = [name.strip() for name in only.split(",")] if only else [*CASES, "growth"]
-    if out.is_dir():
-        raise InputError(f"--out: {out} is a folder; expected a file's name.")
-    if unknown := set(chosen) - {*CASES, "growth"}:
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {', '.join([*CASES, 'growth'])}")
+    check_out(out)
+    chosen = some_of(only, [*CASES, "growth"])
     found = weights.choose_device(recipe(resolution, 2, 2, device))
     gan_size = gan_batch or (4 if quick else 64 if found.type == "cuda" else 10)
     damsm_size = damsm_batch or (16 if quick else 48)
@@ -70,8 +66,7 @@ def main(
                 table.append(_grown_line(row))
                 print(table[-1], flush=True)
     report = {**machine, "settings": config.model_dump(mode="json"), "rows": rows, "growth": grown}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.write_text(out, json.dumps(report, indent=2) + "\n")
+    write_figures(out, report)
     artifacts.write_text(out.with_suffix(".txt"), "\n".join(table) + "\n")
     print(f"figures in {out}, the table in {out.with_suffix('.txt')}")
 

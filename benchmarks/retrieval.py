@@ -5,7 +5,6 @@ Both ways of pretraining side by side, on drawn birds or on a folder of yours: t
 input; without them a trunk is trained here first, on the same pictures, and then frozen.
 """
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -21,7 +20,8 @@ from attngan.data.dataset import Dataset
 from attngan.preprocess import preprocess
 from attngan.pretrain_damsm import pretrain_damsm
 from benchmarks import measure
-from benchmarks.scene import claim, draw_birds_once
+from benchmarks.command_line import check_out, claim, write_figures
+from benchmarks.scene import draw_birds_once
 
 WAYS = {"asked once": 4, "asked in every step": 0}  # damsm.trunk_views
 FIGURES = ("recall_at_1", "recall_at_5")
@@ -43,6 +43,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/retrieval.json"),
 ) -> None:
     """Pretrain in both ways and print how many captions were found among 100, at the best epoch."""
+    check_out(out)
     machine = measure.machine(weights.choose_device(configs.load()), "benchmarks.retrieval")
     with tempfile.TemporaryDirectory(prefix="attngan-retrieval-") as scratch:
         place = folder or Path(scratch)
@@ -69,9 +70,8 @@ def main(
         shown = (f"{figure} {statistics.mean(row[figure] for row in of_way):.1%}" for figure in FIGURES)
         epochs_of_best = ", ".join(f"{row['epoch']:.0f}" for row in of_way)
         print(f"{way:20} {'  '.join(shown)}  (epoch {epochs_of_best})")
-    out.parent.mkdir(parents=True, exist_ok=True)
     report = {**machine, "source": source.name if source else pictures, "pictures": counts, "rows": rows}
-    artifacts.write_text(out, json.dumps(report, indent=2) + "\n")
+    write_figures(out, report)
     print(f"figures in {out}")
 
 

@@ -4,7 +4,6 @@ One DAMSM, then a generator for every way and seed; their figures at the last sn
 an hour or less on two cores.
 """
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -19,7 +18,8 @@ from attngan.preprocess import preprocess
 from attngan.pretrain_damsm import pretrain_damsm
 from attngan.train_generator import train_generator
 from benchmarks import measure
-from benchmarks.scene import claim, draw_birds_once
+from benchmarks.command_line import check_out, claim, some_of, write_figures
+from benchmarks.scene import draw_birds_once
 
 WAYS: dict[str, list[str]] = {
     "float32": ["precision=float32"],
@@ -38,9 +38,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/sameness.json"),
 ) -> None:
     """Train on drawn birds in several ways, with several seeds each, and print the figures of all of them."""
-    chosen = [name.strip() for name in only.split(",")] if only else list(WAYS)
-    if unknown := set(chosen) - set(WAYS):
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {', '.join(WAYS)}")
+    check_out(out)
+    chosen = some_of(only, WAYS)
     machine = measure.machine(weights.choose_device(_recipe()), "benchmarks.sameness")
     with tempfile.TemporaryDirectory(prefix="attngan-sameness-") as scratch:
         place = folder or Path(scratch)
@@ -56,8 +55,7 @@ def main(
                 print(_line(f"{way}, seed {seed}", [rows[-1]]), flush=True)
     for way in dict.fromkeys(row["way"] for row in rows):
         print(_line(way, [row for row in rows if row["way"] == way]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.write_text(out, json.dumps({**machine, "epochs": epochs, "birds": birds, "rows": rows}, indent=2) + "\n")
+    write_figures(out, {**machine, "epochs": epochs, "birds": birds, "rows": rows})
     print(f"figures in {out}")
 
 

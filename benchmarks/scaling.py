@@ -7,7 +7,6 @@ same from what one process computes and would send, over any link.
 import contextlib
 import functools
 import io
-import json
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from attngan import artifacts, exit_status, weights
+from attngan import exit_status, weights
 from attngan.data import images
 from benchmarks import measure
+from benchmarks.command_line import check_out, write_figures
 from benchmarks.scaling_model import BACKWARD_END, BUCKET, Link, Message, waits
 from benchmarks.scaling_processes import COUNTS, measured
 from benchmarks.scene import Scene, make_photographs, recipe
@@ -58,6 +58,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Gets the figures as JSON.")] = Path("build/scaling.json"),
 ) -> None:
     """Measure how steps of the adversarial training scale here, and model how they would elsewhere."""
+    check_out(out)
     resolution = resolution or (64 if quick else 256)
     found_device = weights.choose_device(recipe(resolution, 2, 2, device))
     is_cuda = found_device.type == "cuda"
@@ -82,8 +83,7 @@ def main(
         "model": _modelled(alone, _link(found[counts[-1]], bandwidth, latency), config.resolutions),
     }
     _print(report, batch)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.write_text(out, json.dumps(report, indent=2) + "\n")
+    write_figures(out, report)
     print(f"figures in {out}")
 
 

@@ -97,20 +97,6 @@ def draw_birds_once(folder: Path, count: int) -> None:
         drawn_birds.draw(folder, count=count, seed=0)
 
 
-def claim(folder: Path, facts: dict[str, object]) -> None:
-    """Note in a folder that is kept what it is made with; another time it must be the same.
-
-    Raises:
-        InputError: it was made with something else.
-    """
-    note = folder / "made_with.json"
-    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() else facts
-    if found != facts:
-        raise InputError(f"--folder: {folder} was made with {found}, now it is {facts}; name another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    artifacts.write_text(note, json.dumps(facts) + "\n")
-
-
 def recipe(resolution: int, damsm_batch: int, gan_batch: int, device: str) -> Config:
     """Return the paper's recipe at one size."""
     if resolution not in STAGES:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attngan.errors import InputError
-from benchmarks import measure, scene
+from benchmarks import command_line, measure, scene
 from benchmarks.measure import Case
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,10 +54,25 @@ def test_a_folder_is_no_file_for_figures(tmp_path):
 
 
 def test_a_kept_folder_is_for_the_same_arguments(tmp_path):
-    scene.claim(tmp_path / "kept", {"birds": 3})
-    scene.claim(tmp_path / "kept", {"birds": 3})
+    command_line.claim(tmp_path / "kept", {"birds": 3})
+    command_line.claim(tmp_path / "kept", {"birds": 3})
     with pytest.raises(InputError, match=r"--folder: .*kept was made with {'birds': 3}, now it is {'birds': 4}"):
-        scene.claim(tmp_path / "kept", {"birds": 4})
+        command_line.claim(tmp_path / "kept", {"birds": 4})
+
+
+def test_a_folder_of_somebody_is_not_taken(tmp_path):
+    """Birds that were drawn in part are drawn anew: what lies in their place would be lost."""
+    (tmp_path / "birds").mkdir()
+    with pytest.raises(InputError, match="holds other things, which might be lost"):
+        command_line.claim(tmp_path, {"birds": 3})
+    assert [each.name for each in tmp_path.iterdir()] == ["birds"]
+
+
+@pytest.mark.parametrize("command", ["retrieval", "sameness", "scaling"])
+def test_no_command_begins_with_a_folder_for_its_file(tmp_path, command):
+    line = [sys.executable, "-m", f"benchmarks.{command}", "--out", str(tmp_path)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and "is a folder; expected a file's name" in done.stderr
 
 
 def test_birds_of_a_kept_folder_are_drawn_once_and_whole(tmp_path):
