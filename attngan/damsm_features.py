@@ -46,13 +46,16 @@ def look(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
 
 
 def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
-    """Give a run features of the right sizes that nothing was computed for."""
+    """Give a run features of the right sizes that nothing was computed for; those on a CUDA device take its memory."""
     record, shape = trunk_features.look(run.image_encoder, _cut(run, train, [0], 0))
-    sizes = ((len(train), run.config.damsm.trunk_views), (len(test), 1))
-    splits = [record.expand(*size, -1) for size in sizes]
-    run.trunk, run.test_trunk = (
-        TrunkFeatures(record.to(trunk_features.home_of(split, run.device)).expand_as(split), shape) for split in splits
-    )
+
+    def made_up(count: int, num_views: int) -> TrunkFeatures:
+        records = record.expand(count, num_views, -1)
+        home = trunk_features.home_of(records, run.device)
+        records = record.to(home).expand_as(records)
+        return TrunkFeatures(records.contiguous() if home.type == "cuda" else records, shape)
+
+    run.trunk, run.test_trunk = made_up(len(train), run.config.damsm.trunk_views), made_up(len(test), 1)
 
 
 def _cut(run: DamsmRun, train: Dataset, numbers: Sequence[int], view: int) -> Tensor:

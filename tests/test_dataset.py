@@ -249,6 +249,19 @@ def test_captions_that_are_no_archive_of_arrays_are_refused(folder):
         Dataset.open(folder, "train")
 
 
+def test_captions_that_unpack_to_more_than_they_are_are_not_unpacked(folder):
+    path = folder / "train" / "captions.npz"
+    arrays = {**np.load(path), "word_ids": np.ones(10**6, dtype=np.int32)}
+    arrays["word_offsets"] = np.array([0, 3, 4, 12, 14, 17, 10**6])  # they fit one another
+    np.savez(path, **arrays)
+    declare_complete(folder)
+    assert Dataset.open(folder, "train").longest_caption == 10**6 - 17
+    np.savez_compressed(path, **arrays)
+    declare_complete(folder)
+    with pytest.raises(InputError, match=re.escape("captions.npz: its content does not fit")):
+        Dataset.open(folder, "train")
+
+
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_a_changed_byte_anywhere_is_no_traceback(tmp_path, write):
     """Of zip, zlib and numpy each has its own errors for garbage; what can still be read lacks the other arrays."""

@@ -105,7 +105,12 @@ def _rise(offsets: np.ndarray, *, until: int) -> bool:
 def _read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         arrays = np.load(path, allow_pickle=False)
-        return arrays if isinstance(arrays, np.ndarray) else dict(arrays)
+        if isinstance(arrays, np.ndarray):
+            return arrays
+        with arrays:
+            if sum(each.file_size for each in arrays.zip.infolist()) > path.stat().st_size:
+                raise damaged(path)  # nothing is compressed there, so that it takes no more memory than it shows
+            return dict(arrays)
     except Exception:  # whatever zip, zlib and numpy come up with for garbage
         raise damaged(path) from None
 
