@@ -18,7 +18,6 @@ from attngan import artifacts, seeding
 from attngan.bundle import find_bundle
 from attngan.errors import InputError
 from attngan.models.generator import Generator
-from attngan.models.text_encoder import TextEncoder
 from attngan.run_log import progress, say
 from attngan.text_to_image import TextToImage
 
@@ -37,34 +36,6 @@ AXES = {  # that may have any size
 }
 CHECKED = ((1, 3), (2, 7), (5, 18))  # captions and words that are compared
 TEXT_ENCODER, GENERATOR = "text_encoder.onnx", "generator.onnx"
-
-
-class _TextEncoder(nn.Module):
-    """The text encoder without packed sequences, which ONNX lacks: backwards, it reads each caption turned."""
-
-    def __init__(self, encoder: TextEncoder):
-        super().__init__()
-        self.embedding = encoder.embedding
-        size, hidden = encoder.lstm.input_size, encoder.lstm.hidden_size
-        self.directions = nn.ModuleList(nn.LSTM(size, hidden, batch_first=True) for _ in range(2))
-        for direction, suffix in zip(self.directions, ("", "_reverse"), strict=True):
-            weights = {name: getattr(encoder.lstm, name + suffix) for name in dict(direction.named_parameters())}
-            direction.load_state_dict(weights)
-
-    def forward(self, word_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode captions as `TextEncoder` does."""
-        forward, backward = self.directions
-        embedded = self.embedding(word_ids)  # (B, T, E)
-        places = torch.arange(word_ids.shape[1])[None, :]
-        is_word = (places < lengths[:, None]).unsqueeze(2)  # (B, T, 1)
-        turned = (lengths[:, None] - 1 - places).clamp(min=0).unsqueeze(2)  # (B, T, 1)
-        there = forward(embedded)[0]
-        back = backward(embedded.gather(1, turned.expand_as(embedded)))[0]
-        last = (lengths - 1)[:, None, None]
-        ends = [states.gather(1, last.expand(-1, 1, states.shape[2])).squeeze(1) for states in (there, back)]
-        back = back.gather(1, turned.expand_as(back))
-        features = torch.cat([there, back], dim=2) * is_word
-        return features.transpose(1, 2), torch.cat(ends, dim=1)
 
 
 class _Generator(nn.Module):
@@ -100,7 +71,7 @@ def export_onnx(bundle: Path, out: Path) -> None:
     bundle = find_bundle(bundle)
     model = TextToImage.open(bundle, kind="bundle")
     artifacts.begin(out)
-    networks = {TEXT_ENCODER: _TextEncoder(model.text_encoder), GENERATOR: _Generator(model.generator)}
+    networks = {TEXT_ENCODER: model.text_encoder, GENERATOR: _Generator(model.generator)}
     interfaces = {
         TEXT_ENCODER: (("word_ids", "lengths"), ("word_features", "sentence_feature")),
         GENERATOR: (("noise", "epsilon", "sentence_feature", "word_features", "is_padding"), ("images",)),

@@ -22,6 +22,7 @@ from attngan.losses.damsm import DAMSM_LOSSES, MIN_NORM, matching_loss, sentence
 from attngan.models import layers
 from attngan.models.discriminator import Discriminator
 from attngan.models.image_encoder import add_noise
+from attngan.models.text_encoder import TextEncoder, read_packed
 from attngan.training_run import TrainingRun
 
 
@@ -40,7 +41,7 @@ class PlainDamsm:
         run.text_encoder.train()
         run.image_encoder.train()
         images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise, distributed.randn_like))
-        captions = run.text_encoder(batch.word_ids, batch.lengths)
+        captions = read_captions(run.text_encoder, batch)
         losses = damsm_losses(images, captions, batch, **settings.gammas)
         self.optimiser.zero_grad()
         sum(losses.values()).backward()
@@ -63,7 +64,7 @@ class PlainGan:
         run = self.run
         torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
         with torch.no_grad():
-            captions = run.text_encoder(batch.word_ids, batch.lengths)
+            captions = read_captions(run.text_encoder, batch)
         sizes = run.generator.noise_dim, run.generator.condition_dim
         noise, epsilon = (torch.randn(len(batch.lengths), size, device=run.device) for size in sizes)
         with enlarging_before_convolving():
@@ -107,6 +108,12 @@ class PlainGan:
                 own.mul_(decay).add_(theirs[name], alpha=1 - decay)
             else:
                 own.copy_(theirs[name])
+
+
+def read_captions(encoder: TextEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return features of words and sentences from packed captions, on every device."""
+    states, last = read_packed(encoder.lstm, encoder.dropout(encoder.embedding(batch.word_ids)), batch.lengths)
+    return states.transpose(1, 2), last
 
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, sentences: Tensor) -> Tensor:

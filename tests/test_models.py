@@ -9,7 +9,7 @@ from attngan.models.ema import averaged_copy, update_average_
 from attngan.models.generator import ConditioningAugmentation, Generator
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
 from attngan.models.layers import num_parameters
-from attngan.models.text_encoder import TextEncoder
+from attngan.models.text_encoder import TextEncoder, read_packed, read_turned
 from attngan.weights import build_discriminators, build_generator, build_text_encoder
 
 
@@ -84,6 +84,21 @@ def test_the_sentence_feature_is_the_last_state_of_each_direction():
     words, sentence = encoder(torch.tensor([[3, 4, 5, 0]]), torch.tensor([3]))
     torch.testing.assert_close(sentence[0, :3], words[0, :3, 2])
     torch.testing.assert_close(sentence[0, 3:], words[0, 3:, 0])
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_both_ways_to_read_captions_agree_in_states_and_gradients(is_training, precision, tolerance):
+    lstm = TextEncoder(vocabulary_size=9, embedding_dim=8, feature_dim=6).to(precision).train(is_training).lstm
+    found = []
+    for read in (read_packed, read_turned):
+        embedded = torch.randn(5, 7, 8, dtype=precision, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        lstm.zero_grad()
+        states, last = read(lstm, embedded, torch.tensor([3, 7, 1, 7, 5]))
+        assert (states[0, 3:] == 0).all() and (states[2, 1:] == 0).all()
+        (states.square().sum() + last.sin().sum()).backward()
+        found.append([states, last, embedded.grad, *(each.grad.clone() for each in lstm.parameters())])
+    torch.testing.assert_close(*found, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("side", [32, 64])

@@ -107,7 +107,7 @@ class RegionWeights(torch.autograd.Function):
             change.mul_(weights[:, start:stop].transpose(0, 1)).mul_(part)
             by_caption = change.unflatten(0, (-1, length))
             by_caption.addcmul_(part.unflatten(0, (-1, length)), by_caption.sum(dim=1, keepdim=True), value=-1)
-            found[start:stop] = change.mul_(context.gamma1)
+            torch.mul(change, context.gamma1, out=found[start:stop])
         return found, None, None
 
 

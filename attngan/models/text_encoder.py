@@ -1,5 +1,6 @@
 """The text encoder of the DAMSM: a bi-directional LSTM (section 3.2)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -40,11 +41,48 @@ class TextEncoder(nn.Module):
         Returns:
             word_features (B, D, T), 0 on padding, and sentence_feature (B, D): the last state of each direction.
         """
-        # Sorted here and not in pack_padded_sequence, which would wait for the device, as would unpacking.
-        falling, order = lengths.cpu().sort(descending=True)
-        order, back = (each.to(word_ids.device, non_blocking=True) for each in (order, order.argsort()))
-        embedded = self.dropout(self.embedding(word_ids)).index_select(0, order)
-        states, (last, _) = self.lstm(pack_padded_sequence(embedded, falling, batch_first=True))
-        features, _ = pad_packed_sequence(states, batch_first=True, total_length=word_ids.shape[1])  # (B, T, D)
-        features, last = features.index_select(0, back), last.index_select(1, back)  # last: (2, B, D / 2)
-        return features.transpose(1, 2), last.transpose(0, 1).flatten(1)  # forward first
+        embedded = self.dropout(self.embedding(word_ids))
+        read = read_packed if embedded.is_cuda else read_turned
+        features, last = read(self.lstm, embedded, lengths)
+        return features.transpose(1, 2), last
+
+
+def read_packed(lstm: nn.LSTM, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Read captions as packed sequences, both directions at once: cuDNN's way.
+
+    Args:
+        lstm: bi-directional, one layer, batch first.
+        embedded: (B, T, E).
+        lengths: (B,) int64, words of each caption.
+
+    Returns:
+        states (B, T, D), 0 on padding, and last states (B, D), those of the forward direction first.
+    """
+    # Sorted here and not in pack_padded_sequence, which would wait for the device, as would unpacking.
+    falling, order = lengths.cpu().sort(descending=True)
+    order, back = (each.to(embedded.device, non_blocking=True) for each in (order, order.argsort()))
+    packed = pack_padded_sequence(embedded.index_select(0, order), falling, batch_first=True)
+    states, (last, _) = lstm(packed)
+    states, _ = pad_packed_sequence(states, batch_first=True, total_length=embedded.shape[1])
+    states, last = states.index_select(0, back), last.index_select(1, back)  # last: (2, B, D / 2)
+    return states, last.transpose(0, 1).flatten(1)
+
+
+def read_turned(lstm: nn.LSTM, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Read padded captions, the backward direction each of them turned round; otherwise as `read_packed`.
+
+    oneDNN's LSTM (and ONNX) reads no packed sequences; torch's own is slower.
+    """
+    places = torch.arange(embedded.shape[1], device=embedded.device)[None, :]
+    is_word = (places < lengths[:, None]).unsqueeze(2)  # (B, T, 1)
+    turned = (lengths[:, None] - 1 - places).clamp(min=0).unsqueeze(2)  # (B, T, 1)
+    last = (lengths - 1)[:, None, None].expand(-1, 1, lstm.hidden_size)
+    zero = embedded.new_zeros(1, embedded.shape[0], lstm.hidden_size)
+    both = embedded, embedded.gather(1, turned.expand_as(embedded))
+    there, back = (
+        torch.lstm(words, (zero, zero), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
+        for words, weights in zip(both, lstm.all_weights, strict=True)
+    )
+    ends = [states.gather(1, last).squeeze(1) for states in (there, back)]
+    back = back.gather(1, turned.expand_as(back))
+    return torch.cat([there, back], dim=2) * is_word, torch.cat(ends, dim=1)
