@@ -19,6 +19,7 @@ from attngan import acceleration, artifacts
 from attngan.data import images
 
 Work = Callable[[], object]
+SECONDS = 0.5  # that one measurement takes, at the least
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SETTLED_THRESHOLD = 32 * 2**20  # bytes: glibc's own for mapping, after larger pieces were freed; for trimming twice it
 
@@ -65,10 +66,11 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
             torch.backends.cudnn.allow_tf32 = name == "plain"  # as torch comes
             if turn and name == "ours" and not case.plain_keeps_memory:
                 work()  # which takes the memory that later calls find there, as the steps of a training do
-            taken = seconds_of(work, device)
             if turn:
-                seconds[name].append(taken)
+                seconds[name].append(mean_seconds(work, device))
             else:
+                work()
+                acceleration.wait(device)
                 peaks[name] = peak_memory(device)
     _set_memory(keep=True)
     torch.backends.cudnn.allow_tf32 = False
@@ -97,6 +99,15 @@ def seconds_of(work: Work, device: torch.device) -> float:
     work()
     acceleration.wait(device)
     return time.perf_counter() - start
+
+
+def mean_seconds(work: Work, device: torch.device) -> float:
+    """Return how long some work takes where it is done again and again, as steps are, for half a second or once."""
+    total, count = 0.0, 0
+    while total < SECONDS:
+        total += seconds_of(work, device)
+        count += 1
+    return total / count
 
 
 def peak_gflops(device: torch.device, precision: torch.dtype) -> float:

@@ -4,12 +4,13 @@ A batch of 48 has 10 million pairs of a word and a region: what a step does to e
 """
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 
 MIN_NORM = 1e-8  # cosine denominators are not allowed below it
-CACHED = 2**18  # numbers that a core's cache holds while they are worked on
+CACHED = 2**20  # numbers that are worked on together: the caches of some cores hold them
 Span = tuple[int, int, int]  # rows from, to, and words of each caption there
 
 
@@ -85,13 +86,12 @@ class RegionWeights(torch.autograd.Function):
         shares = torch.empty_like(scores, dtype=torch.promote_types(scores.dtype, torch.float32))
         weights = scores.new_empty(scores.shape[1], scores.shape[0], scores.shape[2])
         for start, stop, length in packed.spans:
-            part = shares[start:stop].copy_(scores[start:stop])
+            own, part = scores[start:stop], shares[start:stop]
             if packed.is_padding is not None:
-                part.masked_fill_(packed.is_padding[start:stop, None, None], -torch.inf)
-            by_caption = part.unflatten(0, (-1, length))  # the words of a caption share out each region
-            by_caption.sub_(by_caption.amax(dim=1, keepdim=True)).exp_()
-            by_caption.div_(by_caption.sum(dim=1, keepdim=True))
-            weights[:, start:stop] = (gamma1 * part).exp_().transpose(0, 1)
+                own = own.masked_fill(packed.is_padding[start:stop, None, None], -torch.inf)
+            by_caption = own.unflatten(0, (-1, length)), part.unflatten(0, (-1, length))
+            torch.softmax(by_caption[0], 1, dtype=part.dtype, out=by_caption[1])  # a caption's words share a region out
+            weights[:, start:stop] = (gamma1 / math.log(2) * part).exp2_().transpose(0, 1)
         context.save_for_backward(shares, weights)
         context.spans, context.gamma1 = packed.spans, gamma1
         return weights
@@ -107,7 +107,7 @@ class RegionWeights(torch.autograd.Function):
             change.mul_(weights[:, start:stop].transpose(0, 1)).mul_(part)
             by_caption = change.unflatten(0, (-1, length))
             by_caption.addcmul_(part.unflatten(0, (-1, length)), by_caption.sum(dim=1, keepdim=True), value=-1)
-            torch.mul(change, context.gamma1, out=found[start:stop])
+            found[start:stop] = change.mul_(context.gamma1)
         return found, None, None
 
 
