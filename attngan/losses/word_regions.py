@@ -91,7 +91,7 @@ class RegionWeights(torch.autograd.Function):
                 own = own.masked_fill(packed.is_padding[start:stop, None, None], -torch.inf)
             by_caption = own.unflatten(0, (-1, length)), part.unflatten(0, (-1, length))
             torch.softmax(by_caption[0], 1, dtype=part.dtype, out=by_caption[1])  # a caption's words share a region out
-            # A power of two: torch's exp, of Intel's library, is three times slower on other processors.
+            # A power of two: torch's exp takes three times as long on an EPYC.
             weights[:, start:stop] = (gamma1 / math.log(2) * part).exp2_().transpose(0, 1)
         context.save_for_backward(shares, weights)
         context.spans, context.gamma1 = packed.spans, gamma1
