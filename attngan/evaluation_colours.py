@@ -28,7 +28,8 @@ def colour_fidelity(
         part = queries[start : start + settings.batch_size]
         drawn.append(shown_to.generated(part, start, "colours").cpu())
         real.append(shown_to.real([query.image for query in part]).cpu())
-    read_drawn, read_real = (read_colours(torch.cat(images), templates, colours)[:, parts] for images in (drawn, real))
+    read = read_colours(torch.cat([*drawn, *real]), templates, colours)  # together: the templates' copy is 91 MiB
+    read_drawn, read_real = read[:, parts].chunk(2)
     attributes = [test.records[query.image]["attributes"] for query in queries]
     named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in attributes])
     answers = {
