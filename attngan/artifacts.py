@@ -133,6 +133,26 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def checked_sha256(path: Path, expected: str, setting: str, *, where: str | None = None) -> str:
+    """Return the sha256 of a file of weights that others made; InputError if it is not the one that was promised.
+
+    Args:
+        path: the file.
+        expected: the sha256, or its first digits; "" for any.
+        setting: which says so.
+        where: what the user calls the file; None for its path.
+    """
+    where = where or str(path)
+    if not path.is_file():
+        raise InputError(f"{where}: no such file; give a file of weights.")
+    found = sha256_of(path)
+    if not found.startswith(expected.lower()):
+        raise InputError(
+            f"{where}: expected sha256 {expected}, found {found}; copy the file again, or correct {setting}."
+        )
+    return found
+
+
 def source_digest(*parts: str) -> str:
     """Return the sha256 over some of attngan's own modules (`"models"`, `"train_generator.py"`)."""
     package = Path(attngan.__file__).parent

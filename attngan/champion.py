@@ -14,12 +14,11 @@ from attngan.config import Config
 from attngan.errors import InputError
 
 POINTER = "champion.json"
-UNTOLD = {"device", "num_processes", "num_threads"}  # settings that say where a run happens, not what it makes
 
 
 def origin(inputs: str, config: Config) -> dict[str, str]:
     """Return what a model is made from: the fingerprint of its inputs (`storage.fingerprint`) and of its settings."""
-    return {"inputs": inputs, "config": artifacts.fingerprint(config.model_dump(mode="json", exclude=UNTOLD))}
+    return {"inputs": inputs, "config": artifacts.fingerprint(config.shaping())}
 
 
 class ModelFolder:

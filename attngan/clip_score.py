@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from attngan import config, features, pictures, storage
+from attngan import artifacts, config, features, pictures, storage
 from attngan.errors import InputError
 
 WEIGHTS = "model.safetensors"
@@ -46,9 +46,11 @@ def open_clip(given: config.WeightsFile, device: torch.device) -> Iterator[Clip 
     try:
         import transformers
     except ImportError:
-        raise InputError('evaluate.clip: needs transformers; install it with pip install "attngan[clip]".') from None
+        raise InputError('evaluate.clip: needs transformers; install attngan with its extra "clip".') from None
     with storage.local_input(given.uri) as folder:
-        sha256 = features.checked_sha256(folder / WEIGHTS, given, "evaluate.clip")
+        sha256 = artifacts.checked_sha256(
+            folder / WEIGHTS, given.sha256, "evaluate.clip.sha256", where=f"evaluate.clip: {given.uri}"
+        )
         if missing := [name for name in FILES if not (folder / name).is_file()]:
             raise InputError(f"evaluate.clip: {given.uri}: no {missing[0]}; give the folder of a CLIP, whole.")
         local = {"pretrained_model_name_or_path": str(folder), "local_files_only": True}

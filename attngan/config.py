@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from attngan import config_text
 from attngan.errors import InputError
-from attngan.section import Count, NotNegative, Positive, Section, Share
+from attngan.section import INCIDENTAL, Count, Natural, NotNegative, Positive, Section, Share
 
 
 class Data(Section):
@@ -27,7 +27,7 @@ class Data(Section):
 class TextEncoder(Section):
     """The bi-directional LSTM of section 3.2."""
 
-    embedding_dim: Count = 300
+    embedding_dim: Count = 300  # of a word, before the LSTM (released code)
     embedding_range: Positive = 0.1  # first embeddings are uniform between minus and plus this
     feature_dim: Count = 256  # D, the joint feature size; half of it in each direction
     dropout: Share = 0.5  # on the word embeddings, while pretraining
@@ -36,7 +36,7 @@ class TextEncoder(Section):
 class ImageEncoder(Section):
     """Inception-v3 up to its last mixed layer, or a small network for small pictures."""
 
-    kind: Literal["inception_v3", "small"] = "inception_v3"
+    kind: Literal["inception_v3", "small"] = "inception_v3"  # small: trained from the start
     channels: Count = 32  # width of the small network's first layer; Inception's widths are its own
     noise: NotNegative = 0.0  # standard deviation added to what it sees in training: harder to fool; the paper has none
 
@@ -44,20 +44,20 @@ class ImageEncoder(Section):
 class Damsm(Section):
     """Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)."""
 
-    epochs: Count = 200
-    batch_size: Annotated[int, Field(ge=2)] = 48
+    epochs: Count = 200  # at the most: the encoders of the best one are kept
+    batch_size: Annotated[int, Field(ge=2)] = 48  # pictures a step; each caption is told from those of the others
     learning_rate: Positive = 0.002  # Adam, betas (0.5, 0.999)
     learning_rate_decay: Share = 0.98  # factor an epoch ...
     min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
-    trunk_views: Annotated[int, Field(ge=0)] = (
-        4  # cuts and flips of each picture that Inception's frozen trunk is asked
-    )
-    # about once, its batch norms in evaluation mode; 0: as in the released code, asked in each step, in training mode
+    # Cuts and flips of each picture that Inception's frozen trunk is asked about once, its batch norms in evaluation
+    # mode; 0: it is asked in each step, in training mode, as in the released code.
+    trunk_views: Natural = 4
+    inception_sha256: Annotated[str, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it
     gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
     gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts
     gamma3: Positive = 10.0  # Eq. 11: how sharply the right pair must win
-    checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
+    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming
 
     @property
     def gammas(self) -> dict[str, float]:
@@ -68,7 +68,7 @@ class Damsm(Section):
 class Generator(Section):
     """F_ca and the stages F_0, F_1, F_2 (section 3.1)."""
 
-    num_stages: Annotated[int, Field(ge=1, le=3)] = 3
+    num_stages: Annotated[int, Field(ge=1, le=3)] = 3  # each doubles the resolution of the one before
     channels: Count = 32  # N_g: channels of each stage's hidden features
     noise_dim: Count = 100  # Z
     condition_dim: Count = 100  # A
@@ -85,20 +85,19 @@ class Discriminator(Section):
 class Training(Section):
     """The adversarial training (section 4; released code: bird_attn2.yml)."""
 
-    epochs: Count = 600
-    batch_size: Annotated[int, Field(ge=2)] = 20
+    epochs: Count = 600  # over the training pictures
+    batch_size: Annotated[int, Field(ge=2)] = 20  # pictures a step, those of all processes together
     generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
-    discriminator_learning_rate: Positive = 0.0002
-    rates_for_batch_size: Annotated[int, Field(ge=0)] = (
-        0  # the batch that both rates and ema_decay are meant for; 0: any
-    )
-    beta1: Share = 0.5
+    discriminator_learning_rate: Positive = 0.0002  # the same
+    # The batch that both rates and ema_decay are meant for; 0: any.
+    rates_for_batch_size: Natural = 0
+    beta1: Share = 0.5  # of Adam: how much the last gradients count
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
     kl_weight: NotNegative = 1.0  # of the conditioning augmentation
-    checkpoint_every_seconds: NotNegative = 300.0  # state for resuming
-    log_every_steps: Count = 50
-    price_per_hour: NotNegative = 0.0  # of the machine; 0: the progress page says nothing of cost
+    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming
+    log_every_steps: Annotated[Count, INCIDENTAL] = 50  # a row of losses in metrics.jsonl and TensorBoard
+    price_per_hour: Annotated[NotNegative, INCIDENTAL] = 0.0  # of the machine; 0: nothing is said of cost
 
 
 class Watch(Section):
@@ -109,9 +108,9 @@ class Watch(Section):
     features: Literal["damsm", "inception_fid", "inception_imagenet"] = "damsm"  # of KID; the files are `evaluate`'s
     metric: Literal["kid", "r_precision"] = "kid"  # says which snapshot is the best ...
     result: Literal["best", "last"] = "best"  # ... and this, which one's generator is the result
-    patience: Annotated[int, Field(ge=0)] = 0  # snapshots without a better one, then training ends; 0: it does not
+    patience: Natural = 0  # snapshots without a better one, then training ends; 0: it does not
     on_trouble: Literal["roll_back", "stop", "ignore"] = "roll_back"  # a loss that is not finite is never ignored
-    max_roll_backs: Annotated[int, Field(ge=0)] = 3  # to the last good snapshot; then training stops
+    max_roll_backs: Natural = 3  # to the last good snapshot; then training stops
     learning_rate_factor: Share = 0.5  # of both rates, at each of them
 
 
@@ -129,7 +128,7 @@ class Evaluate(Section):
     num_candidates: Annotated[int, Field(ge=2)] = 100  # captions to choose among: one matches, the others do not
     num_colour_captions: Count = 200  # drawn birds only: captions of unseen combinations
     num_pairs: Count = 200  # captions drawn twice: with other noise, with one colour word changed
-    batch_size: Count = 50
+    batch_size: Count = 50  # pictures drawn and looked at together
     kid_subsets: Count = 100  # averaged by KID ...
     kid_subset_size: Annotated[int, Field(ge=2)] = 1000  # ... of so many pictures, or as many as there are
     num_resamples: Annotated[int, Field(ge=2)] = 20  # random halves, for the intervals of KID, FID, precision, recall
@@ -142,11 +141,11 @@ class Samples(Section):
     """The gallery."""
 
     captions: tuple[str, ...] = ()  # drawn in the gallery
-    num_test_captions: Annotated[int, Field(ge=0)] = 8  # of the test split, drawn too
+    num_test_captions: Natural = 8  # of the test split, drawn too
     variants: Count = 4  # pictures a caption, each from other noise
     num_attention_words: Count = 5  # attention maps shown: the words attended to most
-    num_swaps: Annotated[int, Field(ge=0)] = 3  # captions drawn with every other colour word
-    num_interpolations: Annotated[int, Field(ge=0)] = 3  # pairs of captions drawn with the way between them
+    num_swaps: Natural = 3  # captions drawn with every other colour word
+    num_interpolations: Natural = 3  # pairs of captions drawn with the way between them
     interpolation_steps: Annotated[int, Field(ge=2)] = 7  # pictures from one to the other
 
 
@@ -154,20 +153,20 @@ class Publish(Section):
     """The gate between a new bundle and the champion."""
 
     metric: str = "r_precision"  # key of metrics.json that decides
-    higher_is_better: bool = True
+    higher_is_better: bool = True  # of that metric
     min_improvement: NotNegative = 0.0  # the new value must be better by more than this
 
 
 class Config(Section):
     """All settings of a run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is random
+    device: Annotated[str, INCIDENTAL] = "auto"  # "auto" (a CUDA device where there is one), "cpu", "cuda", "cuda:1"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of trained networks; auto: bfloat16 where it is fast
     compile: bool = False  # the networks of the adversarial training, by torch.compile
-    cuda_graph: bool = False  # a step of the adversarial training is recorded and repeated, on one CUDA device
-    num_processes: Annotated[int, Field(ge=0)] = 0  # of a training step, which share each batch; 0: one a CUDA device
-    num_threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of each process, 0: as many as torch finds cores
+    cuda_graph: Annotated[bool, INCIDENTAL] = False  # repeats a recorded step of it, on one CUDA device
+    num_processes: Annotated[Natural, INCIDENTAL] = 0  # that share each training batch; 0: one a CUDA device
+    num_threads: Annotated[Natural, INCIDENTAL] = 0  # CPU threads of each process, 0: one a core
     data: Data = Data()
     text_encoder: TextEncoder = TextEncoder()
     image_encoder: ImageEncoder = ImageEncoder()

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attngan import acceleration, distributed, seeding, weights
+from attngan import acceleration, artifacts, distributed, seeding, weights
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
 from attngan.errors import InputError
@@ -27,6 +27,9 @@ class DamsmRun(TrainingRun):
         train: the training pictures.
         device: where everything lives.
         inception_weights: torchvision's ImageNet state dict for the trunk; None leaves it random, and trains it.
+
+    Raises:
+        InputError: the weights are none of Inception-v3, or not those of `damsm.inception_sha256`.
     """
 
     remembered = (*TrainingRun.remembered, "best", "best_weights")
@@ -52,10 +55,15 @@ class DamsmRun(TrainingRun):
         self.best_weights: dict[str, dict[str, Tensor]] = {}
 
     def _prepare_trunk(self, encoder: ImageEncoder, inception_weights: Path | None) -> None:
+        expected = self.config.damsm.inception_sha256
         if inception_weights is None:
+            if expected:
+                raise InputError("damsm.inception_sha256 is set, but no --inception-weights are given; give the file.")
             say("no Inception weights given: the image encoder's trunk starts at random and is trained too.")
             encoder.trunk.requires_grad_(True)
             return
+        if expected:
+            artifacts.checked_sha256(inception_weights, expected, "damsm.inception_sha256")
         try:
             load_inception_trunk(encoder, weights.read_tensors(inception_weights))
         except ValueError as error:

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from attngan import storage
+from attngan import machine, storage
 from attngan.errors import InputError
 
 Value = TypeVar("Value")
@@ -88,8 +88,7 @@ def joined(device: str, num_threads: int) -> Iterator[None]:
         backend = "cpu:gloo,cuda:nccl"
         _take_cuda_device(device, int(os.environ["LOCAL_RANK"]))
     if not num_threads:
-        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, num_cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.set_num_threads(max(1, machine.num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     with _silence():  # gloo tells who met whom
         dist.init_process_group(backend, timeout=PATIENCE)
     with contextlib.nullcontext() if is_first() else _silence():

@@ -16,7 +16,7 @@ from attngan.clip_score import Clip, open_clip
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.evaluation_colours import colour_fidelity
+from attngan.evaluation_colours import colour_figures
 from attngan.evaluation_figures import MIN_PICTURES, FigureMaker, Figures, Table
 from attngan.evaluation_pictures import EvaluationPictures, Query
 from attngan.features import (
@@ -147,8 +147,8 @@ def _figures(
     figures = maker.r_precision(judge, subject.queries, labels, pool.cpu())
     shown: dict[str, Any] = {"colours": []}
     if subject.test.info.get("palette"):
-        fidelity, shown["colours"] = colour_fidelity(subject, maker, subject.test.info["palette"])
-        figures |= fidelity
+        coloured, shown["colours"] = colour_figures(subject, maker, subject.test.info["palette"])
+        figures |= coloured
     for name in [extractor.name for extractor in extractors]:
         figures |= maker.distances(name)
         figures |= maker.changes(name)

@@ -67,7 +67,7 @@ def export_onnx(bundle: Path, out: Path) -> None:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise InputError(f'export-onnx needs {error.name}; install it with pip install "attngan[onnx]".') from None
+        raise InputError(f'export-onnx needs {error.name}; install attngan with its extra "onnx".') from None
     bundle = find_bundle(bundle)
     model = TextToImage.open(bundle, kind="bundle")
     artifacts.begin(out)

@@ -60,23 +60,12 @@ def inception_extractors(settings: config.Evaluate, device: torch.device) -> Ite
             given = getattr(settings, setting)
             if given.uri:
                 path = stack.enter_context(storage.local_input(given.uri))
-                sha256 = checked_sha256(path, given, f"evaluate.{setting}")
+                sha256 = artifacts.checked_sha256(
+                    path, given.sha256, f"evaluate.{setting}.sha256", where=f"evaluate.{setting}: {given.uri}"
+                )
                 look, resize = build(path, device)
                 extractors.append(Extractor(_name(kind, sha256), _conditions(sha256, resize), look))
         yield extractors
-
-
-def checked_sha256(path: Path, given: config.WeightsFile, setting: str) -> str:
-    """Return the sha256 of a file of weights; InputError if it is not the one that was promised."""
-    if not path.is_file():
-        raise InputError(f"{setting}: {given.uri}: no such file; give a file of weights.")
-    found = artifacts.sha256_of(path)
-    if given.sha256 and not found.startswith(given.sha256.lower()):
-        raise InputError(
-            f"{setting}: {given.uri}: expected sha256 {given.sha256}, found {found}; copy the file again, or correct "
-            f"{setting}.sha256."
-        )
-    return found
 
 
 def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor]:

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from attngan import distributed
 
-BUCKET_BYTES = (
-    25 * 2**20
-)  # sent at once: large enough that starting costs little, small enough that the first goes early
+# Sent at once: large enough that starting costs little, small enough that the first goes early.
+BUCKET_BYTES = 25 * 2**20
 
 
 class GradientAverage:

@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import functools
-import os
 import resource
 import tempfile
 import time
@@ -17,6 +16,7 @@ from attngan import (
     artifacts,
     damsm_features,
     gan_step,
+    machine,
     pretrain_damsm,
     train_generator,
     trunk_features,
@@ -169,7 +169,7 @@ def _memory(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return used, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return used, machine.memory_bytes()
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attngan import artifacts
+from attngan import artifacts, machine
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data import archives, captioned_folder, cub, dataset_writer, images
@@ -102,7 +102,7 @@ class _Run:
 
         with dataset_writer.pixel_writer(self.out / split) as writer:
             for record, pixels in images.prepare_all(
-                described(), self.config.data.resolution, num_workers=images.num_cores()
+                described(), self.config.data.resolution, num_workers=machine.num_cores()
             ):
                 if isinstance(pixels, str):
                     self._reject(record, pixels)

@@ -78,9 +78,9 @@ def pretrain_damsm(
 
 def _shaping(config: Config) -> dict[str, Any]:
     """Return what shapes the states of a run beside its data: settings and code."""
-    settings = config.model_dump(include={"seed", "precision", "data", "text_encoder", "image_encoder", "damsm"})
-    for name in ("epochs", "checkpoint_every_seconds"):
-        del settings["damsm"][name]  # more epochs go on from what is there
+    shaping = config.shaping()
+    settings = {name: shaping[name] for name in ("seed", "precision", "data", "text_encoder", "image_encoder", "damsm")}
+    del settings["damsm"]["epochs"]  # more epochs go on from what is there
     settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
     code = (
         "models",

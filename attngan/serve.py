@@ -133,7 +133,7 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
         import fastapi  # noqa: F401
         import uvicorn
     except ImportError as error:
-        raise InputError(f'serve needs {error.name}; install it with pip install "attngan[serve]".') from None
+        raise InputError(f'serve needs {error.name}; install attngan with its extra "serve".') from None
     from attngan.config import Config
     from attngan.weights import choose_device
 

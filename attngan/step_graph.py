@@ -14,8 +14,8 @@ NUM_WARM_UPS = 3  # steps before one is recorded: libraries choose their kernels
 class StepGraph:
     """Calls a step; once warmed up, records it and repeats the record on new inputs.
 
-    The same kernels on the same memory in the same order, so the same results. Recording knows no gradients freed
-    between the discriminators' backward and the generator's, since all of them are in one graph with its own memory.
+    The same kernels on the same memory in the same order, so the same results. The discriminators' updates and the
+    generator's are recorded together, in one graph with its own memory: what one of them frees is not lost to another.
     Whatever the step reads besides its inputs must stay where it is; after a change (optimisers whose state was loaded,
     learning rates) `forget` the record.
 

@@ -35,8 +35,8 @@ CODE = (  # that shapes the result, as far as the state goes
     "watchdog.py",
     "watcher.py",
 )
-NOT_SHAPING = {  # what is done already: a run with others of these goes on from what is there
-    "training": ("epochs", "checkpoint_every_seconds", "log_every_steps", "price_per_hour"),
+GOES_ON = {  # settings of what comes: a run with others of these goes on from what is there
+    "training": ("epochs",),
     "watch": ("result", "patience", "on_trouble", "max_roll_backs"),
 }
 
@@ -91,9 +91,10 @@ def train_generator(
 
 def _shaping(config: Config, figures: SnapshotFigures) -> dict[str, Any]:
     """Return what shapes the states of a run beside its data: settings, code, and by what the best is chosen."""
-    others = {"device", "num_threads", "num_processes", "cuda_graph", "evaluate", "samples", "publish"}
-    settings = config.model_dump(exclude=others)
-    for section, names in NOT_SHAPING.items():
+    settings = config.shaping()
+    for section in ("evaluate", "samples", "publish"):  # read by later steps
+        del settings[section]
+    for section, names in GOES_ON.items():
         for name in names:
             del settings[section][name]
     judged = [figures.extractor.name, config.evaluate.num_candidates]

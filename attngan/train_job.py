@@ -22,7 +22,7 @@ from attngan.section import Count, Section
 from attngan.train_job_cluster import NODE, Cluster, Nodes
 
 POLL_SECONDS = 10.0
-SHARED_MEMORY = "8Gi"  # /dev/shm: NCCL, and workers that load data; a pod has 64 MB
+SHARED_MEMORY = "8Gi"  # /dev/shm: for NCCL between processes; a pod has 64 MB
 
 Quantity = Annotated[
     str,

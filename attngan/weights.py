@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from attngan import acceleration, artifacts
+from attngan import acceleration, artifacts, machine
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data.captions import Vocabulary
@@ -30,12 +30,13 @@ def choose_device(config: Config) -> torch.device:
         InputError: it is not there, or not a kind that attngan runs on.
     """
     acceleration.keep_freed_memory()
-    torch.backends.cudnn.benchmark = (
-        True  # shapes stay the same from step to step: the fastest kernel is worth a search
-    )
+    # Shapes stay the same from step to step: the fastest kernel is worth a search.
+    torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32: what computes in less says so
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
+    elif torch.get_num_threads() > machine.num_cores():  # torch counts the node's
+        torch.set_num_threads(machine.num_cores())
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

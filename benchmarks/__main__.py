@@ -43,10 +43,10 @@ def main(
     ways = {"compile": compiled, "cuda_graph": graph}
     config = recipe(resolution, damsm_size, gan_size, device).model_copy(update=ways)
     rounds = 2 if quick else 5
-    machine = measure.machine(found, "benchmarks") | _peaks(found)
+    conditions = measure.conditions(found, "benchmarks") | _peaks(found)
     rows: list[dict[str, object]] = []
     grown: list[dict[str, object]] = []
-    table = [" | ".join(f"{name} {value}" for name, value in machine.items())]
+    table = [" | ".join(f"{name} {value}" for name, value in conditions.items())]
     print(table[0])
     with tempfile.TemporaryDirectory(prefix="attngan-bench-") as folder:
         if set(chosen) & set(CASES):
@@ -65,7 +65,7 @@ def main(
                 grown.append(row)
                 table.append(_grown_line(row))
                 print(table[-1], flush=True)
-    report = {**machine, "settings": config.model_dump(mode="json"), "rows": rows, "growth": grown}
+    report = {**conditions, "settings": config.model_dump(mode="json"), "rows": rows, "growth": grown}
     write_figures(out, report)
     artifacts.write_text(out.with_suffix(".txt"), "\n".join(table) + "\n")
     print(f"figures in {out}, the table in {out.with_suffix('.txt')}")

@@ -9,7 +9,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
-from attngan import artifacts, train_generator
+from attngan import artifacts, machine, train_generator
 from attngan.data import images
 from attngan.evaluate import evaluate
 from attngan.export_onnx import export_onnx
@@ -45,7 +45,7 @@ def preprocessing(scene: Scene) -> Iterator[Case]:
     paths = sorted(source.glob("*.jpg"))
 
     def decoder() -> None:
-        with ThreadPoolExecutor(images.num_cores()) as pool:
+        with ThreadPoolExecutor(machine.num_cores()) as pool:
             list(pool.map(images.decode, paths))
 
     def whole() -> None:

@@ -15,8 +15,7 @@ from pathlib import Path
 import torch
 
 import attngan
-from attngan import acceleration, artifacts
-from attngan.data import images
+from attngan import acceleration, artifacts, machine
 
 Work = Callable[[], object]
 SECONDS = 0.5  # that one measurement takes, at the least
@@ -118,19 +117,28 @@ def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
     return 2 * side**3 / min(times[1:]) / 1e9
 
 
-def machine(device: torch.device, module: str) -> dict[str, object]:
+def conditions(device: torch.device, module: str) -> dict[str, object]:
     """Return what the figures of a module that was started hold for: date, command, device, versions."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "date": datetime.date.today().isoformat(),
         "command": " ".join([f"python -m {module}", *sys.argv[1:]]),
         "device": str(device),
         "name": name,
-        "cores": images.num_cores(),
+        "cores": machine.num_cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "attngan": f"{attngan.__version__} {artifacts.code_revision()}",
     }
+
+
+def _processor() -> str:
+    """Return the CPU's own name, or its kind where the system does not tell the name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _set_memory(*, keep: bool) -> None:

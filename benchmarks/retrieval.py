@@ -44,7 +44,7 @@ def main(
 ) -> None:
     """Pretrain in both ways and print how many captions were found among 100, at the best epoch."""
     check_out(out)
-    machine = measure.machine(weights.choose_device(configs.load()), "benchmarks.retrieval")
+    conditions = measure.conditions(weights.choose_device(configs.load()), "benchmarks.retrieval")
     with tempfile.TemporaryDirectory(prefix="attngan-retrieval-") as scratch:
         place = folder or Path(scratch)
         pictures = f"{birds} drawn birds" if source is None else str(source)
@@ -70,7 +70,7 @@ def main(
         shown = (f"{figure} {statistics.mean(row[figure] for row in of_way):.1%}" for figure in FIGURES)
         epochs_of_best = ", ".join(f"{row['epoch']:.0f}" for row in of_way)
         print(f"{way:20} {'  '.join(shown)}  (epoch {epochs_of_best})")
-    report = {**machine, "source": source.name if source else pictures, "pictures": counts, "rows": rows}
+    report = {**conditions, "source": source.name if source else pictures, "pictures": counts, "rows": rows}
     write_figures(out, report)
     print(f"figures in {out}")
 

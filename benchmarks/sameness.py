@@ -40,7 +40,7 @@ def main(
     """Train on drawn birds in several ways, with several seeds each, and print the figures of all of them."""
     check_out(out)
     chosen = some_of(only, WAYS)
-    machine = measure.machine(weights.choose_device(_recipe()), "benchmarks.sameness")
+    conditions = measure.conditions(weights.choose_device(_recipe()), "benchmarks.sameness")
     with tempfile.TemporaryDirectory(prefix="attngan-sameness-") as scratch:
         place = folder or Path(scratch)
         claim(place, {"birds": birds})
@@ -55,7 +55,7 @@ def main(
                 print(_line(f"{way}, seed {seed}", [rows[-1]]), flush=True)
     for way in dict.fromkeys(row["way"] for row in rows):
         print(_line(way, [row for row in rows if row["way"] == way]))
-    write_figures(out, {**machine, "epochs": epochs, "birds": birds, "rows": rows})
+    write_figures(out, {**conditions, "epochs": epochs, "birds": birds, "rows": rows})
     print(f"figures in {out}")
 
 

@@ -16,8 +16,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from attngan import exit_status, weights
-from attngan.data import images
+from attngan import exit_status, machine, weights
 from benchmarks import measure
 from benchmarks.command_line import check_out, write_figures
 from benchmarks.scaling_model import BACKWARD_END, BUCKET, Link, Message, waits
@@ -66,7 +65,7 @@ def main(
     if batch < 2:
         raise typer.BadParameter("--batch: batch norm takes two pictures or more.")
     config = recipe(resolution, 2, batch, device).model_copy(update={"num_threads": 0 if is_cuda else 1})
-    there = (1 if ":" in device else torch.cuda.device_count()) if is_cuda else images.num_cores()
+    there = (1 if ":" in device else torch.cuda.device_count()) if is_cuda else machine.num_cores()
     counts = [count for count in COUNTS if count <= min(there, most or there)]
     with tempfile.TemporaryDirectory(prefix="attngan-scaling-") as scratch:
         folder = Path(scratch) / "scene"
@@ -76,7 +75,7 @@ def main(
         found = measured(counts, rounds, steps or (4 if quick else 8), folder, config)
     alone = sorted(found[1], key=lambda each: each["end"])[rounds // 2]
     report = {
-        **measure.machine(found_device, "benchmarks.scaling"),
+        **measure.conditions(found_device, "benchmarks.scaling"),
         "threads": torch.get_num_threads() if is_cuda else 1,
         "settings": config.model_dump(mode="json"),
         "measured": [measured_row(count, found, batch) for count in counts],

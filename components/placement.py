@@ -10,7 +10,7 @@ from kfp.dsl.pipeline_channel import PipelineParameterChannel
 GPU_RETRIES = 10  # nodes with GPUs are often spot nodes, and go away
 CPU_RETRIES = 2
 TWO_WEEKS = "1209600s"  # Argo counts from the first try on: KFP's default of an hour would end every longer step
-SHARED_MEMORY = "8Gi"  # /dev/shm: NCCL, and workers that load data; a pod has 64 MB
+SHARED_MEMORY = "8Gi"  # /dev/shm: for NCCL between processes; a pod has 64 MB
 
 
 def everywhere(tasks: Iterable[PipelineTask], *, image: Any) -> None:

@@ -5,7 +5,7 @@ import torch
 from attngan.data.dataset import Dataset
 from attngan.data.drawn_birds import PALETTE
 from attngan.data.drawn_templates import PARTS, part_templates
-from attngan.metrics.colour_fidelity import colour_fidelity, read_colours
+from attngan.metrics.colour_fidelity import read_colours
 
 NAMES = list(PALETTE)
 COLOURS = torch.tensor(list(PALETTE.values())) / 127.5 - 1
@@ -25,9 +25,5 @@ def test_body_and_wing_colours_are_read_off_random_crops_of_drawn_birds(dataset)
     read = read_colours(batch.images[0], part_templates(), COLOURS)
     for part in ("body", "wing"):
         truth = torch.tensor([NAMES.index(record["attributes"][part]) for record in train.records])
-        share = colour_fidelity(read[:, PARTS.index(part)], truth)
+        share = (read[:, PARTS.index(part)] == truth).double().mean()
         assert share >= 0.9, part
-
-
-def test_a_share_is_the_mean_of_the_hits():
-    assert colour_fidelity(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 0, 0])) == 0.5

@@ -39,9 +39,15 @@ def test_the_same_sources_and_settings_are_not_trained_on_again_whatever_became_
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("training: {epochs: 7}", "settings"), ("device: cpu", None), ("num_threads: 3", None)]
+    ("text", "said"),
+    [
+        ("training: {epochs: 7}", "settings"),
+        ("device: cpu", None),
+        ("num_threads: 3", None),
+        ("training: {price_per_hour: 3, checkpoint_every_seconds: 7}", None),
+    ],
 )
-def test_other_settings_are_trained_with_unless_they_only_say_where(text, said, tmp_path, source):
+def test_other_settings_are_trained_with_unless_they_are_incidental(text, said, tmp_path, source):
     models = str(tmp_path / "models")
     decide(models, storage.fingerprint(source), configs.load())
     found = detect_changes([source], models, configs.load(text))

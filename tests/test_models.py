@@ -2,15 +2,19 @@
 
 import pytest
 import torch
+from torch import nn
 
 from attngan.config import Config
 from attngan.models.discriminator import Discriminator
 from attngan.models.ema import averaged_copy, update_average_
 from attngan.models.generator import ConditioningAugmentation, Generator
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
-from attngan.models.layers import num_parameters
 from attngan.models.text_encoder import TextEncoder, read_packed, read_turned
 from attngan.weights import build_discriminators, build_generator, build_text_encoder
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def test_the_default_config_has_the_papers_parameter_counts():

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from small_sources import caption_file, file_of, pack, settings, write_cub
 
-from attngan import artifacts, config
-from attngan.data import dataset_writer, images
+from attngan import artifacts, config, machine
+from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.preprocess import preprocess
@@ -102,7 +102,7 @@ def test_rare_words_stay_out_and_what_they_alone_described_goes(source, out):
 def test_the_same_source_gives_the_same_bytes_for_any_number_of_workers(source, tmp_path, monkeypatch):
     infos = []
     for workers in (1, 3):
-        monkeypatch.setattr(images, "num_cores", lambda workers=workers: workers)
+        monkeypatch.setattr(machine, "num_cores", lambda workers=workers: workers)
         infos.append(preprocess(source, tmp_path / str(workers), settings()))
     assert infos[0] == infos[1]
     for split in ("train", "test"):

@@ -1,12 +1,14 @@
 """The DAMSM step: what it writes, that it learns, and that it goes on where it was."""
 
 import json
+from pathlib import Path
 
 import pytest
 import saved_states
 import torch
 
 from attngan import artifacts
+from attngan import config as configs
 from attngan import pretrain_damsm as step
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
@@ -85,6 +87,16 @@ def test_inception_weights_that_are_none_are_refused(dataset, smoke, tmp_path):
     ):
         with pytest.raises(InputError, match=says):
             pretrain_damsm(dataset, tmp_path / "damsm", inception, inception_weights=tmp_path / name)
+
+
+def test_inception_weights_are_those_whose_sha256_was_promised(dataset, tmp_path):
+    (tmp_path / "other.pth").write_bytes(b"not them")
+    overrides = ["image_encoder.kind=inception_v3", "damsm.inception_sha256=0cc3c7bd", "device=cpu"]
+    promised = configs.load_file(Path("smoke"), overrides=overrides)
+    with pytest.raises(InputError, match=r"other\.pth: expected sha256 0cc3c7bd, found [0-9a-f]{64}; .* correct damsm"):
+        pretrain_damsm(dataset, tmp_path / "damsm", promised, inception_weights=tmp_path / "other.pth")
+    with pytest.raises(InputError, match="no --inception-weights are given"):
+        pretrain_damsm(dataset, tmp_path / "damsm", promised)
 
 
 def test_validation_asks_with_five_captions_of_every_picture(dataset, smoke, monkeypatch):

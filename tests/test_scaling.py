@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attngan.data import images
+from attngan import machine
 from attngan.gradient_average import BUCKET_BYTES, GradientAverage
 from benchmarks import scaling, scaling_model, scaling_timeline
 from benchmarks.scaling_model import (
@@ -159,7 +159,7 @@ def test_a_batch_norm_sends_once_in_each_direction_on_cuda_and_twice_on_a_cpu():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(images.num_cores() < 2, reason="needs two cores")
+@pytest.mark.skipif(machine.num_cores() < 2, reason="needs two cores")
 def test_the_command_measures_two_processes_and_models_more(tmp_path):
     out = tmp_path / "scaling.json"
     flags = ["--quick", "--batch", "2", "--steps", "1", "--rounds", "1", "--most", "2", "--device", "cpu"]

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -195,11 +194,6 @@ def prepare_all(
         finally:
             for _, future in window:
                 future.cancel()
-
-
-def num_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _try_to_prepare(record: Record, resolution: int) -> np.ndarray | str:

@@ -16,7 +16,9 @@ Gather = Callable[[Tensor], Tensor]
 def word_scores(
     region_features: Tensor, word_features: Tensor, is_padding: Tensor, *, gamma1: float, gamma2: float
 ) -> Tensor:
-    """Return how well every caption's words match every image's regions: R(Q, D) of Eq. 10, (I, J).
+    """Return how well every caption's words match every image's regions: gamma2 times R(Q, D) of Eq. 10, (I, J).
+
+    The released code leaves out Eq. 10's outer 1 / gamma2, so what `gamma3` sharpens is gamma2 times as large.
 
     Args:
         region_features: (I, D, H, W) or (I, D, R).
@@ -32,7 +34,7 @@ def word_scores(
     weights = RegionWeights.apply(scores, packed, gamma1)  # (I, N, R)
     context = weights @ regions  # (I, N, D); a cosine knows no difference between the regions' sum and their mean
     cosines = Cosines.apply(context, functional.normalize(at_least_float32(words), dim=1, eps=MIN_NORM))
-    return packed.logsumexp(gamma2 * cosines)  # Eq. 10 without its outer 1 / gamma2, as released
+    return packed.logsumexp(gamma2 * cosines)
 
 
 def sentence_scores(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:

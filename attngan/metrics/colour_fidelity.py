@@ -35,13 +35,3 @@ def read_colours(images: Tensor, templates: Tensor, palette: Tensor) -> Tensor:
         best = means[torch.arange(len(chunk)), explained.argmax(dim=1)]  # (B, P, 3)
         read.append(torch.cdist(best, palette.expand(len(chunk), -1, -1)).argmin(dim=2))
     return torch.cat(read)
-
-
-def colour_fidelity(read: Tensor, named: Tensor) -> float:
-    """Return the share of pictures whose part has the colour its caption names.
-
-    Args:
-        read: (B,) palette indices read off the pictures.
-        named: (B,) palette indices that the captions name.
-    """
-    return (read == named).double().mean().item()

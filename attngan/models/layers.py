@@ -114,8 +114,3 @@ def initialise_(network: nn.Module) -> None:
 def at_least_float32(features: Tensor) -> Tensor:
     """Return what a network computed in lower precision as float32; float64 stays."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
-
-
-def num_parameters(network: nn.Module) -> int:
-    """Return how many numbers training can change."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -21,7 +21,7 @@ from attngan.errors import InputError
 from components.local import processes
 from components.local.step_log import Runner, Tee
 
-SHARED_MEMORY = "8g"  # for the batches that torch's workers hand over; the engine's default is 64 MB
+SHARED_MEMORY = "8g"  # for NCCL between processes; the engine's default is 64 MB
 PASSED_ON = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # what changes a result out here changes it in there
 
 
