@@ -2,12 +2,15 @@
 
 import contextlib
 import ctypes
+import functools
 import platform
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
 from attngan import distributed
 from attngan.errors import InputError
@@ -67,20 +70,43 @@ def keep_freed_memory() -> None:
 
 
 def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
-    """Compile modules in place where that works here, or say once that it does not; weights and names stay.
+    """Compile modules in place where that works here, or say that it does not; weights and names stay.
+
+    Each is compiled at its first call for each shape; what the compiler cannot do then runs as it is from there on.
 
     Returns:
-        Whether they were compiled.
+        Whether they are compiled.
     """
     try:
         torch.compile(lambda numbers: numbers.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
     except Exception as error:  # whatever the compiler, its compiler or the platform comes up with
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        say(f"compiling does not work here, so networks run as they are: {reason}")
+        say(f"compiling does not work here, so networks run as they are: {_in_short(error)}")
         return False
     for module in modules:
-        module.compile()
+        # Not module.compile(), which leaves alone what has the forward of one of torch's own classes (nn.Sequential).
+        module.forward = _compiled(module.forward, type(module).__name__)
     return True
+
+
+def _compiled(forward: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a forward that is compiled, and is the plain one again, with one line, once the compiler has failed."""
+    chosen = torch.compile(forward)
+
+    @functools.wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        nonlocal chosen
+        try:
+            return chosen(*args, **kwargs)
+        except TorchDynamoException as error:
+            say(f"{name} cannot be compiled here and runs as it is: {_in_short(error)}")
+            chosen = forward
+            return forward(*args, **kwargs)
+
+    return run
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def wait(device: torch.device) -> None:

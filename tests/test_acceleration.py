@@ -1,6 +1,8 @@
 """What makes a step faster leaves what is computed: each against the plain step."""
 
+import functools
 import threading
+import types
 
 import pytest
 import torch
@@ -135,6 +137,50 @@ def test_where_compiling_fails_it_is_said_once_and_networks_run_as_they_are(monk
     assert not acceleration.compile_([network], CPU)
     assert capsys.readouterr().out == "compiling does not work here, so networks run as they are: no compiler\n"
     assert network(torch.ones(1, 2)).shape == (1, 2)
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Stand in for torch's compiler: counts the graphs it is given, and fails where it is told to."""
+    graphs, fails = [], []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        if fails:
+            raise RuntimeError("no such kernel")
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    yield types.SimpleNamespace(graphs=graphs, fails=fails)
+    torch._dynamo.reset()
+
+
+def test_every_network_of_the_step_is_compiled(dataset, damsm, smoke, compiler):
+    plain, _ = steps(dataset, damsm, smoke, count=1)
+    run = GanRun(smoke.model_copy(update={"compile": True}), Dataset.open(dataset, "train"), damsm, CPU)
+    probe = len(compiler.graphs)
+    for discriminator in run.discriminators:
+        before = len(compiler.graphs)
+        discriminator.features(torch.zeros(2, 3, 32, 32))
+        assert len(compiler.graphs) > before
+    run.image_encoder(torch.zeros(2, 3, 32, 32))
+    assert len(compiler.graphs) > probe + len(run.discriminators)
+    compiler.graphs.clear()
+    torch._dynamo.reset()
+    ours, _ = steps(dataset, damsm, smoke.model_copy(update={"compile": True}), count=1)
+    assert len(compiler.graphs) > 3 and ours[0] == pytest.approx(plain[0], rel=1e-4, abs=1e-5)
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_is_named_once(compiler, capsys):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    plain = network(torch.ones(1, 2))
+    assert acceleration.compile_([network], CPU)
+    compiler.fails.append(True)
+    for _ in range(2):
+        assert torch.equal(network(torch.ones(1, 2)), plain)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and said[0].startswith("Sequential cannot be compiled here and runs as it is: ")
+    assert "no such kernel" in said[0]
 
 
 @pytest.mark.slow
