@@ -6,7 +6,7 @@ import functools
 import platform
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from attngan.step_graph import Recorder, record_on_cuda
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+# What cuDNN says where no kernel's workspace fits, or where it has no kernel at all.
+NO_KERNEL = ("unable to find an engine to execute this computation", "Unable to find a valid cuDNN algorithm")
+Result = TypeVar("Result")
 MIN_CAPABILITY = (8, 0)  # of a CUDA device that multiplies bfloat16 matrices
 
 
@@ -145,11 +148,42 @@ def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[
         if not _is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the step's tensors
+        failure = error
     fits = batch_size // 2 if distributed.world_size() == 1 else 0
     while fits >= 2 and not _does_fit(step, fits):
         fits //= 2
+    if fits < 2 and any(text in str(failure) for text in NO_KERNEL):
+        raise failure  # for want of something else, as far as anyone can tell
     would = f"one of {fits} does" if fits >= 2 else "set a smaller one, or a lower resolution"
     raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in the memory of {device}; {would}.")
+
+
+def with_room(work: Callable[[], Result], make_room: Callable[[], None], device: torch.device, what: str) -> Result:
+    """Do some work beside a training; where the memory runs out, free what the training can do without, and try again.
+
+    Args:
+        work: changes nothing where it fails.
+        make_room: frees that.
+        device: whose memory.
+        what: the work makes, for people.
+
+    Raises:
+        InputError: there is not enough memory for it even then.
+    """
+    for is_last in (False, True):
+        try:
+            return work()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+        if not is_last:
+            make_room()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    raise InputError(
+        f"training.batch_size: {what} do not fit in the memory of {device} beside the training; set a smaller batch."
+    )
 
 
 def _does_fit(step: Callable[[int], object], size: int) -> bool:
@@ -165,4 +199,4 @@ def _does_fit(step: Callable[[int], object], size: int) -> bool:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in (*OUT_OF_MEMORY, *NO_KERNEL))

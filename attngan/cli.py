@@ -141,12 +141,11 @@ def plan(
     """Measure some seconds of both trainings here, and say what all of them will take."""
     with configured(None, config, set_, dry_run) as settings:
         from attngan import plan as planning
-        from attngan import storage
+        from attngan import plan_table, storage
 
-        price = settings.training.price_per_hour if price_per_hour is None else price_per_hour
         with storage.local_input(dataset) as data, storage.local_input(inception_weights) as weights:
             parts = planning.plan(data, settings, inception_weights=weights)
-            planning.tell(parts, settings, price_per_hour=price)
+            plan_table.tell(parts, settings, price_per_hour=price_per_hour)
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -45,9 +47,19 @@ def look(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
         trunk_features.look(run.image_encoder, _cut(run, train, numbers, 0))
 
 
-def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
-    """Give a run features of the right sizes that nothing was computed for; those on a CUDA device take its memory."""
+def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> int:
+    """Give a run features of the right sizes that nothing was computed for; those on a CUDA device take its memory.
+
+    Returns:
+        Bytes of the files that real ones take.
+
+    Raises:
+        InputError: there is no room for them.
+    """
+    num_views = run.config.damsm.trunk_views
     record, shape = trunk_features.look(run.image_encoder, _cut(run, train, [0], 0))
+    num_bytes = (len(train) * num_views + len(test)) * record.nbytes
+    trunk_features.check_room(Path(tempfile.gettempdir()), num_bytes)
 
     def made_up(count: int, num_views: int) -> TrunkFeatures:
         records = record.expand(count, num_views, -1)
@@ -55,7 +67,8 @@ def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> None:
         records = record.to(home).expand_as(records)
         return TrunkFeatures(records.contiguous() if home.type == "cuda" else records, shape)
 
-    run.trunk, run.test_trunk = made_up(len(train), run.config.damsm.trunk_views), made_up(len(test), 1)
+    run.trunk, run.test_trunk = made_up(len(train), num_views), made_up(len(test), 1)
+    return num_bytes
 
 
 def _cut(run: DamsmRun, train: Dataset, numbers: Sequence[int], view: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from attngan import artifacts, controls, evaluation_report, weights
+from attngan import acceleration, artifacts, controls, evaluation_report, weights
 from attngan.clip_score import Clip, open_clip
 from attngan.config import Config
 from attngan.data.dataset import Dataset
@@ -134,7 +134,10 @@ def _look(
         "train": (len(subject.train), lambda numbers: columns(extractors, subject.real(numbers, subject.train))),
         "pairs": (num_pairs, lambda numbers: changes(extractors, subject.pair(numbers))),
     }
-    return {name: store.table(name, count, batch_size, make) for name, (count, make) in passes.items()}
+    with acceleration.fitting(
+        "evaluate.batch_size", batch_size, subject.model.device, lambda size: generated(range(size))
+    ):
+        return {name: store.table(name, count, batch_size, make) for name, (count, make) in passes.items()}
 
 
 def _figures(

@@ -106,6 +106,17 @@ class GanRun(TrainingRun):
         if self.graph is not None:
             self.graph.forget()  # it holds the rates, and optimisers may have new state
 
+    def free_gradients(self) -> None:
+        """Free the gradients, which every step makes anew."""
+        for optimiser in self.optimisers().values():
+            optimiser.zero_grad(set_to_none=True)
+
+    def make_room(self) -> None:
+        """Free all memory that the next step takes again: gradients, and the record of a step."""
+        self.free_gradients()
+        if self.graph is not None:
+            self.graph.forget()
+
     def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
         super()._restore(saved, store)
         for optimiser in self.optimisers().values():

@@ -37,7 +37,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     batch = batch.to(run.device)
     update: Step = functools.partial(_update, run)
     if run.recorder is not None:
-        run.graph = update = run.graph or StepGraph(update, run.recorder)
+        run.graph = update = run.graph or StepGraph(update, run.recorder, run.free_gradients)
     return update(*run.captions.take(batch), batch.class_ids, *batch.images)
 
 

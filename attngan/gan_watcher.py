@@ -1,12 +1,17 @@
 """Watching the adversarial training: at every snapshot figures, a verdict, pictures, and a state to go back to."""
 
-from attngan import distributed, watchdog
+from collections.abc import Callable
+from typing import TypeVar
+
+from attngan import acceleration, distributed, watchdog
 from attngan.checkpoint import StateStore
 from attngan.gan_run import GanRun
 from attngan.run_log import RunLog, say
 from attngan.snapshot_figures import SnapshotFigures
 from attngan.snapshots import Snapshots
 from attngan.watcher import Watcher
+
+Drawn = TypeVar("Drawn")
 
 
 class GanWatcher(Watcher):
@@ -61,7 +66,7 @@ class GanWatcher(Watcher):
         if not self.is_sound(figures, thoroughly=is_snapshot):
             return None
         if is_snapshot:
-            figures |= distributed.from_first(self.figures.measure)
+            figures |= distributed.from_first(lambda: self._with_room(self.figures.measure))
         self.log.write(step=run.step, epoch=run.step / self.steps_per_epoch, **figures)
         if is_snapshot:
             self._take_snapshot()
@@ -79,13 +84,17 @@ class GanWatcher(Watcher):
         if not problem:
             self.gan.keep_if_best(self.log.rows[-1], self.figures.metric)
         if self.snapshots is not None:
-            self.snapshots.draw()
+            self._with_room(self.snapshots.draw)
         if problem:
             self.answer(problem, can_ignore=True)
         if not problem or self.settings.on_trouble == "ignore":
             self.save(good=not problem)
         if self.snapshots is not None:
             self.snapshots.show(self.store)
+
+    def _with_room(self, draw: Callable[[], Drawn]) -> Drawn:
+        """Draw beside what a step has left in the memory, or in its place."""
+        return acceleration.with_room(draw, self.gan.make_room, self.gan.device, "a snapshot's pictures")
 
     def _problem(self) -> str | None:
         """Return what is wrong with the figures since the last snapshot; the last row is this one's."""

@@ -1,22 +1,26 @@
 """What the trainings of a config will take, from some seconds of each on the present device: time, memory, cost."""
 
-import dataclasses
-import datetime
+import contextlib
 import functools
-import resource
+import gc
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 from attngan import (
     acceleration,
     artifacts,
     damsm_features,
     gan_step,
-    machine,
+    launcher,
+    plan_table,
     pretrain_damsm,
     train_generator,
     trunk_features,
@@ -25,40 +29,40 @@ from attngan import (
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
-from attngan.data.dataset import Dataset
-from attngan.data.sampling import check_fills_batch
+from attngan.data.dataset import Batch, Dataset
+from attngan.data.sampling import BatchesAhead, check_fills_batch
 from attngan.gan_run import GanRun
+from attngan.plan_table import Part
 from attngan.run_log import RunLog, say
 from attngan.snapshot_figures import SnapshotFigures
 from attngan.snapshots import Snapshots
 from attngan.step_graph import NUM_WARM_UPS
 
+Arguments = ParamSpec("Arguments")
+Run = TypeVar("Run", DamsmRun, GanRun)
+Losses = dict[str, Tensor] | None
 SECONDS = 8.0  # that one kind of work is measured for, at least twice
+BRIEF = 2.0  # the same, at the start of a step in a pipeline
 WARM_UP = 2  # times before
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One kind of work.
+def _leaving_nothing(measure: Callable[Arguments, list[Part]]) -> Callable[Arguments, list[Part]]:
+    """Free what was measured with, of the device and of the compiler, for the training that may follow here."""
 
-    Attributes:
-        name: of what is done.
-        seconds: that one of it takes.
-        number: how many there are in the whole schedule.
-    """
+    @functools.wraps(measure)
+    def measured(*args: Arguments.args, **kwargs: Arguments.kwargs) -> list[Part]:
+        try:
+            return measure(*args, **kwargs)
+        finally:
+            torch._dynamo.reset()  # which compiles a network for a few shapes only, and would count these among them
+            gc.collect()
+            torch.cuda.empty_cache()
 
-    name: str
-    seconds: float
-    number: int
-
-    @property
-    def total(self) -> float:
-        """Seconds of all of them."""
-        return self.seconds * self.number
+    return measured
 
 
 def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None) -> list[Part]:
-    """Measure the parts of both trainings with untrained networks, in one process.
+    """Measure the parts of both trainings, with untrained networks, in one process.
 
     Args:
         dataset: folder of `preprocess`.
@@ -69,108 +73,161 @@ def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None
         What the trainings are made of; start and end of a step, evaluation and gallery are not among it.
 
     Raises:
-        InputError: a batch does not fit in the memory, and which one would; or there are fewer pictures than in one.
+        InputError: something does not fit in memory or on disk, and what would; or there are too few pictures.
+    """
+    train = Dataset.open(dataset, "train")
+    check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
+    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
+        parts = encoders(dataset, config, inception_weights=inception_weights, out=Path(scratch))
+        return parts + generator(dataset, Path(scratch), config)
+
+
+@_leaving_nothing
+def encoders(
+    dataset: Path,
+    config: Config,
+    *,
+    inception_weights: Path | None = None,
+    out: Path | None = None,
+    seconds: float | None = None,
+) -> list[Part]:
+    """Measure the parts of `pretrain_damsm`, as `plan` does.
+
+    Args:
+        dataset: folder of `preprocess`.
+        config: the schedule.
+        inception_weights: as `pretrain_damsm` takes them.
+        out: gets the untrained encoders as a `damsm` folder.
+        seconds: that one kind of work is measured for; `SECONDS` when None.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    check_fills_batch(train, dataset, "damsm.batch_size", config.damsm.batch_size)
-    check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
+    batch_size = config.damsm.batch_size
+    check_fills_batch(train, dataset, "damsm.batch_size", batch_size)
     device = weights.choose_device(config)
-    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
-        parts = list(_damsm(train, test, config, device, inception_weights, Path(scratch)))
-        parts += _generator(train, test, config, device, Path(scratch))
+    timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
+    run = DamsmRun(config, train, device, inception_weights)
+    if run.can_keep_features():
+        some = range(min(trunk_features.BATCH_SIZE, len(train)))
+        each = timed(lambda: damsm_features.look(run, train, some)) / len(some)
+        parts.append(Part("views of pictures", each, len(train) * config.damsm.trunk_views + len(test)))
+        say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
+    share = _share(config, device, batch_size)
+    make = functools.partial(pretrain_damsm.batch_for, run, train)
+    fewer = functools.partial(pretrain_damsm.try_step, run, train)
+    with _steps(run, make, pretrain_damsm.training_step, share) as step, _fitting("damsm", run, share, fewer):
+        parts.append(Part("steps of the encoders", timed(step), config.damsm.epochs * run.steps_per_epoch))
+    parts.append(Part("validations", timed(lambda: pretrain_damsm.validate(run, test)), config.damsm.epochs))
+    if out is not None:
+        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
+        artifacts.finish(out, "damsm", files)
     return parts
 
 
-def tell(parts: list[Part], config: Config, *, price_per_hour: float) -> None:
-    """Print the parts as a table: time of each and of all, cost, and the memory that was needed at the most."""
-    device = weights.choose_device(config)
-    precision = acceleration.choose_precision(config.precision, device)
-    say(f"{device}, {torch.get_num_threads()} threads, {str(precision).removeprefix('torch.')}")
-    say(f"{'':24}{'each':>12}{'number':>11}{'time':>19}{'cost' if price_per_hour else '':>12}")
-    for part in (*parts, Part("all", sum(part.total for part in parts), 1)):
-        each, number = ("", "") if part.name == "all" else (f"{part.seconds:.3f} s", f"{part.number:,}")
-        cost = f"{part.total / 3600 * price_per_hour:,.2f}" if price_per_hour else ""
-        say(f"{part.name:24}{each:>12}{number:>11}{_duration(part.total):>19}{cost:>12}".rstrip())
-    used, available = _memory(device)
-    say(f"memory: {used / 2**30:.1f} GiB at the most, of {available / 2**30:.1f} GiB")
+@_leaving_nothing
+def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | None = None) -> list[Part]:
+    """Measure the parts of `train_generator`, as `plan` does.
 
-
-def _damsm(
-    train: Dataset, test: Dataset, config: Config, device: torch.device, inception: Path | None, scratch: Path
-) -> Iterator[Part]:
-    run = DamsmRun(config, train, device, inception)
-    if run.can_keep_features():
-        some = range(min(trunk_features.BATCH_SIZE, len(train)))
-        seconds = _seconds(lambda: damsm_features.look(run, train, some), device) / len(some)
-        yield Part("views of pictures", seconds, len(train) * config.damsm.trunk_views + len(test))
-        damsm_features.pretend(run, train, test)
-    step = functools.partial(_damsm_step, run, train)
-    with acceleration.fitting("damsm.batch_size", config.damsm.batch_size, device, step):
-        seconds = _seconds(step, device)
-    yield Part("steps of the encoders", seconds, config.damsm.epochs * run.steps_per_epoch)
-    yield Part("validations", _seconds(lambda: pretrain_damsm.validate(run, test), device), config.damsm.epochs)
-    files = weights.save_damsm(scratch, run.text_encoder, run.image_encoder, train.vocabulary, config)
-    artifacts.finish(scratch, "damsm", files)
-
-
-def _generator(train: Dataset, test: Dataset, config: Config, device: torch.device, scratch: Path) -> Iterator[Part]:
-    run = GanRun(config, train, scratch, device)
+    Args:
+        dataset: folder of `preprocess`.
+        damsm: folder of `pretrain_damsm`.
+        config: the schedule.
+        seconds: that one kind of work is measured for; `SECONDS` when None.
+    """
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.training.batch_size
+    check_fills_batch(train, dataset, "training.batch_size", batch_size)
+    device = weights.choose_device(config)
+    timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
+    run = GanRun(config, train, damsm, device)
     steps_per_epoch = len(train) // batch_size
     total = config.training.epochs * steps_per_epoch
-    step = functools.partial(_gan_step, run, train)
-    with acceleration.fitting("training.batch_size", batch_size, device, step):
-        seconds = _seconds(step, device, warm_up=WARM_UP if run.recorder is None else NUM_WARM_UPS + 1)
-    yield Part("steps of the generator", seconds, total)
-    figures = SnapshotFigures(run, train, test, scratch)
-    log = RunLog(scratch, [])
-    losses = gan_step.training_step(run, train_generator.batch_for(run, train, 0, 0))
-    log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
-    with StateStore(str(scratch / "state"), step_name="plan", key="") as store:
-        snapshots = Snapshots(run, test, scratch, total, store, log)
-
-        def snapshot() -> None:
-            figures.measure()
-            snapshots.draw()
-            store.save(run.step, run.state(), good=True)
-
-        interval = max(1, round(config.watch.every_epochs * steps_per_epoch))
-        yield Part("snapshots", _seconds(snapshot, device), -(-total // interval))
-    log.close()
+    share = _share(config, device, batch_size)
+    make = functools.partial(train_generator.batch_for, run, train)
+    fewer = functools.partial(train_generator.try_step, run, train)
+    warm_up = WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
+    with _steps(run, make, gan_step.training_step, share) as step, _fitting("training", run, share, fewer):
+        parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), total))
+        losses = step()
+    interval = max(1, round(config.watch.every_epochs * steps_per_epoch))
+    with _snapshot(run, train, test, damsm, total, losses) as snapshot:
+        parts.append(Part("snapshots", timed(snapshot), -(-total // interval)))
+    return parts
 
 
-def _damsm_step(run: DamsmRun, train: Dataset, size: int | None = None) -> None:
-    batch = pretrain_damsm.batch_for(run, train, run.step, run.seed)
-    pretrain_damsm.training_step(run, batch if size is None else batch.first(size))
-    run.step += 1
+def tell_encoders(dataset: Path, config: Config, *, inception_weights: Path | None = None) -> None:
+    """Print what `pretrain_damsm` will take, after some seconds of it, as it begins in a pipeline."""
+    plan_table.tell(encoders(dataset, config, inception_weights=inception_weights, seconds=BRIEF), config)
 
 
-def _gan_step(run: GanRun, train: Dataset, size: int | None = None) -> None:
-    batch = train_generator.batch_for(run, train, run.step, run.seed)
-    gan_step.training_step(run, batch if size is None else batch.first(size))
-    run.step += 1
+def tell_generator(dataset: Path, damsm: Path, config: Config) -> None:
+    """Print what `train_generator` will take, after some seconds of it, as it begins in a pipeline."""
+    plan_table.tell(generator(dataset, damsm, config, seconds=BRIEF), config)
 
 
-def _seconds(work: Callable[[], object], device: torch.device, *, warm_up: int = WARM_UP) -> float:
-    """Return the mean time of some work, warmed up."""
+@contextlib.contextmanager
+def _steps(
+    run: Run, make: Callable[[int, int], Batch], take_step: Callable[[Run, Batch], Losses], share: int
+) -> Iterator[Callable[[], Losses]]:
+    """Give what takes a run's next step, on a share of its pictures, with the next batch made meanwhile."""
+    with BatchesAhead(make, run.device) as batches:
+
+        def step() -> Losses:
+            losses = take_step(run, batches.take(run.step, run.seed).first(share))
+            run.step += 1
+            return losses
+
+        yield step
+
+
+@contextlib.contextmanager
+def _snapshot(
+    run: GanRun, train: Dataset, test: Dataset, damsm: Path, total: int, losses: Losses
+) -> Iterator[Callable[[], None]]:
+    """Give what takes a snapshot of a run, in a scratch folder."""
+    figures = SnapshotFigures(run, train, test, damsm)
+    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
+        log, folder = RunLog(Path(scratch), []), Path(scratch)
+        log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
+        with StateStore(str(folder / "state"), step_name="plan", key="") as store:
+            snapshots = Snapshots(run, test, folder, total, store, log)
+
+            def snapshot() -> None:
+                figures.measure()
+                snapshots.draw()
+                store.save(run.step, run.state(), good=True)
+
+            yield snapshot
+        log.close()
+
+
+def _share(config: Config, device: torch.device, batch_size: int) -> int:
+    """Return how many pictures of a batch the present device has, where a training takes several GPUs."""
+    count = launcher.num_processes(config, batch_size) if device.type == "cuda" else 1
+    if count > 1:
+        say(f"one of {count} GPUs with its share of each batch; what they exchange is not counted")
+    return batch_size // count
+
+
+def _fitting(section: str, run: Run, share: int, fewer: Callable[[int], object]) -> AbstractContextManager[None]:
+    batch_size = getattr(run.config, section).batch_size
+
+    def smaller(size: int) -> None:
+        fewer(size * share // batch_size)
+
+    return acceleration.fitting(f"{section}.batch_size", batch_size, run.device, smaller)
+
+
+def _seconds(work: Callable[[], object], *, device: torch.device, seconds: float, warm_up: int = WARM_UP) -> float:
+    """Return the mean time of some work, warmed up, one after the other as a training does it."""
     for _ in range(warm_up):
         work()
     acceleration.wait(device)
-    start, count = time.perf_counter(), 0
-    while count < 2 or time.perf_counter() - start < SECONDS:
+    start = time.perf_counter()
+    work()
+    acceleration.wait(device)
+    count = max(2, math.ceil(seconds / (time.perf_counter() - start)))
+    start = time.perf_counter()
+    for _ in range(count):
         work()
-        count += 1
-        acceleration.wait(device)
+    acceleration.wait(device)  # once: it may be behind, as in a training
     return (time.perf_counter() - start) / count
-
-
-def _memory(device: torch.device) -> tuple[int, int]:
-    """Return bytes used at the most, and bytes that there are."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return used, machine.memory_bytes()
-
-
-def _duration(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))

@@ -85,12 +85,15 @@ def _shaping(config: Config) -> dict[str, Any]:
     code = (
         "models",
         "losses",
+        "metrics",
         "data",
+        "seeding.py",
         "damsm_features.py",
         "damsm_run.py",
         "trunk_features.py",
         "pretrain_damsm.py",
         "training_run.py",
+        "watchdog.py",
         "watcher.py",
     )
     return {"config": settings, "code": artifacts.source_digest(*code)}
@@ -110,11 +113,11 @@ def _train(
             if run.step % run.steps_per_epoch == 0:
                 run.loss_sums.zero_()
             run.set_learning_rates()
-            batch = batches.take(run.step, run.seed)
             before, note = run.step, None
-            fewer = functools.partial(_try, run, batch)
-            with acceleration.fitting("damsm.batch_size", batch_size, run.device, fewer):
-                training_step(run, batch)
+            with acceleration.fitting(
+                "damsm.batch_size", batch_size, run.device, functools.partial(try_step, run, train)
+            ):
+                training_step(run, batches.take(run.step, run.seed))
             run.step += 1
             if page is not None and (forecast := page.pace.forecast(run.step)):
                 say(f"DAMSM: {forecast}")
@@ -148,8 +151,9 @@ def batch_for(run: DamsmRun, train: Dataset, step: int, seed: int) -> Batch:
     )
 
 
-def _try(run: DamsmRun, batch: Batch, size: int) -> None:
-    training_step(run, batch.first(size))
+def try_step(run: DamsmRun, train: Dataset, size: int) -> None:
+    """Take a step on the first `size` pictures of its batch, to see whether they fit in the memory."""
+    training_step(run, batch_for(run, train, run.step, run.seed).first(size))
 
 
 def training_step(run: DamsmRun, batch: Batch) -> None:
@@ -157,7 +161,7 @@ def training_step(run: DamsmRun, batch: Batch) -> None:
 
     Several processes have a part of the pictures each, and all captions; all of them compute the losses of the batch.
     """
-    torch.manual_seed(seeding.seed_for(run.config.seed, "damsm step", run.step))
+    torch.manual_seed(seeding.seed_for(run.seed, "damsm step", run.step))
     run.text_encoder.train()
     run.image_encoder.train()
     batch = batch.to(run.device)

@@ -1,6 +1,7 @@
 """Numbers in the folder for temporary files (TMPDIR), mapped, so that the system need not hold them in memory."""
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -30,6 +31,15 @@ def check_room(folder: Path, size: int, what: str, *, instead: str = "") -> None
             f"{folder}: {what} need {size / 1e9:,.1f} GB, found {free / 1e9:,.1f} GB free; set TMPDIR to a larger disk"
             f"{instead}."
         )
+
+
+def write_through(path: Path) -> None:
+    """Wait until the disk has what was written to a file, through a mapping of it too (Linux)."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def mapped_zeros(shape: Sequence[int], dtype: torch.dtype, what: str) -> Tensor:

@@ -22,10 +22,11 @@ class StepGraph:
     Args:
         step: takes tensors and returns tensors by name, waits for nothing, and does not look at values.
         record: runs a call of the step and returns its outputs and how to repeat it.
+        make_room: frees what the last step left behind, which a recorded one has in the graph's own memory.
     """
 
-    def __init__(self, step: Step, record: Recorder):
-        self._step, self._record = step, record
+    def __init__(self, step: Step, record: Recorder, make_room: Callable[[], None] = lambda: None):
+        self._step, self._record, self._make_room = step, record, make_room
         self.forget()
 
     def forget(self) -> None:
@@ -41,6 +42,7 @@ class StepGraph:
             self._num_calls += 1
             if self._num_calls <= NUM_WARM_UPS:
                 return self._step(*inputs)
+            self._make_room()
             self._inputs = [each.clone(memory_format=torch.preserve_format) for each in inputs]
             self._outputs, self._replay = self._record(lambda: self._step(*self._inputs))
             # What was recorded has not run yet.

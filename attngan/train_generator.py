@@ -24,12 +24,15 @@ CODE = (  # that shapes the result, as far as the state goes
     "losses",
     "data",
     "metrics",
+    "evaluation_figures.py",
     "evaluation_pictures.py",
     "features.py",
     "gan_run.py",
     "gan_step.py",
     "gan_watcher.py",
+    "seeding.py",
     "snapshot_figures.py",
+    "text_to_image.py",
     "train_generator.py",
     "training_run.py",
     "watchdog.py",
@@ -110,11 +113,11 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
     with store, batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while not watcher.is_over():
-            batch = batches.take(run.step, run.seed)
             before = run.step
-            fewer = functools.partial(_try, run, batch)
-            with acceleration.fitting("training.batch_size", batch_size, run.device, fewer):
-                run.add(training_step(run, batch))
+            with acceleration.fitting(
+                "training.batch_size", batch_size, run.device, functools.partial(try_step, run, train)
+            ):
+                run.add(training_step(run, batches.take(run.step, run.seed)))
             run.step += 1
             note = watcher.look()  # which may take the run back
             must_stop, must_save = distributed.agreed(stop, distributed.is_first() and save_timer.due())
@@ -141,5 +144,8 @@ def batch_for(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
     )
 
 
-def _try(run: GanRun, batch: Batch, size: int) -> None:
-    training_step(run, batch.first(size))
+def try_step(run: GanRun, train: Dataset, size: int) -> None:
+    """Take a step on the first `size` pictures of its batch, to see whether they fit in the memory; never recorded."""
+    run.make_room()
+    run.recorder = None
+    training_step(run, batch_for(run, train, run.step, run.seed).first(size))

@@ -22,6 +22,7 @@ from attngan.models.image_encoder import ImageEncoder
 from attngan.run_log import progress
 
 BATCH_SIZE = 16
+NOTED_EVERY = 8  # batches: what a killed run loses at the most
 DEVICE_SHARE = 0.6  # of the free memory of a CUDA device that features may take
 Views = Callable[[Sequence[int], int], Tensor]
 
@@ -118,20 +119,38 @@ def _fill(
     if start == total:
         return
     with progress(f"{name}: the trunk's features", total=total, unit="views", start=start) as advance:
-        for index, (view, numbers) in enumerate(work[done:], done + 1):
-            records[numbers.start : numbers.stop, view] = look(encoder, pictures(numbers, view))[0]
-            artifacts.write_text(done_file, json.dumps(index))
-            advance(len(numbers))
+        try:
+            for view, numbers in work[done:]:
+                records[numbers.start : numbers.stop, view] = look(encoder, pictures(numbers, view))[0]
+                done += 1
+                if done % NOTED_EVERY == 0:
+                    _note(done, done_file, path)
+                advance(len(numbers))
+        finally:
+            _note(done, done_file, path)
+
+
+def _note(done: int, done_file: Path, path: Path) -> None:
+    """Write down how much of the work is done, once the records are on the disk: it must not outlive them."""
+    scratch.write_through(path)
+    artifacts.write_text(done_file, json.dumps(done))
 
 
 def _make_room(path: Path, size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size == size:
         return
-    instead = ", or lower damsm.trunk_views (0: compute them anew in each step)"
-    scratch.check_room(path.parent, size, "the features of the image encoder's trunk", instead=instead)
+    check_room(path.parent, size)
+    for note in path.parent.glob("done-*.json"):  # of records that are no longer there
+        note.unlink()
     with path.open("wb") as file:
         file.truncate(size)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Make sure that there is room for records of `size` bytes in all, or say in an InputError what could help."""
+    instead = ", or lower damsm.trunk_views (0: compute them anew in each step)"
+    scratch.check_room(folder, size, "the features of the image encoder's trunk", instead=instead)
 
 
 def _file(key: Any) -> Path:

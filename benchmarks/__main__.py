@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from attngan import acceleration, artifacts, exit_status, weights
 from benchmarks import growth, measure
 from benchmarks.cases import CASES
 from benchmarks.command_line import check_out, some_of, write_figures
+from benchmarks.measure import Case
 from benchmarks.scene import Scene, make_photographs, recipe
 
 NAMES = f"{'':38} {'plain/s':>9} {'ours/s':>9} {'times':>6}  {'spread':14}"
@@ -55,13 +57,12 @@ def main(
             table.append(HEADER)
             print(HEADER)
             for name in (name for name in chosen if name in CASES):
-                for case in CASES[name](scene):
-                    with contextlib.redirect_stdout(io.StringIO()):  # what steps say of their progress
-                        rows.append(measure.compare(case, rounds, found))
+                for row in _measured(CASES[name](scene), rounds, found):
+                    rows.append(row)
                     table.append(_line(rows[-1]))
                     print(table[-1], flush=True)
         if "growth" in chosen:
-            for row in growth.grow(Path(folder), MIN_PHOTOGRAPHS if quick else 200):
+            for row in growth.grow(Path(folder), MIN_PHOTOGRAPHS if quick else 200, device):
                 grown.append(row)
                 table.append(_grown_line(row))
                 print(table[-1], flush=True)
@@ -69,6 +70,17 @@ def main(
     write_figures(out, report)
     artifacts.write_text(out.with_suffix(".txt"), "\n".join(table) + "\n")
     print(f"figures in {out}, the table in {out.with_suffix('.txt')}")
+
+
+def _measured(cases: Iterator[Case], rounds: int, device: torch.device) -> Iterator[dict[str, object]]:
+    """Give the figures of one case after the other, without what steps say of their progress."""
+    while True:
+        with contextlib.redirect_stdout(io.StringIO()):
+            case = next(cases, None)
+            if case is None:
+                return
+            row = measure.compare(case, rounds, device)
+        yield row
 
 
 def _peaks(device: torch.device) -> dict[str, int]:

@@ -11,7 +11,6 @@ from benchmarks.scene import make_photographs
 
 FACTORS = (1, 4, 16)
 SMALL = [
-    "device=cpu",
     "data.resolution=64",
     "generator.num_stages=1",
     "generator.channels=8",
@@ -29,17 +28,17 @@ SMALL = [
 POLL = 0.02  # seconds between looks at a step's memory
 
 
-def grow(folder: Path, base: int) -> Iterator[dict[str, object]]:
+def grow(folder: Path, base: int, device: str) -> Iterator[dict[str, object]]:
     """Give time and peak memory of each step for 1, 4 and 16 times `base` photographs, in processes of their own.
 
-    Trainings have one epoch; evaluate draws as many pictures.
+    Trainings have one epoch; evaluate draws as many pictures. Memory is that of the host.
     """
     before: dict[str, dict[str, object]] = {}  # of each step, the row for fewer pictures
     for factor in FACTORS:
         count, place = factor * base, folder / f"times-{factor}"
         source = make_photographs(place / "photographs", count)
         for step, flags in _steps(source, place).items():
-            settings = [f"evaluate.num_images={count}"]
+            settings = [f"device={device}", f"evaluate.num_images={count}"]
             row = {"what": step, "images": count, **_timed(step, flags, settings)}
             if step in before:
                 more = row["seconds"] - before[step]["seconds"]

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import datetime
+import math
 import platform
 import resource
 import statistics
@@ -61,6 +62,7 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
             if not turn:
                 _give_memory_back()  # so that what the other way left behind is not counted
                 reset_peak_memory(device)
+                held = peak_memory(device)
             _set_memory(keep=name == "ours" or case.plain_keeps_memory)
             torch.backends.cudnn.allow_tf32 = name == "plain"  # as torch comes
             if turn and name == "ours" and not case.plain_keeps_memory:
@@ -70,7 +72,7 @@ def compare(case: Case, rounds: int, device: torch.device) -> dict[str, object]:
             else:
                 work()
                 acceleration.wait(device)
-                peaks[name] = peak_memory(device)
+                peaks[name] = peak_memory(device) - held
     _set_memory(keep=True)
     torch.backends.cudnn.allow_tf32 = False
     ours = statistics.median(seconds["ours"])
@@ -101,12 +103,14 @@ def seconds_of(work: Work, device: torch.device) -> float:
 
 
 def mean_seconds(work: Work, device: torch.device) -> float:
-    """Return how long some work takes where it is done again and again, as steps are, for half a second or once."""
-    total, count = 0.0, 0
-    while total < SECONDS:
-        total += seconds_of(work, device)
-        count += 1
-    return total / count
+    """Return how long some work takes where it is done again and again, as steps are, for half a second or twice."""
+    count = max(1, math.ceil(SECONDS / seconds_of(work, device)))
+
+    def again() -> None:
+        for _ in range(count):
+            work()
+
+    return seconds_of(again, device) / count  # the device may be behind meanwhile, as in a training
 
 
 def peak_gflops(device: torch.device, precision: torch.dtype) -> float:

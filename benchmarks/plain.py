@@ -19,7 +19,7 @@ from attngan.data.dataset import Batch
 from attngan.gan_run import GanRun
 from attngan.losses.adversarial import fake_loss, generator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, MIN_NORM, matching_loss, sentence_loss
-from attngan.models import layers
+from attngan.models import layers, text_encoder
 from attngan.models.discriminator import Discriminator
 from attngan.models.image_encoder import add_noise
 from attngan.models.text_encoder import TextEncoder, read_packed
@@ -168,6 +168,17 @@ def plain_adams(run: TrainingRun) -> list[torch.optim.Adam]:
     groups = [optimiser.param_groups[0] for optimiser in run.optimisers().values()]
     same = ("lr", "betas", "capturable")
     return [torch.optim.Adam(group["params"], **{name: group[name] for name in same}) for group in groups]
+
+
+@contextlib.contextmanager
+def reading_packed_captions() -> Iterator[None]:
+    """Let text encoders read packed sequences inside the block, on a CPU too."""
+    ours = text_encoder.read_turned
+    text_encoder.read_turned = text_encoder.read_packed
+    try:
+        yield
+    finally:
+        text_encoder.read_turned = ours
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What the benchmark works on: made pictures of a photograph's size, and untrained networks of the paper's size."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -71,8 +72,9 @@ class Scene:
         """Return an adversarial training at its first step, with other top-level settings."""
         return GanRun(self.config.model_copy(update=changes), self.train, self.folder / "damsm", self.device)
 
+    @functools.cached_property
     def toy(self) -> "Scene":
-        """Return a scene of drawn birds, on which the networks of `make demo` train."""
+        """A scene of drawn birds, on which the networks of `make demo` train."""
         small = configs.load_file(Path("toy"), overrides=[f"device={self.config.device}"])
         return Scene(self.folder / "toy", small, self.device, lambda out: drawn_birds.draw(out, count=200, seed=0))
 

@@ -34,23 +34,25 @@ def pretrain_damsm(
     """
     import json
     import shutil
-    from functools import partial
     from pathlib import Path
 
     from attngan import config as settings
-    from attngan import exit_status, storage
+    from attngan import exit_status, plan, storage
     from attngan import pretrain_damsm as step
     from attngan import train_job as several_nodes
 
-    out = Path(damsm.path)
+    data, out = Path(dataset.path), Path(damsm.path)
     state = checkpoint_root or f"{damsm.uri}.state"  # a retry has the same URI
     with exit_status.reported(out):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         uris = {"dataset": dataset.uri, "inception-weights": inception_weights, "out": damsm.uri, "state": state}
-        needed = inception_weights if not train_job else ""  # where nodes train, they fetch it themselves
-        with storage.local_input(needed or None) as weights:
-            flags = {"inception_weights": weights, "state": state}
-            here = partial(step.pretrain_damsm, Path(dataset.path), out, loaded, **flags)
+        needed = None if train_job else inception_weights or None  # where nodes train, they fetch it themselves
+        with storage.local_input(needed) as weights:
+
+            def here() -> dict[str, float]:
+                plan.tell_encoders(data, loaded, inception_weights=weights)
+                return step.pretrain_damsm(data, out, loaded, inception_weights=weights, state=state)
+
             values = several_nodes.train(train_job, "pretrain-damsm", uris, loaded, out, here=here)
     shutil.copyfile(out / "progress.html", progress.path)
     for name, value in values.items():

@@ -32,20 +32,23 @@ def train_generator(
     """
     import json
     import shutil
-    from functools import partial
     from pathlib import Path
 
     from attngan import config as settings
-    from attngan import exit_status
+    from attngan import exit_status, plan
     from attngan import train_generator as step
     from attngan import train_job as several_nodes
 
-    out = Path(generator.path)
+    inputs, out = (Path(dataset.path), Path(damsm.path)), Path(generator.path)
     state = checkpoint_root or f"{generator.uri}.state"  # a retry has the same URI
     with exit_status.reported(out):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         uris = {"dataset": dataset.uri, "damsm": damsm.uri, "out": generator.uri, "state": state}
-        here = partial(step.train_generator, Path(dataset.path), Path(damsm.path), out, loaded, state=state)
+
+        def here() -> dict[str, float]:
+            plan.tell_generator(*inputs, loaded)
+            return step.train_generator(*inputs, out, loaded, state=state)
+
         values = several_nodes.train(train_job, "train-generator", uris, loaded, out, here=here)
     shutil.copyfile(out / "progress.html", progress.path)
     for name, value in values.items():

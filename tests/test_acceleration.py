@@ -240,6 +240,42 @@ def test_a_batch_that_cannot_be_made_says_so_where_it_is_taken():
             batches.take(1, 0)
 
 
+def test_a_batch_that_found_no_memory_beside_a_step_is_made_after_it():
+    makers = []
+
+    def make(step, seed):
+        makers.append(threading.current_thread() is threading.main_thread())
+        if not makers[-1]:
+            raise torch.OutOfMemoryError
+        return step
+
+    with BatchesAhead(make, OTHER) as batches:
+        assert [batches.take(step, 0) for step in range(3)] == [0, 1, 2]
+    assert makers.count(True) == 3
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA error: out of memory", "FIND was unable to find an engine to execute this computation"]
+)
+def test_what_a_training_can_do_without_makes_room_for_a_snapshot(words):
+    freed = []
+
+    def draw():
+        if not freed:
+            raise RuntimeError(words)
+        return "drawn"
+
+    assert acceleration.with_room(draw, lambda: freed.append(1), CPU, "pictures") == "drawn"
+    with pytest.raises(InputError, match=r"training\.batch_size: pictures do not fit in the memory of cpu beside"):
+        acceleration.with_room(lambda: fail(words), lambda: None, CPU, "pictures")
+    with pytest.raises(RuntimeError, match="shapes"):
+        acceleration.with_room(lambda: fail("shapes"), lambda: None, CPU, "pictures")
+
+
+def fail(words):
+    raise RuntimeError(words)
+
+
 def test_the_paper_recipe_takes_the_fast_way_by_itself():
     config = configs.load()
     assert config.precision == "auto" and config.damsm.trunk_views > 0

@@ -158,6 +158,20 @@ def test_inception_weights_add_their_own_figures(dataset, damsm, generator, smok
     assert figures[f"inception_score_{name}"] > 1 - 1e-9
 
 
+def test_a_batch_that_does_not_fit_is_told_with_one_that_does(dataset, damsm, generator, smoke, tmp_path, monkeypatch):
+    generated = EvaluationPictures.generated
+
+    def draw(pictures, queries, first, *purpose):
+        if len(queries) > 7:
+            raise torch.OutOfMemoryError("no room")
+        return generated(pictures, queries, first, *purpose)
+
+    monkeypatch.setattr(EvaluationPictures, "generated", draw)
+    changed = with_settings(smoke, batch_size=16)
+    with pytest.raises(InputError, match=r"evaluate\.batch_size: a batch of 16 pictures does not fit .* one of 4 does"):
+        evaluate(dataset, damsm, generator, tmp_path / "metrics", changed)
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_pictures(dataset, damsm, generator, tmp_path):
     peaks = []

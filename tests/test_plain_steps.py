@@ -1,5 +1,8 @@
 """Our steps give the losses and weights of the paper's, which do one thing after the other; to float64's rounding."""
 
+import contextlib
+import copy
+
 import pytest
 import torch
 from two_processes import in_float64
@@ -8,6 +11,7 @@ from attngan import gan_step, pretrain_damsm, train_generator
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
 from attngan.gan_run import GanRun
+from benchmarks import switch_cases
 from benchmarks.plain import PlainDamsm, PlainGan
 
 CPU = torch.device("cpu")
@@ -54,6 +58,45 @@ def test_steps_of_the_encoders_are_the_plain_ones(dataset, smoke):
             expected = plain_damsm.step(in_double(pretrain_damsm.batch_for(plain, train, step, 0)))
             assert ours.loss_sums.tolist() == pytest.approx(list(expected.values()), rel=1e-9)
             assert_same_weights(ours, plain, **EXACT)
+
+
+@pytest.mark.parametrize("name", switch_cases.LESS)
+def test_in_float32_a_step_is_the_same_without_an_optimisation(name, dataset, damsm, smoke):
+    """Losses to 1e-4; what Adam moved, to 1 % of it: a gradient near 0 goes either way by rounding."""
+    discriminator = smoke.discriminator.model_copy(update={"spectral_norm": name == "all pictures at once"})
+    config = smoke.model_copy(update={"discriminator": discriminator, "precision": "float32"})
+    train = Dataset.open(dataset, "train")
+    ours, less = (GanRun(config, train, damsm, CPU) for _ in range(2))
+    before = {part: copy.deepcopy(network.state_dict()) for part, network in ours.networks().items()}
+    context = switch_cases.LESS[name](less) or contextlib.nullcontext
+    found = gan_step.training_step(ours, train_generator.batch_for(ours, train, 0, 0))
+    with context():
+        expected = gan_step.training_step(less, train_generator.batch_for(less, train, 0, 0))
+    for loss, value in expected.items():
+        assert found[loss].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-5), loss
+    for part, network in ours.networks().items():
+        theirs, start = less.networks()[part].state_dict(), before[part]
+        moved = [(tensor - start[key]).float() for key, tensor in network.state_dict().items()]
+        apart = [(tensor - theirs[key]).float() for key, tensor in network.state_dict().items()]
+        assert norm(moved) > 0 and norm(apart) <= 0.01 * norm(moved), part
+
+
+def norm(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors]).norm().item()
+
+
+def test_over_200_steps_on_drawn_birds_the_encoders_losses_stay_the_plain_ones(dataset, smoke):
+    train = Dataset.open(dataset, "train")
+    with in_float64():
+        ours, plain = (DamsmRun(smoke, train, CPU, None) for _ in range(2))
+        ours.set_learning_rates()
+        plain_damsm = PlainDamsm(plain)
+        for step in range(NUM_STEPS):
+            ours.step = plain.step = step
+            ours.loss_sums.zero_()
+            pretrain_damsm.training_step(ours, in_double(pretrain_damsm.batch_for(ours, train, step, 0)))
+            expected = plain_damsm.step(in_double(pretrain_damsm.batch_for(plain, train, step, 0)))
+            assert ours.loss_sums.tolist() == pytest.approx(list(expected.values()), rel=1e-6)
 
 
 def test_over_200_steps_on_drawn_birds_the_losses_stay_the_plain_ones(dataset, damsm, smoke):

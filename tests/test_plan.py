@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torchvision
 from typer.testing import CliRunner
 
 from attngan import acceleration, plan
+from attngan import config as configs
 from attngan.cli import app
 from attngan.errors import InputError
 from attngan.train_generator import train_generator
@@ -125,6 +127,52 @@ def test_another_error_is_no_lack_of_memory():
 
     with pytest.raises(RuntimeError, match="shapes differ"), acceleration.fitting("x", 8, CPU, step):
         raise RuntimeError("shapes differ")
+
+
+def test_a_missing_kernel_is_no_lack_of_memory_unless_fewer_pictures_run():
+    words = "GET was unable to find an engine to execute this computation"
+
+    def step(size):
+        if size > limit:
+            raise RuntimeError(words)
+
+    limit = 0
+    with pytest.raises(RuntimeError, match=words), acceleration.fitting("x", 8, CPU, step):
+        step(8)
+    limit = 3
+    with pytest.raises(InputError, match="one of 2 does"), acceleration.fitting("x", 8, CPU, step):
+        step(8)
+
+
+def test_a_batch_whose_making_does_not_fit_says_so(dataset, damsm, smoke, tmp_path, monkeypatch):
+    from attngan import train_generator as module
+
+    def make(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(module, "batch_for", make)
+    with pytest.raises(
+        InputError, match=r"training.batch_size: a batch of 8 pictures does not fit .* set a smaller one"
+    ):
+        train_generator(dataset, damsm, tmp_path / "out", smoke)
+
+
+def test_features_for_which_there_is_no_room_are_said_by_the_plan(dataset, smoke, tmp_path, monkeypatch):
+    network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+    torch.save(network.state_dict(), tmp_path / "inception.pth")
+    overrides = ["image_encoder.kind=inception_v3", "damsm.trunk_views=4000000", "device=cpu"]
+    config = configs.load_file(Path("smoke"), overrides=overrides)
+    with pytest.raises(
+        InputError, match=r"the features of the image encoder's trunk need [\d,.]+ GB, found .* lower damsm"
+    ):
+        plan.encoders(dataset, config, inception_weights=tmp_path / "inception.pth")
+
+
+def test_on_several_gpus_one_is_measured_with_its_share(smoke, monkeypatch, capsys):
+    monkeypatch.setattr(plan.launcher, "num_processes", lambda config, batch_size: 4)
+    assert plan._share(smoke, torch.device("cuda", 0), 20) == 5
+    assert "one of 4 GPUs with its share of each batch" in capsys.readouterr().out
+    assert plan._share(smoke, CPU, 20) == 20
 
 
 def test_a_training_that_does_not_fit_says_so(dataset, damsm, smoke, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from attngan.data.sampling import BatchesAhead
 from attngan.gan_run import GanRun
 from attngan.gan_step import training_step
 from attngan.step_graph import NUM_WARM_UPS, StepGraph
-from attngan.train_generator import batch_for
+from attngan.train_generator import batch_for, try_step
 
 CPU = torch.device("cpu")
 
@@ -77,6 +77,29 @@ def test_a_training_of_recorded_steps_is_the_same_bit_for_bit(dataset, damsm, sm
     for name, network in plain.networks().items():
         for key, tensor in network.state_dict().items():
             assert torch.equal(tensor, ours.networks()[name].state_dict()[key]), key
+
+
+def test_no_gradient_of_the_last_step_lies_beside_the_record(dataset, damsm, smoke):
+    train, there = Dataset.open(dataset, "train"), []
+    run = GanRun(smoke, train, damsm, CPU)
+
+    def look_and_record(call):
+        there.append(any(each.grad is not None for network in run.networks().values() for each in network.parameters()))
+        return record(call)
+
+    run.recorder = look_and_record
+    for run.step in range(NUM_WARM_UPS + 1):
+        training_step(run, batch_for(run, train, run.step, 0))
+    assert there == [False]
+
+
+def test_a_smaller_batch_that_is_tried_for_its_memory_is_never_recorded(dataset, damsm, smoke):
+    train, recorded = Dataset.open(dataset, "train"), []
+    run = GanRun(smoke, train, damsm, CPU)
+    run.recorder = lambda call: (recorded.append(1), record(call))[1]
+    for size in (7, 6, 5, 4, 3):
+        try_step(run, train, size)
+    assert not recorded
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])

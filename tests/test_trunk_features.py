@@ -75,6 +75,22 @@ def test_what_was_computed_before_a_kill_is_not_computed_again(temporary):
     assert list(temporary.iterdir()) == []
 
 
+def test_records_that_somebody_removed_are_computed_again(temporary):
+    whole = trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU).records.clone()
+    for records in temporary.glob("*/records.bin"):
+        records.unlink()
+    assert torch.equal(trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU).records, whole)
+
+
+def test_a_note_of_what_is_done_is_not_written_before_the_records_are_on_the_disk(temporary, monkeypatch):
+    happened = []
+    write_text = artifacts.write_text
+    monkeypatch.setattr(scratch, "write_through", lambda path: happened.append(path.name))
+    monkeypatch.setattr(artifacts, "write_text", lambda path, text: (happened.append(text), write_text(path, text)))
+    trunk_features.compute(Trunk(), pictures, (150, 1), KEY, CPU)
+    assert happened == ["records.bin", "8", "records.bin", "10"]
+
+
 def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match=r"need 0.0 GB, found 0.0 GB free; set TMPDIR .* or lower damsm.trunk_views"):
@@ -129,6 +145,17 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
         theirs = plain.networks()[name].state_dict()
         for key, tensor in network.state_dict().items():
             assert torch.allclose(tensor.double(), theirs[key].double(), rtol=1e-3, atol=2e-4), (name, key)
+
+
+def test_having_gone_back_the_encoders_meet_other_noise(dataset, smoke):
+    train, losses = Dataset.open(dataset, "train"), []
+    for attempt in (0, 0, 1):
+        run = DamsmRun(smoke, train, CPU, None)
+        batch = step.batch_for(run, train, 0, 0)
+        run.attempt = attempt
+        step.training_step(run, batch)
+        losses.append(run.loss_sums.tolist())
+    assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("views", [0, 2])

@@ -87,11 +87,21 @@ class BatchesAhead:
         """Return the batch of a step, and begin with that of the next one."""
         if not self.is_ahead:
             return self.make(step, seed)
-        ahead = self._ahead
-        batch = ahead.result() if ahead is not None and self._key == (step, seed) else self.make(step, seed)
+        batch = self._made(step, seed)
+        if batch is None:
+            batch = self.make(step, seed)
         self._key = (step + 1, seed)
         self._ahead = self._thread.submit(self.make, *self._key)
         return batch
+
+    def _made(self, step: int, seed: int) -> Batch | None:
+        """Return the batch that the thread made; None if it made another one, or there was no memory beside a step."""
+        if self._ahead is None or self._key != (step, seed):
+            return None
+        try:
+            return self._ahead.result()
+        except torch.OutOfMemoryError:
+            return None
 
 
 def _take_device(device: torch.device) -> None:

@@ -134,14 +134,16 @@ class Cosines(torch.autograd.Function):
         return cosines
 
     @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients for vectors and units, from that for the cosines."""
+    def backward(context, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients for vectors and units (None where words are frozen), from that for the cosines."""
         vectors, units, lengths, cosines = context.saved_tensors
         scale, pull = (gradient / lengths)[..., None], (cosines / lengths)[..., None]
-        for_vectors, for_units = torch.empty_like(vectors), torch.zeros_like(units)
+        for_vectors = torch.empty_like(vectors)
+        for_units = torch.zeros_like(units) if context.needs_input_grad[1] else None
         for part in _parts(vectors):
             change = scale[part] * vectors[part].to(units.dtype)
-            for_units += change.sum(dim=0)
+            if for_units is not None:
+                for_units += change.sum(dim=0)
             for_vectors[part] = change.mul_(-pull[part]).addcmul_(scale[part], units)
         return for_vectors, for_units
 
