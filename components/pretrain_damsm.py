@@ -41,13 +41,11 @@ def pretrain_damsm(
     from attngan import pretrain_damsm as step
     from attngan import train_job as several_nodes
 
-    data, out = Path(dataset.path), Path(damsm.path)
-    state = checkpoint_root or f"{damsm.uri}.state"  # a retry has the same URI
+    data, out, state = Path(dataset.path), Path(damsm.path), checkpoint_root or f"{damsm.uri}.state"  # as of a retry
     with exit_status.reported(out):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         uris = {"dataset": dataset.uri, "inception-weights": inception_weights, "out": damsm.uri, "state": state}
-        needed = None if train_job else inception_weights or None  # where nodes train, they fetch it themselves
-        with storage.local_input(needed) as weights:
+        with storage.local_input(None if train_job else inception_weights or None) as weights:  # nodes fetch it
 
             def here() -> dict[str, float]:
                 plan.tell_encoders(data, loaded, inception_weights=weights)

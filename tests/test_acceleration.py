@@ -254,9 +254,7 @@ def test_a_batch_that_found_no_memory_beside_a_step_is_made_after_it():
     assert makers.count(True) == 3
 
 
-@pytest.mark.parametrize(
-    "words", ["CUDA error: out of memory", "FIND was unable to find an engine to execute this computation"]
-)
+@pytest.mark.parametrize("words", [acceleration.OUT_OF_MEMORY[1], acceleration.NO_KERNEL[0]])
 def test_what_a_training_can_do_without_makes_room_for_a_snapshot(words):
     freed = []
 

@@ -151,9 +151,7 @@ def test_a_batch_whose_making_does_not_fit_says_so(dataset, damsm, smoke, tmp_pa
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(module, "batch_for", make)
-    with pytest.raises(
-        InputError, match=r"training.batch_size: a batch of 8 pictures does not fit .* set a smaller one"
-    ):
+    with pytest.raises(InputError, match=r"training.batch_size: a batch of 8 .* set a smaller one"):
         train_generator(dataset, damsm, tmp_path / "out", smoke)
 
 
@@ -162,9 +160,7 @@ def test_features_for_which_there_is_no_room_are_said_by_the_plan(dataset, smoke
     torch.save(network.state_dict(), tmp_path / "inception.pth")
     overrides = ["image_encoder.kind=inception_v3", "damsm.trunk_views=4000000", "device=cpu"]
     config = configs.load_file(Path("smoke"), overrides=overrides)
-    with pytest.raises(
-        InputError, match=r"the features of the image encoder's trunk need [\d,.]+ GB, found .* lower damsm"
-    ):
+    with pytest.raises(InputError, match=r"image encoder's trunk need [\d,.]+ GB, found .* or lower damsm"):
         plan.encoders(dataset, config, inception_weights=tmp_path / "inception.pth")
 
 
