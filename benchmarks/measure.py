@@ -103,8 +103,11 @@ def seconds_of(work: Work, device: torch.device) -> float:
 
 
 def mean_seconds(work: Work, device: torch.device) -> float:
-    """Return how long some work takes where it is done again and again, as steps are, for half a second or twice."""
-    count = max(1, math.ceil(SECONDS / seconds_of(work, device)))
+    """Return how long some work takes where it is done again and again, as steps are, for half a second or once."""
+    once = seconds_of(work, device)
+    if once >= SECONDS:
+        return once
+    count = math.ceil(SECONDS / once)
 
     def again() -> None:
         for _ in range(count):
