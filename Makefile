@@ -14,8 +14,9 @@ DOCKER_BUILD ?= # more options for docker build, such as --network host
 REVISION = $(shell $(BIN)/python -c 'from attngan.artifacts import code_revision; print(code_revision())')
 
 BENCH ?=
+RUN ?=
 
-.PHONY: help setup demo bench test test-all test-docker smoke format lint golden compile image image-name image-push lock clean
+.PHONY: help setup demo bench test test-all test-docker smoke format lint golden compile submit image images image-name image-push lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -56,10 +57,15 @@ golden: $(STAMP) ## write the promised numbers in tests/golden anew
 compile: $(STAMP) ## write build/pipeline.yaml for a cluster
 	$(BIN)/python pipeline.py compile --out build/pipeline.yaml
 
+submit: $(STAMP) ## run the pipeline on a cluster (RUN="--source gs://... --pipeline-root gs://...")
+	@$(BIN)/python pipeline.py submit $(RUN)
+
 image: $(STAMP) ## build the container image, tagged with the commit
 	rm -rf dist build/lib build/bdist.*
 	$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 	tar -c images requirements dist | docker build $(DOCKER_BUILD) --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg REVISION=$(REVISION) -t $(IMAGE):$(REVISION) -f images/Dockerfile -
+
+images: image ## the same: all steps share one image
 
 image-name: $(STAMP) ## print the name that the image gets
 	@echo $(IMAGE):$(REVISION)

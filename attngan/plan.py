@@ -41,7 +41,7 @@ from attngan.step_graph import NUM_WARM_UPS
 Arguments = ParamSpec("Arguments")
 Run = TypeVar("Run", DamsmRun, GanRun)
 Losses = dict[str, Tensor] | None
-SECONDS = 8.0  # that one kind of work is measured for, at least twice
+SECONDS = 8.0  # that one kind of work is measured for; what takes longer is done twice, the second time counts
 BRIEF = 2.0  # the same, at the start of a step in a pipeline
 WARM_UP = 2  # times before
 
@@ -219,15 +219,14 @@ def _fitting(section: str, run: Run, share: int, fewer: Callable[[int], object])
 
 def _seconds(work: Callable[[], object], *, device: torch.device, seconds: float, warm_up: int = WARM_UP) -> float:
     """Return the mean time of some work, warmed up, one after the other as a training does it."""
+
+    def timed(count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        acceleration.wait(device)  # once: it may be behind meanwhile, as in a training
+        return (time.perf_counter() - start) / count
+
     for _ in range(warm_up):
-        work()
-    acceleration.wait(device)
-    start = time.perf_counter()
-    work()
-    acceleration.wait(device)
-    count = max(2, math.ceil(seconds / (time.perf_counter() - start)))
-    start = time.perf_counter()
-    for _ in range(count):
-        work()
-    acceleration.wait(device)  # once: it may be behind, as in a training
-    return (time.perf_counter() - start) / count
+        once = timed(1)
+    return once if once >= seconds else timed(math.ceil(seconds / once))

@@ -1,5 +1,6 @@
 """Settings: the paper's defaults, and every mistake said at once with the name of the setting."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,23 @@ def test_a_missing_file_names_the_configs_that_exist(tmp_path):
 def test_a_config_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Config().seed = 3
+
+
+def test_every_setting_says_beside_it_what_it_is():
+    text = Path(configs.__file__).read_text(encoding="utf-8")
+    lines, silent = text.splitlines(), []
+    for section in (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)):
+        for setting in (node for node in section.body if isinstance(node, ast.AnnAssign)):
+            is_section = ast.unparse(setting.annotation) in vars(configs) and "(" in ast.unparse(setting.value)
+            above, line = lines[setting.lineno - 2].strip(), lines[setting.lineno - 1]
+            if not (is_section or "  # " in line or above.startswith("# ")):
+                silent.append(f"{section.name}.{ast.unparse(setting.target)}")
+    assert not silent
+
+
+def test_what_shapes_a_result_leaves_out_what_is_marked_as_incidental():
+    changed = configs.load(
+        "{device: cpu, num_threads: 3, training: {price_per_hour: 2.0}, damsm: {inception_sha256: 0c}}"
+    )
+    assert changed.shaping() == Config().shaping()
+    assert configs.load("training: {epochs: 3}").shaping()["training"]["epochs"] == 3

@@ -12,7 +12,6 @@ from reference_numbers import (
     mean_and_rms,
     mean_and_std,
     named,
-    needed,
     tiled_attend_words,
 )
 from torch import nn
@@ -27,7 +26,7 @@ from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.models import generator as generator_module
 from attngan.models.ema import averaged_copy
 
-pytestmark = [needed, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def batch_of(reference, *images):

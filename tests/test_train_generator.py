@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageStat
 from attngan import artifacts
 from attngan import config as configs
 from attngan import train_generator as step
+from attngan.checkpoint import StateStore
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.gan_run import GanRun
@@ -229,7 +230,18 @@ def _full_size_run(config, train, damsm_run, folder):
     return GanRun(config, train, out, torch.device("cpu"))
 
 
-def test_states_are_saved_by_time_and_at_the_end(generator):
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, list(range(13))), (1e9, [0, 12])])
+def test_states_are_saved_by_time_and_at_snapshots(seconds, expected, dataset, damsm, smoke, tmp_path, monkeypatch):
+    saved, save = [], StateStore.save
+    monkeypatch.setattr(
+        StateStore, "save", lambda store, step, state, **how: (saved.append(step), save(store, step, state, **how))
+    )
+    config = changed(smoke, checkpoint_every_seconds=seconds, epochs=1)
+    train_generator(dataset, damsm, tmp_path / "generator", config)
+    assert saved == expected
+
+
+def test_the_newest_state_is_that_of_the_last_step(generator):
     state = saved_states.newest(f"{generator}.state")
     manifest = artifacts.check(generator, "generator")
     assert state["step"] == manifest["steps"]
