@@ -80,7 +80,7 @@ def test_missing_packages_are_said_in_a_sentence(bundle, tmp_path, monkeypatch):
         return real(name, *others)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r'needs onnxruntime; install it with pip install "attngan\[onnx\]"'):
+    with pytest.raises(InputError, match=r'needs onnxruntime; install attngan with its extra "onnx"'):
         export_onnx.export_onnx(bundle, tmp_path)
 
 
