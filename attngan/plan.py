@@ -117,6 +117,9 @@ def encoders(
     with _steps(run, make, pretrain_damsm.training_step, share) as step, _fitting("damsm", run, share, fewer):
         parts.append(Part("steps of the encoders", timed(step), config.damsm.epochs * run.steps_per_epoch))
     parts.append(Part("validations", timed(lambda: pretrain_damsm.validate(run, test)), config.damsm.epochs))
+    with _state() as store:
+        saved = timed(lambda: run.is_finite() and store.save(run.step, run.state(), good=True))
+        parts.append(Part("states saved", saved, -(-config.damsm.epochs // max(1, round(config.watch.every_epochs)))))
     if out is not None:
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
         artifacts.finish(out, "damsm", files)
@@ -185,19 +188,28 @@ def _snapshot(
 ) -> Iterator[Callable[[], None]]:
     """Give what takes a snapshot of a run, in a scratch folder."""
     figures = SnapshotFigures(run, train, test, damsm)
-    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
-        log, folder = RunLog(Path(scratch), []), Path(scratch)
+    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch, _state() as store:
+        log = RunLog(Path(scratch), [])
         log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
-        with StateStore(str(folder / "state"), step_name="plan", key="") as store:
-            snapshots = Snapshots(run, test, folder, total, store, log)
+        snapshots = Snapshots(run, test, Path(scratch), total, store, log)
 
-            def snapshot() -> None:
-                figures.measure()
-                snapshots.draw()
-                store.save(run.step, run.state(), good=True)
+        def snapshot() -> None:
+            figures.measure()
+            snapshots.draw()
+            store.save(run.step, run.state(), good=True)
 
-            yield snapshot
+        yield snapshot
         log.close()
+
+
+@contextlib.contextmanager
+def _state() -> Iterator[StateStore]:
+    """Give a store of states in a scratch folder."""
+    with (
+        tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch,
+        StateStore(scratch, step_name="plan", key="") as store,
+    ):
+        yield store
 
 
 def _share(config: Config, device: torch.device, batch_size: int) -> int:
@@ -227,6 +239,7 @@ def _seconds(work: Callable[[], object], *, device: torch.device, seconds: float
         acceleration.wait(device)  # once: it may be behind meanwhile, as in a training
         return (time.perf_counter() - start) / count
 
-    for _ in range(warm_up):
-        once = timed(1)
+    began, count = time.perf_counter(), 0
+    while count < warm_up or time.perf_counter() - began < seconds / 2:
+        once, count = timed(1), count + 1
     return once if once >= seconds else timed(math.ceil(seconds / once))

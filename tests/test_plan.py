@@ -34,6 +34,7 @@ def test_parts_are_counted_as_the_trainings_count_them(dataset, smoke):
     assert numbers(parts) == {
         "steps of the encoders": 24,
         "validations": 2,
+        "states saved": 2,
         "steps of the generator": 24,
         "snapshots": 2,
     }
@@ -68,6 +69,7 @@ def test_the_command_prints_time_memory_and_cost(dataset):
     assert [line.split("  ")[0] for line in lines[2:-1]] == [
         "steps of the encoders",
         "validations",
+        "states saved",
         "steps of the generator",
         "snapshots",
         "all",
