@@ -29,34 +29,46 @@ def assert_same_weights(ours, plain, **tolerance):
         torch.testing.assert_close(network.state_dict(), plain.networks()[name].state_dict(), **tolerance)
 
 
+def gan_steps(config, dataset, damsm, count):
+    """Take steps in both ways, and give ours, the plain run, and the losses of each."""
+    train = Dataset.open(dataset, "train")
+    ours, plain = (GanRun(config, train, damsm, CPU) for _ in range(2))
+    plain_gan = PlainGan(plain)
+    for step in range(count):
+        ours.step = plain.step = step
+        found = gan_step.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
+        expected = plain_gan.step(in_double(train_generator.batch_for(plain, train, step, 0)))
+        yield ours, plain, {name: found[name].item() for name in expected}, expected
+
+
+def encoder_steps(config, dataset, count):
+    """The same for the encoders."""
+    train = Dataset.open(dataset, "train")
+    ours, plain = (DamsmRun(config, train, CPU, None) for _ in range(2))
+    ours.set_learning_rates()
+    plain_damsm = PlainDamsm(plain)
+    for step in range(count):
+        ours.step = plain.step = step
+        ours.loss_sums.zero_()
+        pretrain_damsm.training_step(ours, in_double(pretrain_damsm.batch_for(ours, train, step, 0)))
+        expected = plain_damsm.step(in_double(pretrain_damsm.batch_for(plain, train, step, 0)))
+        yield ours, plain, ours.loss_sums.tolist(), list(expected.values())
+
+
 @pytest.mark.parametrize("spectral_norm", [False, True], ids=["batch norm", "spectral norm"])
 def test_steps_of_the_adversarial_training_are_the_plain_ones(dataset, damsm, smoke, spectral_norm):
     discriminator = smoke.discriminator.model_copy(update={"spectral_norm": spectral_norm})
     config = smoke.model_copy(update={"discriminator": discriminator})
-    train = Dataset.open(dataset, "train")
     with in_float64():
-        ours, plain = (GanRun(config, train, damsm, CPU) for _ in range(2))
-        plain_gan = PlainGan(plain)
-        for step in range(3):
-            ours.step = plain.step = step
-            found = gan_step.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
-            expected = plain_gan.step(in_double(train_generator.batch_for(plain, train, step, 0)))
-            assert {name: found[name].item() for name in expected} == pytest.approx(expected, rel=1e-9)
+        for ours, plain, found, expected in gan_steps(config, dataset, damsm, 3):
+            assert found == pytest.approx(expected, rel=1e-9)
             assert_same_weights(ours, plain, **EXACT)
 
 
 def test_steps_of_the_encoders_are_the_plain_ones(dataset, smoke):
-    train = Dataset.open(dataset, "train")
     with in_float64():
-        ours, plain = (DamsmRun(smoke, train, CPU, None) for _ in range(2))
-        ours.set_learning_rates()
-        plain_damsm = PlainDamsm(plain)
-        for step in range(3):
-            ours.step = plain.step = step
-            ours.loss_sums.zero_()
-            pretrain_damsm.training_step(ours, in_double(pretrain_damsm.batch_for(ours, train, step, 0)))
-            expected = plain_damsm.step(in_double(pretrain_damsm.batch_for(plain, train, step, 0)))
-            assert ours.loss_sums.tolist() == pytest.approx(list(expected.values()), rel=1e-9)
+        for ours, plain, found, expected in encoder_steps(smoke, dataset, 3):
+            assert found == pytest.approx(expected, rel=1e-9)
             assert_same_weights(ours, plain, **EXACT)
 
 
@@ -86,27 +98,13 @@ def norm(tensors):
 
 
 def test_over_200_steps_on_drawn_birds_the_encoders_losses_stay_the_plain_ones(dataset, smoke):
-    train = Dataset.open(dataset, "train")
     with in_float64():
-        ours, plain = (DamsmRun(smoke, train, CPU, None) for _ in range(2))
-        ours.set_learning_rates()
-        plain_damsm = PlainDamsm(plain)
-        for step in range(NUM_STEPS):
-            ours.step = plain.step = step
-            ours.loss_sums.zero_()
-            pretrain_damsm.training_step(ours, in_double(pretrain_damsm.batch_for(ours, train, step, 0)))
-            expected = plain_damsm.step(in_double(pretrain_damsm.batch_for(plain, train, step, 0)))
-            assert ours.loss_sums.tolist() == pytest.approx(list(expected.values()), rel=1e-6)
+        for _, _, found, expected in encoder_steps(smoke, dataset, NUM_STEPS):
+            assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_over_200_steps_on_drawn_birds_the_losses_stay_the_plain_ones(dataset, damsm, smoke):
     """In float64: in float32 two orders of adding are two trainings after some dozens of steps, equally right."""
-    train = Dataset.open(dataset, "train")
     with in_float64():
-        ours, plain = (GanRun(smoke, train, damsm, CPU) for _ in range(2))
-        plain_gan = PlainGan(plain)
-        for step in range(NUM_STEPS):
-            ours.step = plain.step = step
-            found = gan_step.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
-            expected = plain_gan.step(in_double(train_generator.batch_for(plain, train, step, 0)))
-            assert {name: found[name].item() for name in expected} == pytest.approx(expected, rel=1e-6)
+        for _, _, found, expected in gan_steps(smoke, dataset, damsm, NUM_STEPS):
+            assert found == pytest.approx(expected, rel=1e-6)
