@@ -107,6 +107,7 @@ def _train(
     timer = checkpoint.Timer(settings.checkpoint_every_seconds)
     bar = progress("DAMSM", total=total * batch_size, unit="images", start=run.step * batch_size)
     batches = BatchesAhead(functools.partial(batch_for, run, train), run.device)
+    fewer = functools.partial(try_step, run, train)
     with batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while run.step < total:
@@ -114,9 +115,7 @@ def _train(
                 run.loss_sums.zero_()
             run.set_learning_rates()
             before, note = run.step, None
-            with acceleration.fitting(
-                "damsm.batch_size", batch_size, run.device, functools.partial(try_step, run, train)
-            ):
+            with acceleration.fitting("damsm.batch_size", batch_size, run.device, fewer):
                 training_step(run, batches.take(run.step, run.seed))
             run.step += 1
             if page is not None and (forecast := page.pace.forecast(run.step)):

@@ -110,13 +110,12 @@ def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) 
     save_timer = checkpoint.Timer(run.config.training.checkpoint_every_seconds)
     bar = progress("generator", total=watcher.total * batch_size, unit="images", start=run.step * batch_size)
     batches = BatchesAhead(functools.partial(batch_for, run, train), run.device)
+    fewer = functools.partial(try_step, run, train)
     with store, batches, bar as advance, stopping.stop_request() as stop:
         watcher.begin()
         while not watcher.is_over():
             before = run.step
-            with acceleration.fitting(
-                "training.batch_size", batch_size, run.device, functools.partial(try_step, run, train)
-            ):
+            with acceleration.fitting("training.batch_size", batch_size, run.device, fewer):
                 run.add(training_step(run, batches.take(run.step, run.seed)))
             run.step += 1
             note = watcher.look()  # which may take the run back
