@@ -14,11 +14,48 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
 import attngan
+from attngan import json_text
 from attngan.errors import InputError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+
+
+class File(TypedDict):
+    """What a manifest says of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What every manifest holds; facts of its step stand beside it."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    kind: str
+    format_version: int
+    fingerprint: str
+    revision: str
+    files: dict[str, File]
+
+
+class MetricsManifest(Manifest):
+    """Of a `metrics` folder."""
+
+    generator: str
+    figures: dict[str, float]
+
+
+class BundleManifest(Manifest):
+    """Of a `bundle`."""
+
+    generator: str
+
+
+FACTS = {"metrics": MetricsManifest, "bundle": BundleManifest}  # what other steps read in a manifest of this kind
 
 
 @contextlib.contextmanager
@@ -49,16 +86,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a whole JSON file atomically; not-a-number is refused, since JSON has no word for it."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that a person may have edited or cut off."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected JSON, found something else ({error}).") from None
 
 
 def begin(folder: Path) -> None:
@@ -107,19 +134,29 @@ def check(folder: Path, kind: str, *, contents: bool = False) -> dict[str, Any]:
         raise InputError(f"{folder}: no such folder; expected the {kind} folder that an earlier step wrote.")
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder}: no {MANIFEST}, so this {kind} is not complete; run the step that writes it again.")
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise InputError(f"{folder / MANIFEST}: expected a manifest of attngan, found other JSON.")
-    if manifest.get("kind") != kind:
-        raise InputError(f"{folder}: expected a {kind} folder, found a {manifest.get('kind')} folder.")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{folder}: its format version is {manifest.get('format_version')}, this attngan ({attngan.__version__}) "
-            f"reads {FORMAT_VERSION}; write it again with this version, or install the one that wrote it."
-        )
+    manifest = read_manifest(folder, kind)
     for name, entry in manifest["files"].items():
         _compare(folder, name, entry, contents=contents)
     return manifest
+
+
+def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """Return the manifest of a folder, of this kind where one is named and with the facts that its readers rely on.
+
+    Raises:
+        InputError: it is no manifest, of another kind, or of another version.
+    """
+    path, expected = folder / MANIFEST, "a manifest of attngan"
+    manifest = json_text.read(path, Manifest, expected=expected, mend="copy the whole folder again")
+    if kind is not None and manifest["kind"] != kind:
+        raise InputError(f"{folder}: expected a {kind} folder, found a {manifest['kind']} folder.")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"{folder}: its format version is {manifest['format_version']}, this attngan ({attngan.__version__}) "
+            f"reads {FORMAT_VERSION}; write it again with this version, or install the one that wrote it."
+        )
+    facts = FACTS.get(manifest["kind"], Manifest)
+    return json_text.shaped(manifest, str(path), facts, expected=f"{expected} for a {manifest['kind']} folder")
 
 
 def fingerprint(value: Any) -> str:

@@ -7,7 +7,6 @@ small files that several runs look at: a write says which generation it replaces
 import contextlib
 import fcntl
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -183,8 +182,7 @@ def _generation(content: bytes) -> int:
 
 def _names_to_deliver(folder: Path) -> list[str]:
     if (folder / artifacts.MANIFEST).is_file():
-        manifest = json.loads((folder / artifacts.MANIFEST).read_text(encoding="utf-8"))
-        return [*manifest["files"], artifacts.MANIFEST]
+        return [*artifacts.read_manifest(folder)["files"], artifacts.MANIFEST]
     return names(str(folder))
 
 

@@ -4,7 +4,6 @@ The step's own pod is a coordinator without GPU. The pods of the job read and wr
 same command that a person would: `torchrun -m attngan train-generator ...`; who is who comes from the runtime.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from attngan import artifacts, config_text, storage
+from attngan import artifacts, config_text, json_text, storage
 from attngan import config as configs
 from attngan.config import Config
 from attngan.errors import InputError
@@ -222,7 +221,7 @@ def _fail(name: str, verdict: dict[str, str], nodes: Nodes) -> None:
 def _figures(folder: Path) -> dict[str, float]:
     """Return what the step logs of its result: the kept epoch's retrieval, or else the last losses."""
     if (folder / "retrieval.json").is_file():
-        return artifacts.read_json(folder / "retrieval.json")
+        return json_text.read(folder / "retrieval.json", dict[str, float])
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = json.loads(lines[-1]) if lines else {}
+    last = json_text.parse(lines[-1], f"{folder / 'metrics.jsonl'}, last line", dict[str, float]) if lines else {}
     return {name: value for name, value in last.items() if name != "step"}

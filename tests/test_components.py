@@ -10,7 +10,7 @@ pytest.importorskip("kfp")
 from kfp import dsl
 
 import components
-from attngan import artifacts
+from attngan import artifacts, json_text
 from attngan import config as settings
 from attngan.data import drawn_birds
 
@@ -100,7 +100,7 @@ def test_each_page_is_html_by_itself(ran, page):
 
 
 def test_the_dataset_carries_its_fingerprint(ran):
-    info = artifacts.read_json(Path(ran["dataset"].path) / "dataset.json")
+    info = json_text.read(Path(ran["dataset"].path) / "dataset.json")
     assert ran["dataset"].metadata["fingerprint"] == info["fingerprint"] != ""
 
 

@@ -16,14 +16,14 @@ from container_image import IMAGE, command, run, wait_for
 
 pytest.importorskip("kfp")
 
-from attngan import artifacts
+from attngan import json_text
 from components.local import containers
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("no_container_left")]
 
 
 def fingerprint(folder: Path) -> str:
-    return artifacts.read_json(folder / "manifest.json")["fingerprint"]
+    return json_text.read(folder / "manifest.json")["fingerprint"]
 
 
 def given(**inputs: Path) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attngan import artifacts, weights
+from attngan import artifacts, json_text, weights
 from attngan.errors import InputError
 from attngan.export_samples import export_samples
 from attngan.generate import generate
@@ -162,11 +162,11 @@ def test_unknown_words_are_named_with_the_nearest_known_one(bundle, tmp_path, ca
 def test_bundles_that_do_not_fit_are_refused(bundle, tmp_path):
     broken = tmp_path / "bundle"
     shutil.copytree(bundle, broken)
-    manifest = artifacts.read_json(broken / "manifest.json")
+    manifest = json_text.read(broken / "manifest.json")
     artifacts.write_json(broken / "manifest.json", manifest | {"format_version": 7})
     with pytest.raises(InputError, match="format version is 7"):
         generate(broken, "a red bird", tmp_path / "out", num_images=1, seed=0)
-    words = artifacts.read_json(broken / "vocabulary.json")
+    words = json_text.read(broken / "vocabulary.json")
     artifacts.write_json(broken / "vocabulary.json", [*words, "zebra"])
     artifacts.finish(broken, "bundle", list(manifest["files"]))
     with pytest.raises(InputError, match=r"embedding\.weight has shape"):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from small_sources import caption_file, file_of, pack, settings, write_cub
 
-from attngan import artifacts, config, machine
+from attngan import artifacts, config, json_text, machine
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -38,7 +38,7 @@ def captioned(folder, count=40, **extra):
 
 def test_a_cub_folder_becomes_a_dataset_that_opens(source, out):
     info = preprocess(source, out, settings())
-    assert info == artifacts.read_json(out / "dataset.json")
+    assert info == json_text.read(out / "dataset.json")
     assert info["counts"]["train"] == {"images": 4, "captions": 8, "classes": 2, "words": 40}
     assert info["counts"]["test"] == {"images": 2, "captions": 4, "classes": 1, "words": 20}
     assert (info["format_version"], info["resolution"], info["stored_short_side"]) == (1, 64, 76)

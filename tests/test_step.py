@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 pytest.importorskip("kfp")
 
 import pipeline
-from attngan import artifacts
+from attngan import json_text
 from components.local import step as steps
 
 
@@ -28,7 +28,7 @@ class Result:
 
 
 def fingerprint(folder: Path) -> str:
-    return artifacts.read_json(folder / "manifest.json")["fingerprint"]
+    return json_text.read(folder / "manifest.json")["fingerprint"]
 
 
 def test_the_inputs_of_each_step_are_the_flags_of_its_command():

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 pytest.importorskip("kfp")
 
 import pipeline
-from attngan import artifacts, storage
+from attngan import json_text, storage
 from attngan.errors import InputError
 from components.local import inputs
 
@@ -159,7 +159,7 @@ def test_a_step_is_run_again_with_what_a_clusters_run_left(bucket, dataset, dams
     run = ["--from-run", "run-1", "--pipeline-root", "gs://pictures/root", "--cache", tmp_path / "cache"]
     result = step("evaluate", *run, "--out", tmp_path / "metrics", "--config", "smoke")
     assert result.exit_code == 0, result.stderr
-    made = [artifacts.read_json(folder / "manifest.json") for folder in (tmp_path / "metrics", metrics)]
+    made = [json_text.read(folder / "manifest.json") for folder in (tmp_path / "metrics", metrics)]
     assert made[0]["fingerprint"] == made[1]["fingerprint"]
     printed = step("evaluate", *run, "--input", f"damsm={damsm}", "--out", tmp_path / "m", "--dry-run").stdout
     flags = shlex.split(printed.splitlines()[0])

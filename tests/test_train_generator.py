@@ -13,7 +13,7 @@ import saved_states
 import torch
 from PIL import Image, ImageChops, ImageStat
 
-from attngan import artifacts
+from attngan import artifacts, json_text
 from attngan import config as configs
 from attngan import train_generator as step
 from attngan.checkpoint import StateStore
@@ -185,9 +185,9 @@ def test_a_damsm_of_another_vocabulary_is_refused(dataset, damsm, smoke, tmp_pat
 
     other = tmp_path / "damsm"
     shutil.copytree(damsm, other)
-    words = artifacts.read_json(other / "vocabulary.json")
+    words = json_text.read(other / "vocabulary.json")
     artifacts.write_json(other / "vocabulary.json", [*words[:-1], "zebra"])
-    manifest = artifacts.read_json(other / "manifest.json")
+    manifest = json_text.read(other / "manifest.json")
     artifacts.finish(other, "damsm", list(manifest["files"]))
     with pytest.raises(InputError, match="its vocabulary is not the dataset's"):
         train_generator(dataset, other, tmp_path / "generator", smoke)

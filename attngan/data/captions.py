@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from attngan import artifacts
+from attngan import artifacts, json_text
 from attngan.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ class Vocabulary:
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         """Read what `save` wrote."""
-        words = artifacts.read_json(path)
-        if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
-            raise InputError(f"{path}: expected a JSON list of words, found something else; copy the file again.")
+        words = json_text.read(path, list[Annotated[str, Field(min_length=1)]], expected="a JSON list of words")
         try:
             return cls(words)
         except InputError as error:

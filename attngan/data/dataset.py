@@ -6,16 +6,17 @@ width), `captions.npz` (word ids of all captions, and where captions and picture
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from attngan import artifacts
+from attngan import artifacts, json_text
 from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
 from attngan.data.dataset_writer import RECORDS
@@ -23,6 +24,26 @@ from attngan.errors import InputError
 
 _CPU = torch.device("cpu")
 FORMAT_VERSION = 1  # of dataset.json and the split folders
+MEND = "copy the folder or run preprocess again"
+
+
+class Info(TypedDict):
+    """What training reads of `dataset.json`."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    format_version: int
+    resolution: Annotated[int, Field(ge=1)]
+
+
+class RecordLine(TypedDict):
+    """A line of `records.jsonl`: a picture, what it is called, and its captions as they were written."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    name: str
+    class_name: str | None
+    class_id: int
+    captions: list[str]
+    attributes: dict[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +115,8 @@ class Dataset:
     def open(cls, folder: Path, split: Literal["train", "test"]) -> "Dataset":
         """Open a complete dataset folder; InputError says what is missing, damaged or of another version."""
         manifest = artifacts.check(folder, "dataset")
-        info = artifacts.read_json(folder / "dataset.json")
-        version = info.get("format_version") if isinstance(info, dict) else None
+        info = json_text.read(folder / "dataset.json", Info, expected="what preprocess says of a dataset", mend=MEND)
+        version = info["format_version"]
         if version != FORMAT_VERSION:
             raise InputError(
                 f"{folder}: the dataset's format version is {version}, this attngan reads {FORMAT_VERSION}; "
@@ -123,8 +144,16 @@ class Dataset:
     @functools.cached_property
     def records(self) -> list[dict[str, Any]]:
         """For each picture: name, class_name, class_id, captions (as written), attributes (of drawn birds, or None)."""
-        lines = (self._folder / RECORDS).read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines if line]
+        path = self._folder / RECORDS
+        lines = enumerate(path.read_bytes().split(b"\n"), start=1)
+        found = [
+            json_text.parse(line, f"{path}, line {number}", RecordLine, expected="a picture's record", mend=MEND)
+            for number, line in lines
+            if line
+        ]
+        if [len(each["captions"]) for each in found] != np.diff(self._caption_offsets).tolist():
+            raise dataset_files.damaged(path)
+        return found
 
     def training_batch(
         self,
