@@ -88,14 +88,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def begin(folder: Path) -> None:
-    """Make `folder` ready to be written: it exists, and no old manifest calls it complete."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder for the result, found a file; name another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-
-
 def finish(
     folder: Path, kind: str, files: list[str], *, digests: Mapping[str, str] | None = None, **facts: Any
 ) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[st
 
     Args:
         generator: folder of `train_generator` or `import-released`.
-        bundle: the folder to write.
+        bundle: gets the files; it is there.
         metrics: folder of `evaluate` on this generator, or None.
 
     Returns:
@@ -39,7 +39,6 @@ def write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[st
                 f"{metrics}: these are the metrics of another generator than {generator}; evaluate this one."
             )
         provenance["metrics"] = measured["figures"]
-    artifacts.begin(bundle)
     for name in MODEL_FILES:
         shutil.copyfile(generator / name, bundle / name)
     artifacts.write_json(bundle / "provenance.json", provenance)

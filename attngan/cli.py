@@ -73,7 +73,7 @@ def import_released(
             storage.local_input(generator) as network,
             storage.local_input(vocabulary) as words,
             storage.local_input(image_encoder) as images,
-            storage.output(out) as to,
+            storage.output(out, kind=None, inputs=[text_encoder, generator, vocabulary, image_encoder]) as to,
         ):
             for folder in importing.import_released(texts, network, words, to, image_encoder=images):
                 print(f"{out.rstrip('/')}/{folder.name}")
@@ -92,7 +92,7 @@ def generate(
         from attngan import generate as drawing
         from attngan import storage
 
-        with storage.local_input(bundle) as package, storage.output(out) as to:
+        with storage.output(out, kind=None, inputs=[bundle]) as to, storage.local_input(bundle) as package:
             for path in drawing.generate(package, caption, to, num_images=num_images, seed=seed):
                 print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
 
@@ -107,7 +107,7 @@ def export_onnx(
         from attngan import export_onnx as exporting
         from attngan import storage
 
-        with storage.local_input(bundle) as package, storage.output(out) as to:
+        with storage.output(out, kind="onnx", inputs=[bundle]) as to, storage.local_input(bundle) as package:
             exporting.export_onnx(package, to)
 
 

@@ -55,10 +55,10 @@ def preprocess(
         from attngan import storage
 
         with (
+            storage.output(out, kind="dataset", inputs=[source, captions, vocabulary]) as to,
             storage.local_input(source) as images,
             storage.local_input(captions) as texts,
             storage.local_input(vocabulary) as words,
-            storage.output(out) as to,
         ):
             step.preprocess(images, to, settings, captions=texts, vocabulary=words)
 
@@ -84,7 +84,7 @@ def pretrain_damsm(
             distributed.joined(settings.device, settings.num_threads),
             distributed.node_input(dataset) as data,
             distributed.node_input(inception_weights) as weights,
-            distributed.first_output(out) as to,
+            distributed.first_output(out, kind="damsm", inputs=[dataset, inception_weights]) as to,
         ):
             step.pretrain_damsm(data, to, settings, inception_weights=weights, state=_state(state, out))
 
@@ -108,7 +108,7 @@ def train_generator(
             distributed.joined(settings.device, settings.num_threads),
             distributed.node_input(dataset) as data,
             distributed.node_input(damsm) as encoders,
-            distributed.first_output(out) as to,
+            distributed.first_output(out, kind="generator", inputs=[dataset, damsm]) as to,
         ):
             step.train_generator(data, encoders, to, settings, state=_state(state, out))
 
@@ -130,10 +130,10 @@ def evaluate(
         from attngan import storage
 
         with (
+            storage.output(out, kind="metrics", inputs=[dataset, damsm, generator]) as to,
             storage.local_input(dataset) as data,
             storage.local_input(damsm) as encoders,
             storage.local_input(generator) as model,
-            storage.output(out) as to,
         ):
             for name, value in step.evaluate(data, encoders, model, to, settings, state=_state(state, out)).items():
                 print(f"{name} {value:.4g}")
@@ -158,13 +158,14 @@ def export_samples(
         from attngan import export_samples as step
         from attngan import storage
 
+        inputs = [generator, dataset, damsm, metrics]
         with (
+            storage.output(gallery, kind="gallery", inputs=[*inputs, bundle]) as pictures,
+            storage.output(bundle, kind="bundle", inputs=[*inputs, gallery]) as package,
             storage.local_input(generator) as model,
             storage.local_input(dataset) as data,
             storage.local_input(damsm) as encoders,
             storage.local_input(metrics) as scores,
-            storage.output(gallery) as pictures,
-            storage.output(bundle) as package,
         ):
             step.export_samples(model, pictures, package, settings, dataset=data, damsm=encoders, metrics=scores)
 

@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from attngan import machine, storage
 from attngan.errors import InputError
+from attngan.result_folder import result
 
 Value = TypeVar("Value")
 PATIENCE = datetime.timedelta(hours=2)  # of the others, while the first process validates, draws or saves
@@ -114,13 +115,20 @@ def node_input(uri: str | None) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
-def first_output(uri: str) -> Iterator[Path]:
+def first_output(uri: str, *, kind: str, inputs: Iterable[str | None]) -> Iterator[Path]:
     """Give a folder for a result as `storage.output` does; the first process alone writes and delivers it."""
     if is_first():
-        with storage.output(uri) as folder:
+        with storage.output(uri, kind=kind, inputs=inputs) as folder:
             yield folder
     else:
         yield Path(uri)
+
+
+def first_result(folder: Path, kind: str, *, inputs: Iterable[Path | None]) -> contextlib.AbstractContextManager[Path]:
+    """Give a place to make a training's result in, as `result_folder.result` does; the first process alone writes."""
+    if is_first():
+        return result(folder, kind, inputs=inputs, is_watched=True)
+    return contextlib.nullcontext(folder)
 
 
 def part(batch_size: int) -> slice:

@@ -28,6 +28,7 @@ from attngan.features import (
     inception_extractors,
     pixels_apart,
 )
+from attngan.result_folder import result
 from attngan.row_store import Made, RowStore, open_store
 from attngan.run_log import say
 from attngan.text_to_image import TextToImage
@@ -62,10 +63,15 @@ def evaluate(
     Returns:
         Every figure by name; those of controls end in the control's name.
     """
+    with result(out, "metrics", inputs=[dataset, damsm, generator]) as draft:
+        return _evaluated(dataset, damsm, generator, draft, config, state or f"{out}.state")
+
+
+def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: Config, state: str) -> dict[str, float]:
+    """Measure a generator, and write the folder where it is made; return every figure by name."""
     subject = _open(dataset, generator, config)
     model, settings, device = subject.model, config.evaluate, subject.model.device
     image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), device)[1]
-    artifacts.begin(out)
     folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
     inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
     key = {**inputs, "seed": config.seed, "evaluate": settings.model_dump(), "code": artifacts.source_digest(*CODE)}
@@ -73,7 +79,7 @@ def evaluate(
         torch.no_grad(),
         inception_extractors(settings, device) as inceptions,
         open_clip(settings.clip, device) as clip,
-        open_store(state or f"{out}.state", key) as store,
+        open_store(state, key) as store,
     ):
         extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
         maker = FigureMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))

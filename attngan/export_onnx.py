@@ -18,6 +18,7 @@ from attngan import artifacts, seeding
 from attngan.bundle import find_bundle
 from attngan.errors import InputError
 from attngan.models.generator import Generator
+from attngan.result_folder import result
 from attngan.run_log import progress, say
 from attngan.text_to_image import TextToImage
 
@@ -64,13 +65,22 @@ def export_onnx(bundle: Path, out: Path) -> None:
         RuntimeError: onnxruntime does not draw what torch draws.
     """
     try:
-        import onnx
-        import onnxruntime
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise InputError(f'export-onnx needs {error.name}; install attngan with its extra "onnx".') from None
     bundle = find_bundle(bundle)
+    with result(out, "onnx", inputs=[bundle]) as draft:
+        worst = _exported(bundle, draft)
+    say(f"{out}: {TEXT_ENCODER} and {GENERATOR} differ from torch by at most {worst:.1g}")
+
+
+def _exported(bundle: Path, out: Path) -> float:
+    """Write the files where they are made, and return by how much onnxruntime differs from torch."""
+    import onnx
+    import onnxruntime
+
     model = TextToImage.open(bundle, kind="bundle")
-    artifacts.begin(out)
     networks = {TEXT_ENCODER: model.text_encoder, GENERATOR: _Generator(model.generator)}
     interfaces = {
         TEXT_ENCODER: (("word_ids", "lengths"), ("word_features", "sentence_feature")),
@@ -98,7 +108,7 @@ def export_onnx(bundle: Path, out: Path) -> None:
     }
     artifacts.write_text(out / "onnx.json", json.dumps(interface, indent=2))
     artifacts.finish(out, "onnx", [TEXT_ENCODER, GENERATOR, "vocabulary.json", "onnx.json"], bundle=interface["bundle"])
-    say(f"{out}: {TEXT_ENCODER} and {GENERATOR} differ from torch by at most {worst:.1g}")
+    return worst
 
 
 def _export(

@@ -10,6 +10,7 @@ from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
 from attngan.gallery import Gallery
+from attngan.result_folder import check_apart, result
 from attngan.run_log import progress, say
 from attngan.text_to_image import TextToImage
 
@@ -38,20 +39,25 @@ def export_samples(
     Returns:
         The bundle's provenance.
     """
-    model = TextToImage.open(generator, kind="generator", device=weights.choose_device(config))
-    image_encoder = None
-    if damsm is not None:
-        image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), model.device)[1]
-    captions = _captions(config, dataset)
-    provenance = write_bundle(generator, bundle, metrics)
-    artifacts.begin(gallery)
-    fingerprint = artifacts.check(bundle, "bundle")["fingerprint"]
-    draw = Gallery(model, image_encoder, config.samples, seed=config.seed, folder=gallery, bundle=fingerprint)
-    shown = _drawn(draw, captions)
-    resolutions = model.generator.resolutions
-    page = report.render("gallery.html.j2", resolutions=resolutions, is_ranked=image_encoder is not None, **shown)
-    artifacts.write_text(gallery / "index.html", page)
-    artifacts.finish(gallery, "gallery", [*draw.files, "index.html"], captions=captions, bundle=fingerprint)
+    inputs = [generator, dataset, damsm, metrics]
+    check_apart([bundle, gallery], inputs)
+    with (
+        result(gallery, "gallery", inputs=[*inputs, bundle]) as shown_in,
+        result(bundle, "bundle", inputs=[*inputs, gallery]) as packed_in,
+    ):
+        model = TextToImage.open(generator, kind="generator", device=weights.choose_device(config))
+        image_encoder = None
+        if damsm is not None:
+            image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), model.device)[1]
+        captions = _captions(config, dataset)
+        provenance = write_bundle(generator, packed_in, metrics)
+        fingerprint = artifacts.check(packed_in, "bundle")["fingerprint"]
+        draw = Gallery(model, image_encoder, config.samples, seed=config.seed, folder=shown_in, bundle=fingerprint)
+        shown = _drawn(draw, captions)
+        resolutions = model.generator.resolutions
+        page = report.render("gallery.html.j2", resolutions=resolutions, is_ranked=image_encoder is not None, **shown)
+        artifacts.write_text(shown_in / "index.html", page)
+        artifacts.finish(shown_in, "gallery", [*draw.files, "index.html"], captions=captions, bundle=fingerprint)
     say(f"gallery: {len(captions)} captions, {len(draw.files)} pictures")
     return provenance
 

@@ -1,5 +1,6 @@
 """The authors' published weights as folders of this pipeline: `generator`, `bundle`, and `damsm` to train on from."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from attngan.config import Config
 from attngan.errors import InputError
 from attngan.models.generator import Generator
 from attngan.models.text_encoder import TextEncoder
+from attngan.result_folder import result
 from attngan.text_to_image import TextToImage
 
 
@@ -47,17 +49,16 @@ def import_released(
     files = {"text_encoder": text_encoder, "generator": generator, "vocabulary": vocabulary}
     files |= {} if image_encoder is None else {"image_encoder": image_encoder}
     imported = {name: artifacts.sha256_of(path) for name, path in files.items()}
-    folders = [out / "generator", out / "bundle"]
-    if images is not None:
-        folders.insert(0, out / "damsm")
-        artifacts.begin(out / "damsm")
-        written = weights.save_damsm(out / "damsm", encoder, images, words, settings)
-        artifacts.finish(out / "damsm", "damsm", written, imported=imported)
-    artifacts.begin(out / "generator")
-    written = TextToImage(settings, words, encoder, network, torch.device("cpu")).save(out / "generator")
-    artifacts.finish(out / "generator", "generator", written, imported=imported)
-    write_bundle(out / "generator", out / "bundle", None)
-    return folders
+    kinds = ["generator", "bundle"] if images is None else ["damsm", "generator", "bundle"]
+    with contextlib.ExitStack() as stack:
+        drafts = {kind: stack.enter_context(result(out / kind, kind, inputs=files.values())) for kind in kinds}
+        if images is not None:
+            written = weights.save_damsm(drafts["damsm"], encoder, images, words, settings)
+            artifacts.finish(drafts["damsm"], "damsm", written, imported=imported)
+        written = TextToImage(settings, words, encoder, network, torch.device("cpu")).save(drafts["generator"])
+        artifacts.finish(drafts["generator"], "generator", written, imported=imported)
+        write_bundle(drafts["generator"], drafts["bundle"], None)
+    return [out / kind for kind in kinds]
 
 
 def _check_same(what: str, one: tuple[Path, int], other: tuple[Path, int]) -> None:

@@ -19,6 +19,7 @@ from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
 from attngan.data.records import Record, Source, Split, number_classes, split_by_hash
 from attngan.errors import InputError
+from attngan.result_folder import result
 from attngan.run_log import progress, say
 
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -43,17 +44,18 @@ def preprocess(
     Raises:
         InputError: nothing usable is left, or more than `data.max_rejected_share` of the images is unusable.
     """
-    with contextlib.ExitStack() as stack:
+    beside = source.parent / "text"  # where CUB's captions lie
+    inputs = [source, captions, vocabulary, beside if beside.is_dir() else None]
+    with result(out, "dataset", inputs=inputs) as draft, contextlib.ExitStack() as stack:
         root = stack.enter_context(_as_folder(source))
         texts = None if captions is None else stack.enter_context(_as_folder(captions))
         layout = cub.find_layout(root)
-        if texts is None and source.is_file() and (source.parent / "text").is_dir():
+        if texts is None and source.is_file() and beside.is_dir():
             is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
-            texts = None if is_inside else source.parent / "text"
+            texts = None if is_inside else beside
         found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
-        artifacts.begin(out)
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
-        return _Run(found, out, config, source, given).write()
+        return _Run(found, draft, config, source, given).write()
 
 
 class _Run:

@@ -45,6 +45,14 @@ def pretrain_damsm(
     Returns:
         The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
     """
+    with distributed.first_result(out, "damsm", inputs=[dataset, inception_weights]) as draft:
+        return _pretrained(dataset, draft, config, inception_weights, state or f"{out}.state")
+
+
+def _pretrained(
+    dataset: Path, out: Path, config: Config, inception_weights: Path | None, state: str
+) -> dict[str, float]:
+    """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     check_fills_batch(train, dataset, "damsm.batch_size", config.damsm.batch_size)
     run = DamsmRun(config, train, weights.choose_device(config), inception_weights)
@@ -53,9 +61,7 @@ def pretrain_damsm(
         "dataset": train.manifest["fingerprint"],
         "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
     }
-    store = checkpoint.StateStore(state or f"{out}.state", step_name="pretrain_damsm", key=key)
-    if distributed.is_first():
-        artifacts.begin(out)
+    store = checkpoint.StateStore(state, step_name="pretrain_damsm", key=key)
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)

@@ -9,6 +9,7 @@ from attngan import artifacts, storage
 from attngan.champion import ModelFolder, origin
 from attngan.config import Config
 from attngan.errors import Changed, InputError
+from attngan.result_folder import check_apart
 
 
 def publish(
@@ -27,6 +28,7 @@ def publish(
     Returns:
         The decision: promoted, reason, metric, challenger's and champion's value, the bundle's fingerprint.
     """
+    check_apart([model_uri], [bundle, metrics])
     manifest = artifacts.check(bundle, "bundle", contents=True)
     measured = artifacts.check(metrics, "metrics", contents=True)
     if manifest["generator"] != measured["generator"]:

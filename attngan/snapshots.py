@@ -50,8 +50,6 @@ class Snapshots:
         self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
         self.vocabulary = test.vocabulary
         (out / "samples").mkdir(exist_ok=True)
-        for path in self._grids():
-            path.unlink()  # of another run
         for name in store.shown("samples/"):
             if _step(Path(name)) <= run.step:
                 store.fetch(name, out)

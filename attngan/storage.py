@@ -7,16 +7,18 @@ small files that several runs look at: a write says which generation it replaces
 import contextlib
 import fcntl
 import hashlib
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from attngan import artifacts
+from attngan import artifacts, json_text, result_folder
 from attngan.errors import Changed, InputError
 
 SCHEME = "gs://"
+NOTE = f"{result_folder.UNFINISHED}/{artifacts.MANIFEST}"  # beside a result that is being delivered
 
 
 def is_remote(uri: str | Path) -> bool:
@@ -44,14 +46,33 @@ def fetch(uri: str, into: Path) -> Path:
 
 
 def deliver(folder: Path, uri: str) -> None:
-    """Copy a folder below `uri`, its manifest last, so that a half-written result never looks complete.
+    """Copy a result folder below `uri`, its manifest last, so that a half-written result never looks complete.
 
-    Where there is a manifest, only the files it names are sent, and an older manifest at `uri` is removed first.
+    Only the files that its manifest names are sent. An older result's manifest is removed first, and its files last; in
+    cloud storage a note says meanwhile whose files these are, in case that the delivery is cut short.
     """
+    manifest, old = artifacts.read_manifest(folder), _own_files(uri)
+    new = manifest["files"]
+    if is_remote(uri):
+        note = {**manifest, "files": old | new}
+        write(join(uri, NOTE), json.dumps(note).encode(), generation=read(join(uri, NOTE))[1])
     remove(join(uri, artifacts.MANIFEST))
-    files = [(folder / name, name) for name in _names_to_deliver(folder)]
-    copy([file for file in files if file[1] != artifacts.MANIFEST], uri)
-    copy([file for file in files if file[1] == artifacts.MANIFEST], uri)
+    copy([(folder / name, name) for name in new], uri)
+    for name in old.keys() - new.keys():
+        remove(join(uri, name))
+    copy([(folder / artifacts.MANIFEST, artifacts.MANIFEST)], uri)
+    if is_remote(uri):
+        remove(join(uri, NOTE))
+
+
+def _deliver_files(folder: Path, uri: str) -> None:
+    """Copy files that are no result folder below `uri`; what is there stays."""
+    there = set(names(uri))
+    new = [name for name in names(str(folder)) if name not in there]
+    for name in set(names(str(folder))) & there:
+        if read(join(uri, name))[0] != (folder / name).read_bytes():
+            raise InputError(f"{join(uri, name)}: is there already, with other content; name another folder.")
+    copy([(folder / name, name) for name in new], uri)
 
 
 @overload
@@ -71,16 +92,32 @@ def local_input(uri: str | None) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
-def output(uri: str) -> Iterator[Path]:
-    """Give a local folder for a result; one for cloud storage is delivered when the block ends without an exception."""
+def output(uri: str, *, kind: str | None, inputs: Iterable[str | None]) -> Iterator[Path]:
+    """Give a local folder for a result; one for cloud storage is delivered when the block ends without an exception.
+
+    Args:
+        uri: where the result goes; what is local is looked at by the step, whose `result_folder` knows every link.
+        kind: of the result; None for files that are no result folder.
+        inputs: everything that is read for it, and other outputs.
+
+    Raises:
+        InputError: cloud storage cannot be reached, the result would replace something else there, or `uri` is an
+            input, holds one or lies inside one.
+    """
     if not is_remote(uri):
         yield Path(uri)
         return
+    result_folder.check_apart([uri], inputs)
     _google(uri).check_reachable(uri)
+    if kind is not None:
+        _check_replaceable(uri, kind)
     with tempfile.TemporaryDirectory(prefix="attngan-out-") as scratch:
         folder = Path(scratch) / "result"
         yield folder
-        deliver(folder, uri)
+        if kind is None:
+            _deliver_files(folder, uri)
+        else:
+            deliver(folder, uri)
 
 
 def send(path: Path, uri: str) -> None:
@@ -180,10 +217,30 @@ def _generation(content: bytes) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") | 1
 
 
-def _names_to_deliver(folder: Path) -> list[str]:
-    if (folder / artifacts.MANIFEST).is_file():
-        return [*artifacts.read_manifest(folder)["files"], artifacts.MANIFEST]
-    return names(str(folder))
+def _check_replaceable(uri: str, kind: str) -> None:
+    """Make sure that a result can take its place in cloud storage, before it is made."""
+    there, manifest = names(uri), _manifest(uri)
+    if manifest is not None:
+        result_folder.check_replaceable(manifest, uri, kind)
+    elif artifacts.MANIFEST in there:
+        raise result_folder.refusal(uri, artifacts.MANIFEST)
+    name = result_folder.in_the_way(there, kind, _own_files(uri))
+    if name is not None:
+        raise result_folder.refusal(uri, name)
+
+
+def _own_files(uri: str) -> dict[str, Any]:
+    """Return what manifests say of the files in a folder: of its result, and of one whose delivery was cut short."""
+    manifests = [manifest for manifest in (_manifest(uri), _manifest(uri, NOTE)) if manifest is not None]
+    return {name: entry for manifest in manifests for name, entry in manifest["files"].items()}
+
+
+def _manifest(uri: str, name: str = artifacts.MANIFEST) -> dict[str, Any] | None:
+    """Return a manifest in a folder, None where there is none or one that attngan did not write."""
+    content, _ = read(join(uri, name))
+    with contextlib.suppress(InputError):
+        return json_text.parse(content, uri, artifacts.Manifest)
+    return None
 
 
 def _google(uri: str):

@@ -95,19 +95,20 @@ class TextToImage:
         noise, epsilon = noise.to(self.device), epsilon.to(self.device)
         return self.generator(noise, sentence_feature, word_features, word_ids == 0, epsilon=epsilon)
 
-    def variants(self, caption: str, count: int, seed: int) -> Iterator[Generated]:
-        """Draw one caption several times, each from other noise, some at a time.
+    def variants(self, caption: str, count: int | Sequence[int], seed: int) -> Iterator[Generated]:
+        """Draw one caption several times, each from other noise, up to `BATCH_SIZE` at a time.
 
         Args:
             caption: any text of which the model knows a word.
-            count: how many pictures.
+            count: how many pictures, or the numbers of those to draw.
             seed: the same seed draws the same pictures; picture k is the same for any `count`.
         """
         word_ids, lengths = self.read([caption])
-        batches = zip(*(each.split(BATCH_SIZE) for each in self.noise(count, seed)), strict=True)
+        numbers = range(count) if isinstance(count, int) else count
+        batches = (numbers[start : start + BATCH_SIZE] for start in range(0, len(numbers), BATCH_SIZE))
         return (
-            self.draw(word_ids.expand(len(noise), -1), lengths.expand(len(noise)), noise, epsilon)
-            for noise, epsilon in batches
+            self.draw(word_ids.expand(len(batch), -1), lengths.expand(len(batch)), *self.noise(batch, seed))
+            for batch in batches
         )
 
     @torch.no_grad()
@@ -138,11 +139,14 @@ class TextToImage:
         noise, epsilon = noise.to(self.device).expand(count, -1), epsilon.to(self.device).expand(count, -1)
         return self.generator(noise, sentence, words, is_left_out, epsilon=epsilon).images[-1]
 
-    def noise(self, count: int, seed: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
-        """Return noise (count, Z) and epsilon (count, A) of a seed; row k is the same for any count."""
+    def noise(self, count: int | Sequence[int], seed: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
+        """Return noise (N, Z) and epsilon (N, A) of a seed for N pictures, or those of some numbers.
+
+        Row k is the same for any count.
+        """
         rows = []
         size = self.generator.noise_dim + self.generator.condition_dim
-        for index in range(count):
+        for index in range(count) if isinstance(count, int) else count:
             state = seeding.generator_for(seed, "picture", *purpose, index)
             rows.append(torch.randn(size, generator=state))
         noise, epsilon = torch.stack(rows).split([self.generator.noise_dim, self.generator.condition_dim], dim=1)

@@ -63,16 +63,18 @@ def train_generator(
     Returns:
         The last logged losses and figures.
     """
+    with distributed.first_result(out, "generator", inputs=[dataset, damsm]) as draft:
+        return _trained(dataset, damsm, draft, config, state or f"{out}.state")
+
+
+def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) -> dict[str, float]:
+    """Train the generator, and write its folder where it is made; return the last logged losses and figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
     run = GanRun(config, train, damsm, weights.choose_device(config))
     figures = SnapshotFigures(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
-    store = checkpoint.StateStore(
-        state or f"{out}.state", step_name="train_generator", key={**facts, **_shaping(config, figures)}
-    )
-    if distributed.is_first():
-        artifacts.begin(out)
+    store = checkpoint.StateStore(state, step_name="train_generator", key={**facts, **_shaping(config, figures)})
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)

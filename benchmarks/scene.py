@@ -87,7 +87,7 @@ class Scene:
     def _write_damsm(self) -> None:
         out = self.folder / "damsm"
         run = self.damsm_run()
-        artifacts.begin(out)
+        out.mkdir(parents=True, exist_ok=True)
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, self.train.vocabulary, self.config)
         artifacts.finish(out, "damsm", files)
 

@@ -31,12 +31,6 @@ def test_the_fingerprint_follows_the_content(folder):
     assert artifacts.finish(folder, "damsm", ["weights.bin"])["fingerprint"] != before
 
 
-def test_a_folder_that_is_begun_again_is_not_complete(folder):
-    artifacts.begin(folder)
-    with pytest.raises(InputError, match="not complete"):
-        artifacts.check(folder, "damsm")
-
-
 def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path_factory):
     with pytest.raises(InputError, match="no such folder"):
         artifacts.check(folder / "absent", "damsm")

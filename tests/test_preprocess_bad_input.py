@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from small_sources import caption_file, file_of, pack, replace_line, settings, write_cub
 
+from attngan import artifacts, storage
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -152,8 +153,9 @@ def test_a_split_whose_pictures_are_all_bad_stops(source, out):
     refusal(source, out, settings("data.max_rejected_share=1.0"), "no usable image is left for the test split")
 
 
-def test_a_full_disk_leaves_no_manifest_and_no_half_file(source, out, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_result_and_no_half_file(source, out, monkeypatch):
     preprocess(source, out, settings())
+    before = storage.fingerprint(str(out))
 
     def full(self, pixels):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -161,8 +163,8 @@ def test_a_full_disk_leaves_no_manifest_and_no_half_file(source, out, monkeypatc
     monkeypatch.setattr(dataset_writer.PixelWriter, "append", full)
     with pytest.raises(OSError, match="No space left"):
         preprocess(source, out, settings())
-    assert not (out / "manifest.json").exists()
-    assert not list(out.rglob("*.part"))
+    artifacts.check(out, "dataset", contents=True)
+    assert storage.fingerprint(str(out)) == before
 
 
 def test_a_folder_without_captions_says_what_is_expected(tmp_path, out):

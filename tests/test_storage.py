@@ -1,6 +1,7 @@
 """Local places, and cloud storage against gcp-storage-emulator over real HTTP."""
 
 import concurrent.futures
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from attngan import google_storage
 
 
 def result_folder(folder: Path) -> Path:
-    artifacts.begin(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "deep" / "er").mkdir(parents=True)
     (folder / "deep" / "er" / "numbers.bin").write_bytes(bytes(range(256)) * 1000)
     (folder / "words.txt").write_text("a red bird", encoding="utf-8")
@@ -49,8 +50,9 @@ def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(stora
     bucket.blob("one/manifest.json").upload_from_string("{}")
     storage_server.requests.clear()
     storage.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one")
-    methods = [method for method, path in storage_server.requests if "/o" in path]
-    assert methods == ["DELETE", "POST", "POST", "POST"]  # the old manifest; two files; the manifest
+    methods = [method for method, path in storage_server.requests if "/o" in path and method != "GET"]
+    # A note whose files these are; the old manifest; two files; the manifest; the note.
+    assert methods == ["POST", "DELETE", "POST", "POST", "POST", "DELETE"]
     assert bucket.get_blob("one/manifest.json").updated >= max(
         bucket.get_blob(f"one/{name}").updated for name in ("words.txt", "deep/er/numbers.bin")
     )
@@ -82,13 +84,13 @@ def test_a_remote_input_is_gone_after_the_block(bucket):
 
 def test_a_remote_output_is_delivered_only_if_the_step_succeeded(bucket):
     def fail():
-        with storage.output("gs://pictures/failed") as folder:
+        with storage.output("gs://pictures/failed", kind="dataset", inputs=[]) as folder:
             result_folder(folder)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with storage.output("gs://pictures/good") as folder:
+    with storage.output("gs://pictures/good", kind="dataset", inputs=[]) as folder:
         result_folder(folder)
     assert {name.partition("/")[0] for name in names(bucket)} == {"good"}
 
@@ -148,10 +150,45 @@ def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_manifest_is_delivered_whole(bucket, tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "1.png").write_bytes(b"png")
-    storage.deliver(tmp_path / "pictures", "gs://pictures/drawn")
+    def draw(content, name="1.png"):
+        with storage.output("gs://pictures/drawn", kind=None, inputs=[]) as folder:
+            folder.mkdir()
+            (folder / name).write_bytes(content)
+
+    draw(b"png")
     assert names(bucket) == {"drawn/1.png"}
+    draw(b"more", "2.png")
+    draw(b"png")
+    assert names(bucket) == {"drawn/1.png", "drawn/2.png"}
+    with pytest.raises(InputError, match=r"gs://pictures/drawn/1\.png: is there already, with other content"):
+        draw(b"another")
+    assert bucket.blob("drawn/1.png").download_as_bytes() == b"png"
+
+
+def test_what_others_keep_in_the_cloud_is_not_replaced(bucket, tmp_path):
+    folder = result_folder(tmp_path / "dataset")
+    bucket.blob("one/notes.txt").upload_from_string("mine")
+    with storage.output("gs://pictures/one", kind="dataset", inputs=["gs://pictures/two", "gs://other/one"]) as out:
+        shutil.copytree(folder, out)
+    assert bucket.blob("one/notes.txt").download_as_bytes() == b"mine"
+    refused = [
+        ("one", "metrics", [], "found a complete dataset folder"),
+        ("one", "dataset", ["gs://pictures/one/"], "is the input"),
+        ("one/deeper", "dataset", ["gs://pictures/one"], "lies inside the input"),
+        ("one", "dataset", ["gs://pictures/one/deeper/birds.tgz"], "holds the input"),
+        ("two", "dataset", [], "gs://pictures/two/config.yaml: stands in the way"),
+        ("three", "dataset", [], "gs://pictures/three/manifest.json: stands in the way"),
+    ]
+    bucket.blob("two/config.yaml").upload_from_string("mine")
+    bucket.blob("three/manifest.json").upload_from_string('{"name": "an app"}')
+    before = storage.fingerprint("gs://pictures")
+    for name, kind, inputs, said in refused:
+        with (
+            pytest.raises(InputError, match=said),
+            storage.output(f"gs://pictures/{name}", kind=kind, inputs=inputs),
+        ):
+            pytest.fail("nothing is made")
+    assert storage.fingerprint("gs://pictures") == before
 
 
 def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(bucket, tmp_path):

@@ -1,6 +1,7 @@
 """Cloud storage that stumbles: nothing is lost, nothing is silently wrong, and what cannot be done is said in time."""
 
 import random
+import shutil
 import time
 
 import pytest
@@ -26,7 +27,7 @@ def _in_a_hurry(monkeypatch):
 
 def folder_of(path, count, seed=0):
     numbers = random.Random(seed)
-    artifacts.begin(path)
+    path.mkdir(parents=True, exist_ok=True)
     names = [f"{number % 3}/{number}.bin" for number in range(count)]
     for name in names:
         (path / name).parent.mkdir(exist_ok=True)
@@ -88,13 +89,19 @@ def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complet
     monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 1.0)
     folder = folder_of(tmp_path / "dataset", 2)
     storage.deliver(folder, "gs://pictures/one")
-    storage_server.choose_fault = lambda method, path, number: fault if method == "POST" else None
-    start = time.monotonic()
-    with pytest.raises(InputError, match="does not answer"):
-        storage.deliver(folder, "gs://pictures/one")
-    assert time.monotonic() - start < 15
-    storage_server.choose_fault = lambda method, path, number: None
-    assert "manifest.json" not in storage.names("gs://pictures/one")
+    for is_said, is_there in ((True, False), (False, True)):  # whether the note of what comes can be written
+        storage_server.choose_fault = lambda method, path, number, is_said=is_said: (
+            fault if method == "POST" and not (is_said and "ifGenerationMatch" in path) else None
+        )
+        start = time.monotonic()
+        with pytest.raises(InputError, match="does not answer"):
+            storage.deliver(folder, "gs://pictures/one")
+        assert time.monotonic() - start < 15
+        storage_server.choose_fault = lambda method, path, number: None
+        assert ("manifest.json" in storage.names("gs://pictures/one")) == is_there
+        with storage.output("gs://pictures/one", kind="dataset", inputs=[]) as again:  # what is there is ours
+            shutil.copytree(folder, again)
+        assert sorted(storage.names("gs://pictures/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
 
 
 @pytest.mark.parametrize("fault", ["503 after", "reset after", "truncated"])

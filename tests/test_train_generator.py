@@ -219,7 +219,7 @@ def _full_size_run(config, train, damsm_run, folder):
     from attngan import weights
 
     out = folder / "damsm"
-    artifacts.begin(out)
+    out.mkdir(parents=True, exist_ok=True)
     for name, network in damsm_run.networks().items():
         weights.save_weights(out / f"{name}.safetensors", network)
     train.vocabulary.save(out / "vocabulary.json")

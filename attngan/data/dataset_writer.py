@@ -45,8 +45,6 @@ class PixelWriter:
 def pixel_writer(folder: Path) -> Iterator[PixelWriter]:
     """Open `pixels.bin` of a split; it is there, whole, once the block has ended without an exception."""
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.part"):  # of a run that was killed
-        leftover.unlink()
     with artifacts.atomic_file(folder / PIXELS) as handle:
         yield PixelWriter(handle.write)
 
