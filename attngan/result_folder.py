@@ -88,8 +88,20 @@ def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | Non
     for number, output in enumerate(outputs):
         for what, others in (("input", given), ("output", outputs[:number])):
             for other in others:
-                if relation := _relation(output, other):
+                if relation := relation_of(output, other):
                     raise InputError(f"{output}: {relation} the {what} {other}; name another place for the result.")
+
+
+def relation_of(output: str | Path, other: str | Path) -> str | None:
+    """Return how an output meets another place, "is", "lies inside" or "holds"; None where they are apart."""
+    ours, theirs = _parts(output), _parts(other)
+    if ours is None or theirs is None:
+        return None
+    if _is_same(ours, theirs):
+        return "is"
+    if any(_is_same(above, theirs) for above in ours.parents):
+        return "lies inside"
+    return "holds" if any(_is_same(ours, above) for above in theirs.parents) else None
 
 
 def in_the_way(names: Iterable[str], kind: str, own: Collection[str]) -> str | None:
@@ -123,18 +135,6 @@ def refusal(folder: str | Path, name: str) -> InputError:
         f"{folder}/{name}: stands in the way of the result, and no earlier result here wrote it; move it away, or name "
         "another folder."
     )
-
-
-def _relation(output: str | Path, other: str | Path) -> str | None:
-    """Return how an output meets another place, in words; None where they are apart."""
-    ours, theirs = _parts(output), _parts(other)
-    if ours is None or theirs is None:
-        return None
-    if _is_same(ours, theirs):
-        return "is"
-    if any(_is_same(above, theirs) for above in ours.parents):
-        return "lies inside"
-    return "holds" if any(_is_same(ours, above) for above in theirs.parents) else None
 
 
 def _parts(place: str | Path) -> Path | PurePosixPath | None:

@@ -45,6 +45,7 @@ def run(
         loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
+        running.check_apart(out, running.absolute(model_uri), sources.values())
         arguments = {
             **sources,
             "inputs": storage.fingerprint(*sources.values()),

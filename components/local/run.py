@@ -5,10 +5,11 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from attngan import exit_status
+from attngan import exit_status, result_folder
 from attngan.errors import InputError
 from components.compiled import STEPS
 from components.local import containers, inputs
@@ -29,6 +30,19 @@ LINKS = {
 def absolute(uri: str) -> str:
     """Return a local path from the root of the file system; steps run elsewhere. URIs and "" stay."""
     return str(Path(uri).expanduser().resolve()) if uri and "://" not in uri else uri
+
+
+def check_apart(out: Path, model_uri: str, sources: Iterable[str]) -> None:
+    """Refuse a run's folder that is a source or lies inside one, and a model folder that comes near one at all.
+
+    A source may lie in the run's folder, as the birds of `make demo` do: the run writes beside it.
+    """
+    given = [source for source in sources if source]
+    for source in given:
+        if (relation := result_folder.relation_of(out, source)) in ("is", "lies inside"):
+            raise InputError(f"{out}: {relation} the source {source}; name another --out.")
+    if model_uri:
+        result_folder.check_apart([model_uri], given)
 
 
 def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
