@@ -1,3 +1,11 @@
 """AttnGAN (Xu et al., CVPR 2018): pictures from sentences, as a library and a Kubeflow pipeline."""
 
+import os
+
 __version__ = "0.1.0"
+
+# torch's OpenMP threads spin while they wait for each other, for milliseconds. Where anything else runs on the cores, a
+# thread then spins in the place of the one that it waits for, and a training is many times slower than its share of the
+# machine. libgomp reads this once, when torch loads it; processes that are started from here inherit it.
+if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+    os.environ["OMP_WAIT_POLICY"] = "passive"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from attngan import acceleration, artifacts, controls, evaluation_report, weights
+from attngan import acceleration, artifacts, controls, evaluation_report, feasible, weights
 from attngan.clip_score import Clip, open_clip
 from attngan.config import Config
 from attngan.data.dataset import Dataset
@@ -74,7 +74,8 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
     image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), device)[1]
     folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
     inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
-    key = {**inputs, "seed": config.seed, "evaluate": settings.model_dump(), "code": artifacts.source_digest(*CODE)}
+    drawn = settings.model_dump(include={"num_images", "num_pairs", "inception_fid", "inception_imagenet", "clip"})
+    key = {**inputs, "seed": config.seed, "evaluate": drawn, "code": artifacts.source_digest(*CODE)}
     with (
         torch.no_grad(),
         inception_extractors(settings, device) as inceptions,
@@ -91,9 +92,11 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
             "crop": "centre square",
             "seed": config.seed,
             **settings.model_dump(exclude={"inception_fid", "inception_imagenet", "clip"}),
+            "num_candidates": figures["r_precision"]["generated"].candidates,
+            "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
             **{judge.name: judge.conditions for judge in judges},
         }
-        return _write(out, figures, conditions, shown, settings.num_candidates)
+        return _write(out, figures, conditions, shown)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
@@ -101,8 +104,7 @@ def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
     test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
     if model.vocabulary.words != test.vocabulary.words:
         raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")
-    if len(test) < MIN_PICTURES:
-        raise InputError(f"{dataset}: {len(test)} test pictures, expected at least {MIN_PICTURES}; give it more.")
+    feasible.check(config, dataset, train, test, trains=False)
     counts = {"num_images": config.evaluate.num_images, "num_pairs": config.evaluate.num_pairs}
     return EvaluationPictures(model, test, train, config.seed, **counts)
 
@@ -151,7 +153,7 @@ def _figures(
 ) -> tuple[Figures, dict[str, Any]]:
     """Return all figures, and what the report shows beside them."""
     judge = extractors[0].name  # the DAMSM's
-    labels = subject.labels()
+    labels = subject.test.caption_labels()
     pool = subject.sentences([Query(image, caption) for image, caption in enumerate(maker.pool_captions(labels))])
     figures = maker.r_precision(judge, subject.queries, labels, pool.cpu())
     shown: dict[str, Any] = {"colours": []}
@@ -159,7 +161,8 @@ def _figures(
         coloured, shown["colours"] = colour_figures(subject, maker, subject.test.info["palette"])
         figures |= coloured
     for name in [extractor.name for extractor in extractors]:
-        figures |= maker.distances(name)
+        if len(subject.test) >= MIN_PICTURES:
+            figures |= maker.distances(name)
         figures |= maker.changes(name)
         if f"{name} logits" in maker.tables["generated"]:
             figures |= maker.inception_scores(name)
@@ -174,11 +177,9 @@ def _figures(
     return figures, shown
 
 
-def _write(
-    out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], num_candidates: int
-) -> dict[str, float]:
+def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any]) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
-    broken, findings = controls.broken(figures, num_candidates=num_candidates), controls.findings(figures)
+    broken, findings = controls.broken(figures), controls.findings(figures)
     for sentence in (*broken, *findings):
         say(sentence)
     details = {

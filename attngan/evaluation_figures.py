@@ -9,13 +9,15 @@ from torch import Tensor
 
 from attngan import seeding
 from attngan.config import Evaluate
+from attngan.data.records import CaptionLabels
 from attngan.errors import InputError
 from attngan.evaluation_pictures import Query
 from attngan.features import PIXELS
 from attngan.metrics import distribution, intervals, nearest, retrieval
 from attngan.metrics.distribution import Rows
+from attngan.run_log import say
 
-MIN_PICTURES = 16  # of a set: half of a half of it still has neighbours
+MIN_PICTURES = 8  # of a set, for figures of whole sets: half of a half of it still has a neighbour
 CHUNK = 500  # queries of R-precision at a time
 Table = dict[str, Rows]
 
@@ -31,6 +33,7 @@ class Figure:
         generated: how many pictures were judged.
         reference: how many real ones they were compared with, 0 where there is no comparison.
         features: name of the extractor; "" where no network sees the picture.
+        candidates: captions that each picture chose among, 0 where it did not choose.
     """
 
     value: float
@@ -39,6 +42,7 @@ class Figure:
     generated: int
     reference: int = 0
     features: str = ""
+    candidates: int = 0
 
 
 Figures = dict[str, dict[str, Figure]]  # metric -> whose pictures ("generated", or a control) -> figure
@@ -124,9 +128,15 @@ class FigureMaker:
         return figures, (generated, which)
 
     def changes(self, extractor: str) -> Figures:
-        """Return how much a picture changes with the noise, and with one colour word, against two real pictures."""
+        """Return how much a picture changes with the noise, and with one colour word, against two real pictures.
+
+        An extractor that sees no difference between real pictures has no figures of this kind.
+        """
         num_real = len(self.tables["real"][extractor])
         scale = self._apart(extractor).double().mean()
+        if not scale > 0:
+            say(f"{extractor}: sees no difference between test pictures; what it says of changes is left out.")
+            return {}
         pairs = {
             name: self.mean(self.tables["pairs"][f"{extractor} {name}"][:].double() / scale, num_real, extractor)
             for name in ("again", "noise", "swapped", "caption")
@@ -160,20 +170,23 @@ class FigureMaker:
         }
         return {f"clip_score_{name}": figures}
 
-    def r_precision(
-        self, extractor: str, queries: Sequence[Query], labels: list[list[tuple[int, int]]], pool: Tensor
-    ) -> Figures:
-        """Return the R-precision (1 of `num_candidates`) of generated pictures and of the controls.
+    def r_precision(self, extractor: str, queries: Sequence[Query], labels: CaptionLabels, pool: Tensor) -> Figures:
+        """Return the R-precision (1 of `num_candidates`, or of all there are) of generated pictures and controls.
 
         Args:
             extractor: the DAMSM's.
             queries: what each generated picture was drawn from.
-            labels: class and text of every caption of every test picture.
+            labels: class and text of every caption of every test picture, `Dataset.caption_labels`.
             pool: (M, D) sentence features to draw wrong ones from: one caption, `pool_captions`, of every picture.
         """
         state = self._state("mismatches")
         captions = self.pool_captions(labels)
-        pool_labels = torch.tensor([of_image[caption] for of_image, caption in zip(labels, captions, strict=True)])
+        pool_of = [of_image[caption] for of_image, caption in zip(labels, captions, strict=True)]
+        candidates = num_candidates(labels, pool_of, self.settings.num_candidates)
+        if candidates < self.settings.num_candidates:
+            say(fewer_candidates(candidates, self.settings.num_candidates))
+        pool_labels = torch.tensor(pool_of)
+        own_labels = torch.tensor([labels[query.image][query.caption] for query in queries])
         images = torch.tensor([query.image for query in queries])
         tables = {name: self.tables[name][extractor] for name in ("generated", "real", "noise", "blurred")}
         sentences = self.tables["generated"]["sentence"]
@@ -183,9 +196,7 @@ class FigureMaker:
             own, wrong, wrong_for_others = (
                 sentences[numbers],
                 *(
-                    self._mismatches(
-                        [labels[queries[n].image][queries[n].caption] for n in each.tolist()], pool_labels, state
-                    )
+                    retrieval.draw_mismatches(own_labels[each], pool_labels, candidates - 1, state)
                     for each in (numbers, others)
                 ),
             )
@@ -199,9 +210,11 @@ class FigureMaker:
                 found[subject][numbers] = retrieval.r_precision(features, own, pool, wrong)
             shuffled = retrieval.r_precision(rows["generated"], sentences[others], pool, wrong_for_others)
             found["shuffled"][numbers] = shuffled
-        return {"r_precision": {subject: self.mean(each, 0, extractor) for subject, each in found.items()}}
+        means = {subject: self.mean(each, 0, extractor) for subject, each in found.items()}
+        figures = {subject: dataclasses.replace(mean, candidates=candidates) for subject, mean in means.items()}
+        return {"r_precision": figures}
 
-    def pool_captions(self, labels: list[list[tuple[int, int]]]) -> list[int]:
+    def pool_captions(self, labels: CaptionLabels) -> list[int]:
         """Return which caption of every test picture stands among those that wrong ones are drawn from."""
         state = self._state("pool")
         return [int(torch.randint(len(captions), (), generator=state)) for captions in labels]
@@ -225,16 +238,41 @@ class FigureMaker:
             "recall": recall,
         }
 
-    def _mismatches(self, own: list[tuple[int, int]], pool_labels: Tensor, state: torch.Generator) -> Tensor:
-        return mismatches(torch.tensor(own), pool_labels, self.settings, state)
-
     def _state(self, *purpose: str) -> torch.Generator:
         return seeding.generator_for(self.seed, "figures", *purpose)
 
 
-def mismatches(own: Tensor, candidates: Tensor, settings: Evaluate, state: torch.Generator) -> Tensor:
-    """Draw the wrong sentences of each picture (`retrieval.draw_mismatches`); InputError if there are too few."""
-    try:
-        return retrieval.draw_mismatches(own, candidates, settings.num_candidates - 1, state)
-    except ValueError as error:
-        raise InputError(f"R-precision: in the test split {error}; lower evaluate.num_candidates.") from None
+def fewest_wrong(labels: CaptionLabels, pool: Sequence[tuple[int, int]]) -> int:
+    """Return how many captions of a pool are wrong for a test picture, of the picture for which they are fewest.
+
+    Args:
+        labels: class and text of every caption of every test picture, `Dataset.caption_labels`.
+        pool: class and text of the captions to draw wrong ones from.
+    """
+    own = [label for of_picture in labels for label in of_picture]
+    return retrieval.fewest_wrong(torch.tensor(own), torch.tensor(pool))
+
+
+def num_candidates(labels: CaptionLabels, pool: Sequence[tuple[int, int]], wanted: int) -> int:
+    """Return how many captions a picture chooses among: as many as wanted, or as there are.
+
+    Args:
+        labels: as for `fewest_wrong`.
+        pool: as for `fewest_wrong`.
+        wanted: `evaluate.num_candidates`.
+
+    Raises:
+        InputError: for some picture no caption is wrong.
+    """
+    there = fewest_wrong(labels, pool) + 1
+    if there < 2:
+        raise InputError("R-precision: for some test picture no caption is of another class and text; add pictures.")
+    return min(wanted, there)
+
+
+def fewer_candidates(there: int, wanted: int) -> str:
+    """Return what to say where R-precision chooses among fewer captions than it was set to."""
+    return (
+        f"evaluate.num_candidates: R-precision chooses among {there} captions, not among {wanted}: for some test "
+        "picture no more are of another class and text."
+    )

@@ -5,7 +5,6 @@ The same number gives the same picture, whatever was drawn before, so a killed e
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torchvision
@@ -132,12 +131,6 @@ class EvaluationPictures:
     def texts(self, queries: list[Query]) -> list[str]:
         """Return some captions as they were written."""
         return [self.test.records[query.image]["captions"][query.caption] for query in queries]
-
-    def labels(self) -> list[list[tuple[int, int]]]:
-        """Return class and number of the text for every caption of every test picture: sentences that share one fit."""
-        records: list[dict[str, Any]] = self.test.records
-        numbers = {text: number for number, text in enumerate(sorted({t for r in records for t in r["captions"]}))}
-        return [[(record["class_id"], numbers[text]) for text in record["captions"]] for record in records]
 
     def word_ids(self, queries: list[Query]) -> tuple[Tensor, Tensor]:
         """Return the words (B, T) of some captions, and how many each has (B,)."""

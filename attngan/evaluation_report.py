@@ -11,7 +11,7 @@ from attngan.evaluation_pictures import EvaluationPictures
 
 NUM_COPIES, NUM_SWAPS = 6, 6
 MEANINGS = {
-    "r_precision": "its own caption beats num_candidates - 1 of other classes, judged by the DAMSM",
+    "r_precision": "its own caption beats those of other pictures, of other classes and texts, judged by the DAMSM",
     "body_colour": "the bird's body has the colour its caption names, read off the picture",
     "wing_colour": "the bird's wing has the colour its caption names, read off the picture",
     "kid": "kernel distance from real test pictures; 0 is as good as real, unbiased at any number",
@@ -52,6 +52,7 @@ def page(
         ]
         first = subjects["generated"]
         counts = f"{first.generated:,}" + (f" against {first.reference:,}" if first.reference else "")
+        counts += f", each among {first.candidates:,} captions" if first.candidates else ""
         kind = next(kind for kind in MEANINGS if metric.startswith(kind))
         unit = "%" if controls.is_share(metric) else ""
         rows.append({"metric": metric, "cells": cells, "meaning": MEANINGS[kind], "unit": unit, "counts": counts})

@@ -18,6 +18,7 @@ from attngan import (
     acceleration,
     artifacts,
     damsm_features,
+    feasible,
     gan_step,
     launcher,
     plan_table,
@@ -30,7 +31,7 @@ from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import BatchesAhead, check_fills_batch
+from attngan.data.sampling import BatchesAhead
 from attngan.gan_run import GanRun
 from attngan.plan_table import Part
 from attngan.run_log import RunLog, say
@@ -75,8 +76,7 @@ def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None
     Raises:
         InputError: something does not fit in memory or on disk, and what would; or there are too few pictures.
     """
-    train = Dataset.open(dataset, "train")
-    check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
+    feasible.check(config, dataset, Dataset.open(dataset, "train"), Dataset.open(dataset, "test"))
     with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
         parts = encoders(dataset, config, inception_weights=inception_weights, out=Path(scratch))
         return parts + generator(dataset, Path(scratch), config)
@@ -102,7 +102,6 @@ def encoders(
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.damsm.batch_size
-    check_fills_batch(train, dataset, "damsm.batch_size", batch_size)
     device = weights.choose_device(config)
     timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
     run = DamsmRun(config, train, device, inception_weights)
@@ -138,7 +137,6 @@ def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | No
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.training.batch_size
-    check_fills_batch(train, dataset, "training.batch_size", batch_size)
     device = weights.choose_device(config)
     timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
     run = GanRun(config, train, damsm, device)
@@ -191,7 +189,7 @@ def _snapshot(
     with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch, _state() as store:
         log = RunLog(Path(scratch), [])
         log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
-        snapshots = Snapshots(run, test, Path(scratch), total, store, log)
+        snapshots = Snapshots(run, test, Path(scratch), total, store, log, num_candidates=figures.num_candidates)
 
         def snapshot() -> None:
             figures.measure()

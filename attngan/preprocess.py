@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
 import sys
 import tempfile
@@ -11,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attngan import artifacts, machine
+from attngan import artifacts, feasible, machine
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data import archives, captioned_folder, cub, dataset_writer, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
-from attngan.data.records import Record, Source, Split, number_classes, split_by_hash
+from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
 from attngan.errors import InputError
 from attngan.result_folder import result
 from attngan.run_log import progress, say
@@ -27,7 +28,13 @@ REASONS_SHOWN = 3
 
 
 def preprocess(
-    source: Path, out: Path, config: Config, *, captions: Path | None = None, vocabulary: Path | None = None
+    source: Path,
+    out: Path,
+    config: Config,
+    *,
+    captions: Path | None = None,
+    vocabulary: Path | None = None,
+    is_for_all: bool = False,
 ) -> dict[str, Any]:
     """Turn images with captions into the packed dataset.
 
@@ -37,12 +44,14 @@ def preprocess(
         config: reads `data`.
         captions: folder or archive with the captions, where they are not in the source.
         vocabulary: `vocabulary.json` of a model that training goes on from; else the training captions give the words.
+        is_for_all: all steps follow with this config: what one of them cannot do ends this one, and is not only said.
 
     Returns:
         The content of `dataset.json`.
 
     Raises:
-        InputError: nothing usable is left, or more than `data.max_rejected_share` of the images is unusable.
+        InputError: nothing usable is left, more than `data.max_rejected_share` of the images is unusable, or a later
+            step has too few pictures.
     """
     beside = source.parent / "text"  # where CUB's captions lie
     inputs = [source, captions, vocabulary, beside if beside.is_dir() else None]
@@ -55,14 +64,18 @@ def preprocess(
             texts = None if is_inside else beside
         found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
-        return _Run(found, draft, config, source, given).write()
+        return _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
 
 
 class _Run:
     """What one preprocessing keeps count of."""
 
-    def __init__(self, source: Source, out: Path, config: Config, where: Path, given: Vocabulary | None):
+    def __init__(
+        self, source: Source, out: Path, config: Config, where: Path, given: Vocabulary | None, *, is_for_all: bool
+    ):
         self.source, self.out, self.config, self.where, self.given = source, out, config, where, given
+        self.is_for_all = is_for_all
+        self.pictures: dict[Split, list[bytes]] = {split: [] for split in SPLITS}  # a digest of each
         self.num_images = len(source.records) + len(source.rejected)
         self.unknown = {split: collections.Counter[str]() for split in SPLITS}  # words that the vocabulary lacks
         self.dropped: list[dict[str, str]] = []  # captions without a usable word
@@ -75,11 +88,11 @@ class _Run:
 
     def write(self) -> dict[str, Any]:
         self._check_share()
-        waiting: dict[Split, list[Record]] = {split: [] for split in SPLITS}
-        for record in self.source.records:
-            waiting[record.split or split_by_hash(record.name)].append(record)
+        waiting = divide(self.source.records)
         for split in SPLITS:
             self._check_not_empty(split, waiting[split])
+        if self.is_for_all:
+            self._tell_enough(waiting)
         with progress("preprocess", total=len(self.source.records), unit="images") as advance:
             self._pack("train", waiting["train"], lambda token: True, advance)
             vocabulary = self._vocabulary()
@@ -111,6 +124,7 @@ class _Run:
                 else:
                     writer.append(pixels)
                     self.records[split].append(record)
+                    self.pictures[split].append(hashlib.sha256(pixels).digest())
                 advance(1)
             self.indices[split] = writer.index
             self.digests[f"{split}/{dataset_writer.PIXELS}"] = writer.digest()
@@ -166,7 +180,22 @@ class _Run:
                 hint = "the source must have classes of both splits"
             raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
 
+    def _tell_enough(self, records: dict[Split, list[Record]], *, are_alike: bool = False) -> list[str]:
+        """Return what later steps cannot do, or have less of than was set; InputError where they follow and cannot."""
+        ids = number_classes([record for split in SPLITS for record in records[split]])[len(records["train"]) :]
+        labels = caption_labels(ids, [record.captions for record in records["test"]])
+        sizes = feasible.sizes_of(len(records["train"]), labels, are_alike=are_alike)
+        problems = feasible.problems(self.config, sizes)
+        if problems and self.is_for_all:
+            raise feasible.refusal(self.where, problems)
+        return [f"with this config a later step stops: {problem}." for problem in problems] or feasible.notes(
+            self.config, sizes
+        )
+
     def _finish(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        tests = self.pictures["test"]
+        are_alike = all(one == tests[(number + len(tests) // 2) % len(tests)] for number, one in enumerate(tests))
+        enough = self._tell_enough(self.records, are_alike=are_alike)
         ids = iter(number_classes([record for split in SPLITS for record in self.records[split]]))
         class_ids = {split: list(itertools.islice(ids, len(self.records[split]))) for split in SPLITS}
         counts = {split: self._write_split(split, class_ids[split], vocabulary) for split in SPLITS}
@@ -196,6 +225,8 @@ class _Run:
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
         _summarise(info)
+        for sentence in enough:
+            say(f"preprocess: {sentence}")
         return info
 
     def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:

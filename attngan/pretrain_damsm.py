@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from attngan import acceleration, artifacts, checkpoint, distributed, seeding, stopping, weights
+from attngan import acceleration, artifacts, checkpoint, distributed, feasible, seeding, stopping, weights
 from attngan.config import Config
 from attngan.damsm_features import kept_features
 from attngan.damsm_progress import PAGE, DamsmProgress
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import BatchesAhead, batch_of_step, check_fills_batch
+from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.launcher import over_processes
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.metrics.retrieval import recall_at
@@ -54,7 +54,7 @@ def _pretrained(
 ) -> dict[str, float]:
     """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    check_fills_batch(train, dataset, "damsm.batch_size", config.damsm.batch_size)
+    feasible.check(config, dataset, train, test, evaluates=False)
     run = DamsmRun(config, train, weights.choose_device(config), inception_weights)
     key = {
         **_shaping(config),

@@ -68,7 +68,8 @@ def result(folder: Path, kind: str, *, inputs: Iterable[Path | None], is_watched
             yield draft
             _put_in_place(draft, folder)
         except BaseException:
-            if not (is_watched or (draft / MANIFEST).is_file()):
+            is_begun = any(path.name != MARK for path in draft.iterdir())
+            if not ((is_watched and is_begun) or (draft / MANIFEST).is_file()):
                 shutil.rmtree(draft, ignore_errors=True)
                 if is_new:
                     with contextlib.suppress(OSError):  # others have put something there meanwhile

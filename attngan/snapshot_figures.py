@@ -12,7 +12,7 @@ from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
-from attngan.evaluation_figures import mismatches
+from attngan.evaluation_figures import num_candidates
 from attngan.evaluation_pictures import EvaluationPictures, Query
 from attngan.features import PIXELS, Extractor
 from attngan.gan_run import GanRun
@@ -43,6 +43,12 @@ class SnapshotFigures:
         self.extractor = _extractor(run.config, self.judge, run.device)
         self.real_numbers = spread(len(test), count)
 
+    @functools.cached_property
+    def num_candidates(self) -> int:
+        """How many captions R-precision chooses among."""
+        labels = self.pictures.test.caption_labels()
+        return num_candidates(labels, [of_image[0] for of_image in labels], self.config.evaluate.num_candidates)
+
     @property
     def metric(self) -> str:
         """Name of the figure that says which snapshot is the best."""
@@ -63,7 +69,7 @@ class SnapshotFigures:
         return {
             f"kid_{name}": kid,
             "r_precision": found.float().mean().item(),
-            "variety": _apart(drawn[PIXELS]) / _apart(self._real[PIXELS]),
+            "variety": _apart(drawn[PIXELS]) / (_apart(self._real[PIXELS]) or 1.0),
         }
 
     @functools.cached_property
@@ -75,12 +81,12 @@ class SnapshotFigures:
     @functools.cached_property
     def _sentences(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sentence features of the captions, those to choose among, and which of them are wrong for each."""
-        labels, queries = self.pictures.labels(), self.pictures.queries
+        labels, queries = self.pictures.test.caption_labels(), self.pictures.queries
         candidates = self.pictures.sentences([Query(image, 0) for image in range(len(labels))])
         own = torch.tensor([labels[query.image][query.caption] for query in queries])
-        theirs = torch.tensor([of_image[0] for of_image in labels])
+        pool = [of_image[0] for of_image in labels]
         state = seeding.generator_for(self.seed, "mismatches")
-        wrong = mismatches(own, theirs, self.config.evaluate, state)
+        wrong = retrieval.draw_mismatches(own, torch.tensor(pool), self.num_candidates - 1, state)
         return self.pictures.sentences(queries).cpu(), candidates.cpu(), wrong
 
     def _look(self, count: int, pictures: Callable[[range], Tensor]) -> dict[str, Tensor]:

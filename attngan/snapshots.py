@@ -41,10 +41,21 @@ class Snapshots:
         total: steps of the whole run.
         store: holds the grids of the run so far, where it goes on from there.
         log: has the figures so far, and gets the grids for TensorBoard.
+        num_candidates: captions that R-precision chooses among.
     """
 
-    def __init__(self, run: GanRun, test: Dataset, out: Path, total: int, store: StateStore, log: RunLog):
-        self.run, self.out, self.log = run, out, log
+    def __init__(
+        self,
+        run: GanRun,
+        test: Dataset,
+        out: Path,
+        total: int,
+        store: StateStore,
+        log: RunLog,
+        *,
+        num_candidates: int,
+    ):
+        self.run, self.out, self.log, self.num_candidates = run, out, log, num_candidates
         settings = run.config.training
         price = settings.price_per_hour
         self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
@@ -110,14 +121,14 @@ class Snapshots:
                 f"discriminator of {resolution} pixels": tuple(opinion(kind, resolution) for kind in OPINIONS)
                 for resolution in run.config.resolutions
             },
-            **{name: (name,) for name in rows[-1] if name.startswith(("kid_", "r_precision", "variety"))},
+            **{self._title(name): (name,) for name in rows[-1] if name.startswith(("kid_", "r_precision", "variety"))},
         }
         page = report.render(
             "progress.html.j2",
             step=run.step,
             total=self.pace.total,
             pace=self.pace.text(),
-            best=run.best,
+            best={self._title(name): value for name, value in run.best.items()},
             result=run.config.watch.result,
             events=run.events[-MAX_EVENTS:],
             curves=report.data_uri(report.curves(rows, panels)) if rows else "",
@@ -142,6 +153,10 @@ class Snapshots:
         return self.run.average(
             self.noise.to(device), sentence_feature, word_features, word_ids == 0, epsilon=self.epsilon.to(device)
         )
+
+    def _title(self, name: str) -> str:
+        """Return how a figure is called on the page, with what it depends on."""
+        return f"{name} among {self.num_candidates} captions" if name == "r_precision" else name
 
     def _attention(self, drawn: Generated, caption: int, picture: Image.Image) -> list[dict[str, str]]:
         """Return where the last stage looks at the words of a caption, in its first picture."""

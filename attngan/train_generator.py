@@ -4,11 +4,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from attngan import acceleration, artifacts, checkpoint, distributed, stopping, weights
+from attngan import acceleration, artifacts, checkpoint, distributed, feasible, stopping, weights
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
-from attngan.data.sampling import BatchesAhead, batch_of_step, check_fills_batch
+from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.gan_run import GanRun
 from attngan.gan_step import training_step
 from attngan.gan_watcher import GanWatcher
@@ -70,7 +70,7 @@ def train_generator(
 def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) -> dict[str, float]:
     """Train the generator, and write its folder where it is made; return the last logged losses and figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
+    feasible.check(config, dataset, train, test, evaluates=False)
     run = GanRun(config, train, damsm, weights.choose_device(config))
     figures = SnapshotFigures(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
@@ -81,7 +81,9 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     steps_per_epoch = len(train) // config.training.batch_size
     total = config.training.epochs * steps_per_epoch
     checkpoint.check_not_beyond(run.step, total, store.uri, setting="training.epochs")
-    snapshots = Snapshots(run, test, out, total, store, log) if distributed.is_first() else None
+    snapshots = None
+    if distributed.is_first():
+        snapshots = Snapshots(run, test, out, total, store, log, num_candidates=figures.num_candidates)
     watcher = GanWatcher(run, log, store, figures, snapshots, steps_per_epoch=steps_per_epoch, total=total)
     _train(run, train, watcher, store)
     if snapshots is not None:

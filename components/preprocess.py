@@ -27,5 +27,5 @@ def preprocess(source: str, captions: str, inputs: str, config: str, dataset: Ou
         storage.local_input(source) as images,
         storage.local_input(captions or None) as texts,
     ):
-        info = step.preprocess(images, Path(dataset.path), settings.load(config), captions=texts)
+        info = step.preprocess(images, Path(dataset.path), settings.load(config), captions=texts, is_for_all=True)
     dataset.metadata["fingerprint"] = str(info.get("fingerprint", ""))

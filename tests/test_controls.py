@@ -7,7 +7,7 @@ from attngan.evaluation_figures import Figure
 
 
 def figure(value, spread=0.01):
-    return Figure(value, value - spread, value + spread, 1000, 400, "x-00000000")
+    return Figure(value, value - spread, value + spread, 1000, 400, "x-00000000", candidates=100)
 
 
 def sound():
@@ -35,7 +35,7 @@ def changed(metric, whose, value):
 
 
 def test_nothing_is_said_where_all_is_well():
-    assert controls.broken(sound(), num_candidates=100) == [] and controls.findings(sound()) == []
+    assert controls.broken(sound()) == [] and controls.findings(sound()) == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_nothing_is_said_where_all_is_well():
     ],
 )
 def test_each_control_that_does_not_land_is_said_with_its_metric(metric, whose, value):
-    sentences = controls.broken(changed(metric, whose, value), num_candidates=100)
+    sentences = controls.broken(changed(metric, whose, value))
     assert sentences and all(sentence.startswith(f"{metric}: ") for sentence in sentences)
     assert f"{value:.4g}" in sentences[0]
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from attngan import artifacts, row_store
-from attngan import evaluate as step
 from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -188,14 +187,3 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
         out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
         peaks.append(int(out.split()[-1]) / 1024)
     assert peaks[1] - peaks[0] < 80, peaks  # MiB; ten thousand pictures of 32 pixels would be 117
-
-
-def test_too_few_wrong_captions_are_said(dataset, damsm, generator, smoke, tmp_path):
-    with pytest.raises(InputError, match=r"lower evaluate\.num_candidates"):
-        evaluate(dataset, damsm, generator, tmp_path / "metrics", with_settings(smoke, num_candidates=500))
-
-
-def test_too_few_test_pictures_are_said(dataset, damsm, generator, smoke, tmp_path, monkeypatch):
-    monkeypatch.setattr(step, "MIN_PICTURES", 10_000)
-    with pytest.raises(InputError, match=r"test pictures, expected at least 10000"):
-        evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)

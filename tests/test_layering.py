@@ -45,6 +45,7 @@ ASSEMBLIES = {
     "evaluation_report",
     "bundle",
     "released",
+    "feasible",
 }  # parts and settings put together
 FREE = {
     "errors",

@@ -53,7 +53,7 @@ def start(command):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     line = process.stdout.readline()
-    while line.startswith("captions read"):
+    while line.startswith(("captions read", "watch.")):
         line = process.stdout.readline()
     assert line.startswith("generator: "), line + process.stdout.read()
     return process

@@ -206,8 +206,10 @@ def test_a_run_that_goes_on_elsewhere_shows_the_snapshots_from_before(
     assert b"After 12 of 24 steps" in storage.read(storage.join(root, page))[0]
 
     monkeypatch.setattr(step, "training_step", training_step)
-    (tmp_path / "second" / "samples").mkdir(parents=True)
-    (tmp_path / "second" / "samples" / "step-0000001.png").write_bytes(b"of another run")
+    left = tmp_path / "second" / "unfinished"  # by a run that was killed
+    (left / "samples").mkdir(parents=True)
+    (left / ".attngan").touch()
+    (left / "samples" / "step-0000001.png").write_bytes(b"of another run")
     train_generator(dataset, damsm, tmp_path / "second", config, state=root)
     grids = sorted((tmp_path / "second" / "samples").iterdir())
     assert [path.name for path in grids] == [f"step-{number:07d}.png" for number in range(4, 25, 4)]

@@ -20,6 +20,7 @@ from attngan import artifacts, json_text
 from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
 from attngan.data.dataset_writer import RECORDS
+from attngan.data.records import CaptionLabels, caption_labels
 from attngan.errors import InputError
 
 _CPU = torch.device("cpu")
@@ -154,6 +155,17 @@ class Dataset:
         if [len(each["captions"]) for each in found] != np.diff(self._caption_offsets).tolist():
             raise dataset_files.damaged(path)
         return found
+
+    def caption_labels(self) -> CaptionLabels:
+        """Return class and text of every caption of each picture (`records.caption_labels`)."""
+        return caption_labels(self.class_ids.tolist(), [record["captions"] for record in self.records])
+
+    def are_alike(self) -> bool:
+        """Return whether every picture is the same as the one half the split on, from which distances are measured."""
+        count = len(self)
+        return all(
+            self.pixels.are_same(number, (number + count // 2) % count, self.resolution) for number in range(count)
+        )
 
     def training_batch(
         self,

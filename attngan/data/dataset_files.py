@@ -82,6 +82,12 @@ class SplitPixels:
             return transforms.cut_squares(self._mapped, index, places, side, is_flipped)
         return transforms.gather_squares(held, index, places, side, is_flipped)
 
+    def are_same(self, one: int, other: int, side: int) -> bool:
+        """Return whether the centre squares of two pictures are the same."""
+        centre, is_flipped = torch.full((2, 2), 0.5, dtype=torch.float64), torch.zeros(2, dtype=torch.bool)
+        first, second = transforms.cut_squares(self._mapped, self._index[[one, other]], centre, side, is_flipped)
+        return torch.equal(first, second)
+
     def hold(self, device: torch.device, *, free: int) -> bool:
         """Copy all pictures to a device if they take less than a share of its `free` bytes; return whether they do."""
         has_room = len(self._mapped) < HELD_SHARE * free

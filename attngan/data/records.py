@@ -2,13 +2,17 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels, from the upper left corner
 Split = Literal["train", "test"]
-TEST_EVERY = 10  # one picture in so many is for testing, where the source names no split
+CaptionLabels = list[
+    list[tuple[int, int]]
+]  # of each picture, of each of its captions: its class, and its text's number
+TEST_EVERY = 10  # one picture in so many is for testing, where the source names no split ...
+LEAST_TEST = 8  # ... but at least so many, or half of them: figures of fewer say little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +53,40 @@ class Source:
 
 def split_by_hash(name: str) -> Split:
     """Return the split of a picture whose source names none: by its name's sha256, one in ten is for testing."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return "test" if int.from_bytes(digest[:8], "big") % TEST_EVERY == 0 else "train"
+    return "test" if _draw(name) % TEST_EVERY == 0 else "train"
+
+
+def divide(records: Sequence[Record]) -> dict[Split, list[Record]]:
+    """Return the pictures of each split, in their order.
+
+    A picture of which the source names no split goes by the hash of its name; where that leaves fewer than `LEAST_TEST`
+    for testing, and fewer than half, those with the lowest hashes follow.
+    """
+    unnamed = [record for record in records if record.split is None]
+    tests = {record.name for record in unnamed if split_by_hash(record.name) == "test"}
+    tests_named = sum(record.split == "test" for record in records)
+    wanted = min(LEAST_TEST, len(records) // 2) - tests_named
+    for record in sorted(unnamed, key=lambda record: (_draw(record.name), record.name)):
+        if len(tests) >= wanted:
+            break
+        tests.add(record.name)
+    divided: dict[Split, list[Record]] = {"train": [], "test": []}
+    for record in records:
+        divided[record.split or ("test" if record.name in tests else "train")].append(record)
+    return divided
+
+
+def _draw(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+def caption_labels(class_ids: Iterable[int], captions: Sequence[Sequence[str]]) -> CaptionLabels:
+    """Return class and number of the text for every caption of each picture; sentences that share one may fit."""
+    numbers = {text: number for number, text in enumerate(sorted({text for each in captions for text in each}))}
+    return [
+        [(class_id, numbers[text]) for text in of_picture]
+        for class_id, of_picture in zip(class_ids, captions, strict=True)
+    ]
 
 
 def number_classes(records: Sequence[Record]) -> list[int]:

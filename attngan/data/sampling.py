@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 
 from attngan import seeding
 from attngan.data.dataset import Batch, Dataset
-from attngan.errors import InputError
 
 
 def batch_of_step(
@@ -46,12 +44,6 @@ def batch_of_step(
         part=part,
         device=device,
     )
-
-
-def check_fills_batch(dataset: Dataset, folder: Path, setting: str, batch_size: int) -> None:
-    """Make sure that a batch can be filled, or say in an InputError which setting is too high for the folder."""
-    if len(dataset) < batch_size:
-        raise InputError(f"{folder}: {len(dataset)} training pictures are fewer than {setting} {batch_size}; lower it.")
 
 
 def spread(total: int, count: int) -> list[int]:

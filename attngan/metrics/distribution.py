@@ -110,14 +110,15 @@ def precision_recall(real: Rows, generated: Rows, generator: torch.Generator) ->
     """Return which share of generated pictures lies among real ones, and of real ones among generated ones.
 
     To lie among others is to be nearer to one of them than its third neighbour of its own kind (Kynkäänniemi et al.
-    2019, Eq. 1 and 2). Both need sets of equal size to be compared with other figures.
+    2019, Eq. 1 and 2), or its last one where there are fewer. Both need sets of equal size to be compared with other
+    figures.
 
     Args:
-        real: (N, D).
-        generated: (M, D).
+        real: (N, D), N > 1.
+        generated: (M, D), M > 1.
         generator: picks rows where there are more than 10,000.
     """
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 
     theirs, ours = (rows.sample(MANIFOLD_SIZE, generator)[:].float() for rows in (real, generated))
-    return calculate_precision_recall_part(ours, theirs, NEIGHBOURHOOD, CHUNK)
+    return calculate_precision_recall_part(ours, theirs, min(NEIGHBOURHOOD, len(theirs) - 1, len(ours) - 1), CHUNK)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+CHUNK = 500  # pictures at a time
+
 
 def recall_at(
     image_feature: Tensor, sentence_feature: Tensor, captions: Sequence[str], class_ids: Tensor, *, k: int
@@ -45,6 +47,17 @@ def r_precision(image_feature: Tensor, sentence_feature: Tensor, candidates: Ten
     """
     right = functional.cosine_similarity(image_feature, sentence_feature, dim=1)
     return right > cosines(image_feature, candidates).gather(1, wrong).amax(dim=1)
+
+
+def fewest_wrong(own: Tensor, candidates: Tensor) -> int:
+    """Return how many sentences fit a picture in no label, of the picture for which they are fewest.
+
+    Args:
+        own: (N, L) labels of each picture's own sentence (its class, its text).
+        candidates: (M, L) labels of the sentences to draw from.
+    """
+    chunks = own.unique(dim=0).split(CHUNK)
+    return min(int((chunk[:, None] != candidates).all(dim=2).sum(dim=1).min()) for chunk in chunks)
 
 
 def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, generator: torch.Generator) -> Tensor:
