@@ -100,7 +100,7 @@ def test_what_cannot_be_done_is_said_by_preprocess_and_stops_the_trainings_and_t
     steps = {
         "preprocess": lambda out: preprocess(source, out, config, is_for_all=True),
         "damsm": lambda out: pretrain_damsm(tmp_path / "dataset", out, config),
-        "generator": lambda out: train_generator(tmp_path / "dataset", tmp_path, out, config),
+        "generator": lambda out: train_generator(tmp_path / "dataset", tmp_path / "nowhere", out, config),
     }
     for name, step in steps.items():
         with pytest.raises(InputError, match=said):

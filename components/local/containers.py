@@ -22,7 +22,8 @@ from components.local import processes
 from components.local.step_log import Runner, Tee
 
 SHARED_MEMORY = "8g"  # for NCCL between processes; the engine's default is 64 MB
-PASSED_ON = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # what changes a result out here changes it in there
+# What changes a result or its speed out here changes it in there.
+PASSED_ON = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
 
 
 @dataclasses.dataclass(frozen=True)
