@@ -1,6 +1,7 @@
 """A training that goes wrong says so and goes back; the best snapshot is the result; all of it survives kills."""
 
 import json
+import shutil
 
 import pytest
 import saved_states
@@ -110,6 +111,37 @@ def test_a_run_that_goes_wrong_again_and_again_stops_and_keeps_its_last_good_sta
     assert taken == [*range(12), *range(8, 12), *range(8, 12)]
     state = saved_states.newest(f"{tmp_path / 'out'}.state")
     assert state["step"] == 8 and all(tensor.isfinite().all() for tensor in state["generator"].values())
+
+
+def test_a_run_that_goes_wrong_after_its_states_were_deleted_says_both(dataset, damsm, config, tmp_path, monkeypatch):
+    spoil(monkeypatch)
+    spoilt = step.training_step
+
+    def deleting_step(run, batch):
+        if run.step == 9:
+            shutil.rmtree(f"{tmp_path / 'out'}.state")
+        return spoilt(run, batch)
+
+    monkeypatch.setattr(step, "training_step", deleting_step)
+    with pytest.raises(
+        InputError, match=r"step 12: the loss .* is nan; the run cannot go back: .*: no good checkpoint is there to go"
+    ):
+        train_generator(dataset, damsm, tmp_path / "out", config)
+
+
+def test_a_training_whose_states_are_deleted_ends_as_one_whose_were_not(
+    dataset, damsm, generator, smoke, tmp_path, monkeypatch, capsys
+):
+    def deleting_step(run, batch):
+        if run.step == 9:
+            shutil.rmtree(f"{tmp_path / 'out'}.state")
+        return training_step(run, batch)
+
+    monkeypatch.setattr(step, "training_step", deleting_step)
+    train_generator(dataset, damsm, tmp_path / "out", smoke)
+    assert capsys.readouterr().out.count("was deleted while the run went on; made anew with the state after step") == 1
+    assert weights_of(tmp_path / "out") == weights_of(generator)
+    assert saved_states.newest(f"{tmp_path / 'out'}.state")["step"] == 24
 
 
 @pytest.mark.parametrize("setting", ["stop", "ignore"])
