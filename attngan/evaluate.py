@@ -32,6 +32,7 @@ from attngan.row_store import Made, RowStore, open_store
 from attngan.run_log import say
 from attngan.text_to_image import TextToImage
 
+JUDGES = {"num_candidates", "num_colour_captions", "kid_subsets", "kid_subset_size", "num_resamples"}  # not rows
 CODE = (  # that shapes what is kept for going on
     "models",
     "data",
@@ -68,7 +69,8 @@ def evaluate(
     artifacts.begin(out)
     folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
     inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
-    key = {**inputs, "seed": config.seed, "evaluate": settings.model_dump(), "code": artifacts.source_digest(*CODE)}
+    looks = settings.model_dump(exclude=JUDGES)
+    key = {**inputs, "seed": config.seed, "evaluate": looks, "code": artifacts.source_digest(*CODE)}
     with (
         torch.no_grad(),
         inception_extractors(settings, device) as inceptions,

@@ -38,9 +38,10 @@ CODE = (  # that shapes the result, as far as the state goes
     "watchdog.py",
     "watcher.py",
 )
-GOES_ON = {  # settings of what comes: a run with others of these goes on from what is there
+GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
+    "data": ("min_word_count", "max_rejected_share"),  # of the dataset, which is told by its fingerprint
     "training": ("epochs",),
-    "watch": ("result", "patience", "on_trouble", "max_roll_backs"),
+    "watch": ("num_images", "features", "metric", "result", "patience", "on_trouble", "max_roll_backs"),
 }
 
 
@@ -69,7 +70,7 @@ def train_generator(
     figures = SnapshotFigures(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
     store = checkpoint.StateStore(
-        state or f"{out}.state", step_name="train_generator", key={**facts, **_shaping(config, figures)}
+        state or f"{out}.state", step_name="train_generator", key={**facts, **_shaping(config)}
     )
     if distributed.is_first():
         artifacts.begin(out)
@@ -92,16 +93,16 @@ def train_generator(
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 
 
-def _shaping(config: Config, figures: SnapshotFigures) -> dict[str, Any]:
-    """Return what shapes the states of a run beside its data: settings, code, and by what the best is chosen."""
+def _shaping(config: Config) -> dict[str, Any]:
+    """Return what shapes the states of a run beside its data and its encoders: settings and code."""
     settings = config.shaping()
+    settings["damsm"] = config.damsm.gammas  # the rest made the encoders
     for section in ("evaluate", "samples", "publish"):  # read by later steps
         del settings[section]
     for section, names in GOES_ON.items():
         for name in names:
             del settings[section][name]
-    judged = [figures.extractor.name, config.evaluate.num_candidates]
-    return {"config": settings, "figures": judged, "code": artifacts.source_digest(*CODE)}
+    return {"config": settings, "code": artifacts.source_digest(*CODE)}
 
 
 def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) -> None:
