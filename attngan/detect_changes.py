@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attngan import storage
-from attngan.champion import ModelFolder, origin
+from attngan.champion import ModelFolder, Origin, origin
 from attngan.config import Config
 
 
@@ -39,10 +39,10 @@ def detect_changes(sources: Sequence[str], model_uri: str, config: Config, *, al
     return {"retrain": retrain, "reason": reason, "inputs": inputs}
 
 
-def _what_is_new(folder: ModelFolder, made_from: dict[str, str]) -> str:
+def _what_is_new(folder: ModelFolder, made_from: Origin) -> str:
     known = [name for name in folder.decisions() if not name.endswith("-unknown.json")]
-    if not known:
+    last = folder.decision(known[-1])["origin"] if known else None
+    if last is None:
         return f"no model was trained for {folder.uri} yet"
-    last = folder.decision(known[-1])["origin"]
     new = [what for what, key in (("sources", "inputs"), ("settings", "config")) if last[key] != made_from[key]]
     return f"{' and '.join(new)} are not those of the last model"

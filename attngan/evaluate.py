@@ -33,6 +33,7 @@ from attngan.row_store import Made, RowStore, open_store
 from attngan.run_log import say
 from attngan.text_to_image import TextToImage
 
+JUDGES = {"num_candidates", "num_colour_captions", "kid_subsets", "kid_subset_size", "num_resamples"}  # not rows
 CODE = (  # that shapes what is kept for going on
     "models",
     "data",
@@ -74,8 +75,8 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
     image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), device)[1]
     folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
     inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
-    drawn = settings.model_dump(include={"num_images", "num_pairs", "inception_fid", "inception_imagenet", "clip"})
-    key = {**inputs, "seed": config.seed, "evaluate": drawn, "code": artifacts.source_digest(*CODE)}
+    looks = settings.model_dump(exclude=JUDGES)
+    key = {**inputs, "seed": config.seed, "evaluate": looks, "code": artifacts.source_digest(*CODE)}
     with (
         torch.no_grad(),
         inception_extractors(settings, device) as inceptions,

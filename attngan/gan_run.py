@@ -35,7 +35,7 @@ class GanRun(TrainingRun):
         device: where everything lives.
     """
 
-    remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best")
+    remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best", "judged_by")
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
         num_opinions = len(OPINIONS) * config.generator.num_stages
@@ -76,6 +76,7 @@ class GanRun(TrainingRun):
         self.best: dict[str, float] = {}  # snapshot
         self.best_weights: dict[str, Tensor] = {}  # of the averaged generator
         self.num_since_best = 0  # snapshots
+        self.judged_by: dict[str, str | int] = {}  # how the figures of the best were measured
 
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""

@@ -43,6 +43,11 @@ class GanWatcher(Watcher):
         self.steps_per_epoch, self.total = steps_per_epoch, total
         self.interval = max(1, round(self.settings.every_epochs * steps_per_epoch))
 
+    def begin(self) -> None:
+        """Judge the best so far as the next ones will be judged; keep the state of a run that has not begun."""
+        self._judge_anew()
+        super().begin()
+
     def is_over(self) -> bool:
         """Return whether all steps are done, or no snapshot was better for too long."""
         run, patience = self.gan, self.settings.patience
@@ -76,8 +81,26 @@ class GanWatcher(Watcher):
         """Do what the setting says; where the run goes back, pictures from after that step go too."""
         step = self.gan.step
         super().answer(problem, can_ignore=can_ignore)
-        if self.snapshots is not None and self.gan.step < step:
-            self.snapshots.forget_after(self.gan.step)
+        if self.gan.step < step:
+            self._judge_anew()  # the state may be from before the settings changed
+            if self.snapshots is not None:
+                self.snapshots.forget_after(self.gan.step)
+
+    def _judge_anew(self) -> None:
+        """Measure the best so far once more if the state's figures were measured otherwise: they do not compare."""
+        run, now = self.gan, self.figures.judged_by
+        if run.best and run.judged_by != now:
+            before = run.judged_by
+            changes = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
+            average = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
+            run.average.load_state_dict(run.best_weights)
+            figures = distributed.from_first(lambda: self._with_room(self.figures.measure))
+            run.average.load_state_dict(average)
+            others = {name: value for name, value in run.best.items() if not name.startswith("kid_")}
+            run.best, run.num_since_best = {**others, **figures}, 0
+            step = f"the best so far, that of step {run.best['step']:,},"
+            self.tell(f"snapshots are judged in another way now ({', '.join(changes)}): {step} is measured anew.")
+        run.judged_by = now
 
     def _take_snapshot(self) -> None:
         problem = self._problem()

@@ -87,6 +87,7 @@ def _shaping(config: Config) -> dict[str, Any]:
     shaping = config.shaping()
     settings = {name: shaping[name] for name in ("seed", "precision", "data", "text_encoder", "image_encoder", "damsm")}
     del settings["damsm"]["epochs"]  # more epochs go on from what is there
+    settings["data"] = config.data.model_dump(include={"resolution", "max_words"})  # the rest made the dataset
     settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
     code = (
         "models",

@@ -1,12 +1,11 @@
 """Step: champion against challenger. Only a better bundle is promoted; the one before can come back."""
 
-import datetime
 import difflib
 from pathlib import Path
 from typing import Any
 
-from attngan import artifacts, storage
-from attngan.champion import ModelFolder, origin
+from attngan import artifacts
+from attngan.champion import Entry, ModelFolder, now, origin
 from attngan.config import Config
 from attngan.errors import Changed, InputError
 from attngan.result_folder import check_apart
@@ -44,8 +43,10 @@ def publish(
         if is_champion:  # as when a try before this one ended between the pointer and the history
             promoted, reason = True, f"promoted: it is the champion, {config.publish.metric} {challenger:.4g}"
         try:
-            if promoted and not is_champion:
-                _promote(folder, bundle, manifest["fingerprint"], measured["figures"])
+            if promoted:
+                model = folder.keep(bundle, manifest["fingerprint"])  # also the champion's, which may be damaged there
+                if not is_champion:
+                    _promote(folder, model, manifest["fingerprint"], measured["figures"])
             break
         except Changed:
             continue  # another run was faster: compare with its model
@@ -74,8 +75,7 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
     folder = ModelFolder(model_uri)
     if not folder.previous or not folder.champion:
         raise InputError(f"{model_uri}: there is no previous champion to put back.")
-    with storage.local_input(storage.join(model_uri, folder.previous["model"])) as bundle:
-        artifacts.check(bundle, "bundle", contents=True)
+    folder.check(folder.previous)
     reason = f"{folder.previous['model']} is the champion again, {folder.champion['model']} is put aside"
     try:
         folder.crown(folder.previous, folder.champion)
@@ -86,13 +86,9 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
     return decision
 
 
-def _promote(folder: ModelFolder, bundle: Path, fingerprint: str, figures: dict[str, float]) -> None:
-    entry = {
-        "model": folder.keep(bundle, fingerprint),
-        "fingerprint": fingerprint,
-        "figures": figures,
-        "promoted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+def _promote(folder: ModelFolder, model: str, fingerprint: str, figures: dict[str, float]) -> None:
+    promoted = now().isoformat(timespec="seconds")
+    entry = Entry(model=model, fingerprint=fingerprint, figures=figures, promoted=promoted)
     folder.crown(entry, folder.champion)
 
 
@@ -122,5 +118,6 @@ def _value(figures: dict[str, float], metric: str, metrics: Path) -> float:
     if metric not in figures:
         near = difflib.get_close_matches(metric, figures, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"publish.metric {metric}: {metrics} has no such figure{hint}; it has {', '.join(figures)}.")
+        known = ", ".join(figures) or "none"
+        raise InputError(f"publish.metric {metric}: {metrics} has no such figure{hint}; it has {known}.")
     return figures[metric]

@@ -54,6 +54,12 @@ class SnapshotFigures:
         """Name of the figure that says which snapshot is the best."""
         return f"kid_{self.extractor.name}" if self.config.watch.metric == "kid" else self.config.watch.metric
 
+    @property
+    def judged_by(self) -> dict[str, str | int]:
+        """What figures must have in common to be compared: names, and numbers of pictures and captions."""
+        numbers = {"num_images": self.config.watch.num_images, "num_candidates": self.num_candidates}
+        return {"metric": self.metric, "features": self.extractor.name, **numbers}
+
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return KID, R-precision, and the mean distance of two pictures as a share of that of two real ones."""

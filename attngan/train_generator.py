@@ -38,9 +38,10 @@ CODE = (  # that shapes the result, as far as the state goes
     "watchdog.py",
     "watcher.py",
 )
-GOES_ON = {  # settings of what comes: a run with others of these goes on from what is there
+GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
+    "data": ("min_word_count", "max_rejected_share"),  # of the dataset, which is told by its fingerprint
     "training": ("epochs",),
-    "watch": ("result", "patience", "on_trouble", "max_roll_backs"),
+    "watch": ("num_images", "features", "metric", "result", "patience", "on_trouble", "max_roll_backs"),
 }
 
 
@@ -74,7 +75,7 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     run = GanRun(config, train, damsm, weights.choose_device(config))
     figures = SnapshotFigures(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
-    store = checkpoint.StateStore(state, step_name="train_generator", key={**facts, **_shaping(config, figures)})
+    store = checkpoint.StateStore(state, step_name="train_generator", key={**facts, **_shaping(config)})
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
@@ -96,16 +97,16 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 
 
-def _shaping(config: Config, figures: SnapshotFigures) -> dict[str, Any]:
-    """Return what shapes the states of a run beside its data: settings, code, and by what the best is chosen."""
+def _shaping(config: Config) -> dict[str, Any]:
+    """Return what shapes the states of a run beside its data and its encoders: settings and code."""
     settings = config.shaping()
+    settings["damsm"] = config.damsm.gammas  # the rest made the encoders
     for section in ("evaluate", "samples", "publish"):  # read by later steps
         del settings[section]
     for section, names in GOES_ON.items():
         for name in names:
             del settings[section][name]
-    judged = [figures.extractor.name, config.evaluate.num_candidates]
-    return {"config": settings, "figures": judged, "code": artifacts.source_digest(*CODE)}
+    return {"config": settings, "code": artifacts.source_digest(*CODE)}
 
 
 def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) -> None:

@@ -75,7 +75,10 @@ class Watcher:
             )
         self.store.settle()
         step = run.step
-        run.go_back(self.store)
+        try:
+            run.go_back(self.store)
+        except InputError as error:
+            raise InputError(f"{where}; the run cannot go back: {error}") from None
         self.tell(f"{where}; back from step {step:,} to {run.step:,}, with {run.rate_factor:g} of the learning rate.")
         self.log.restart(run.rows)
         self.save(good=True)

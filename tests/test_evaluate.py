@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from attngan import artifacts, row_store
+from attngan import evaluate as step
 from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -129,6 +130,26 @@ main()
     assert made[0] == range(10, 15)  # of the real pictures: the generated ones were there
     expected = artifacts.check(metrics, "metrics")["figures"]
     assert figures == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "goes_on"),
+    [("num_candidates", 5, True), ("kid_subset_size", 5, True), ("num_resamples", 5, True), ("num_images", 25, False)],
+)
+def test_settings_that_only_make_figures_go_on_from_what_was_seen(
+    name, value, goes_on, dataset, damsm, generator, smoke, tmp_path, monkeypatch
+):
+    def opened(root, key):
+        keys.append(key)
+        raise InterruptedError
+
+    keys = []
+    monkeypatch.setattr(step, "open_store", opened)
+    other = smoke.model_copy(update={"evaluate": smoke.evaluate.model_copy(update={name: value})})
+    for config in (smoke, other):
+        with pytest.raises(InterruptedError):
+            evaluate(dataset, damsm, generator, tmp_path / "metrics", config)
+    assert (keys[0] == keys[1]) == goes_on
 
 
 def test_the_report_is_one_page_that_names_its_conditions(metrics, dataset):

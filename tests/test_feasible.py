@@ -1,14 +1,13 @@
 """What a later step cannot do is said before the first one spends time, and small sets go through all steps."""
 
 import json
-import shutil
 
 import pytest
 from PIL import Image
 from small_sources import settings, write_cub
 from typer.testing import CliRunner
 
-from attngan import artifacts, cli, feasible
+from attngan import cli, feasible
 from attngan import config as configs
 from attngan.data.dataset import Dataset
 from attngan.data.records import LEAST_TEST, Record, caption_labels, divide
@@ -175,29 +174,3 @@ def test_a_figure_that_nothing_can_be_measured_by_is_left_out(few, damsm, capsys
     maker = FigureMaker(few[1].evaluate, 0, {"real": flat, "pairs": {}})
     assert maker.changes("judge") == {}
     assert "sees no difference between test pictures" in capsys.readouterr().out
-
-
-def test_a_finished_evaluation_keeps_what_it_saw_when_only_the_counting_changes(
-    dataset, damsm, generator, smoke, tmp_path, monkeypatch
-):
-    from attngan import evaluate as step
-    from attngan import row_store
-
-    made = []
-    original = row_store._in_batches
-    monkeypatch.setattr(row_store, "_in_batches", lambda *each: made.append(each[0]) or original(*each))
-    monkeypatch.setattr(row_store.RowStore, "clear", lambda _: None)
-    evaluate(dataset, damsm, generator, tmp_path / "one", smoke, state=str(tmp_path / "state"))
-    assert made
-    made.clear()
-    changed = [
-        "evaluate.num_candidates=4",
-        "evaluate.kid_subsets=2",
-        "evaluate.num_resamples=3",
-        "evaluate.batch_size=7",
-    ]
-    config = configs.load(configs.dump(smoke), overrides=changed)
-    step.evaluate(dataset, damsm, generator, tmp_path / "two", config, state=str(tmp_path / "state"))
-    assert made == []
-    assert artifacts.check(tmp_path / "two", "metrics")["figures"]
-    shutil.rmtree(tmp_path / "state")

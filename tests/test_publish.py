@@ -1,34 +1,19 @@
 """The gate: only a better model becomes the champion, and the one before can come back."""
 
 import pytest
+from candidates import candidate, champion
 
-from attngan import artifacts, storage
 from attngan import config as configs
+from attngan import storage
 from attngan.champion import ModelFolder, origin
 from attngan.errors import InputError
 from attngan.publish import publish, restore_previous
-
-
-def candidate(folder, name, r_precision, **figures):
-    """Return a bundle and its metrics folder."""
-    bundle, metrics = folder / f"{name}-bundle", folder / f"{name}-metrics"
-    for each in (bundle, metrics):
-        each.mkdir()
-        (each / "content").write_text(name)
-    artifacts.finish(bundle, "bundle", ["content"], generator=name)
-    figures = {"r_precision": r_precision, **figures}
-    artifacts.finish(metrics, "metrics", ["content"], generator=name, figures=figures)
-    return bundle, metrics
 
 
 @pytest.fixture
 def models(root):
     """Give a model folder that does not exist yet."""
     return root
-
-
-def champion(models):
-    return storage.read(storage.join(models, ModelFolder(models).champion["model"], "content"))[0].decode()
 
 
 def test_the_first_model_is_promoted_and_then_only_better_ones(tmp_path, models):

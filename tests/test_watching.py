@@ -1,6 +1,7 @@
 """A training that goes wrong says so and goes back; the best snapshot is the result; all of it survives kills."""
 
 import json
+import shutil
 
 import pytest
 import saved_states
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from attngan import artifacts, storage, weights
+from attngan import config as configs
 from attngan import gan_watcher as watcher
 from attngan import pretrain_damsm as damsm_step
 from attngan import train_generator as step
@@ -112,6 +114,37 @@ def test_a_run_that_goes_wrong_again_and_again_stops_and_keeps_its_last_good_sta
     assert state["step"] == 8 and all(tensor.isfinite().all() for tensor in state["generator"].values())
 
 
+def test_a_run_that_goes_wrong_after_its_states_were_deleted_says_both(dataset, damsm, config, tmp_path, monkeypatch):
+    spoil(monkeypatch)
+    spoilt = step.training_step
+
+    def deleting_step(run, batch):
+        if run.step == 9:
+            shutil.rmtree(f"{tmp_path / 'out'}.state")
+        return spoilt(run, batch)
+
+    monkeypatch.setattr(step, "training_step", deleting_step)
+    with pytest.raises(
+        InputError, match=r"step 12: the loss .* is nan; the run cannot go back: .*: no good checkpoint is there to go"
+    ):
+        train_generator(dataset, damsm, tmp_path / "out", config)
+
+
+def test_a_training_whose_states_are_deleted_ends_as_one_whose_were_not(
+    dataset, damsm, generator, smoke, tmp_path, monkeypatch, capsys
+):
+    def deleting_step(run, batch):
+        if run.step == 9:
+            shutil.rmtree(f"{tmp_path / 'out'}.state")
+        return training_step(run, batch)
+
+    monkeypatch.setattr(step, "training_step", deleting_step)
+    train_generator(dataset, damsm, tmp_path / "out", smoke)
+    assert capsys.readouterr().out.count("was deleted while the run went on; made anew with the state after step") == 1
+    assert weights_of(tmp_path / "out") == weights_of(generator)
+    assert saved_states.newest(f"{tmp_path / 'out'}.state")["step"] == 24
+
+
 @pytest.mark.parametrize("setting", ["stop", "ignore"])
 def test_nan_is_never_ignored(setting, dataset, damsm, smoke, tmp_path, monkeypatch):
     spoil(monkeypatch)
@@ -173,6 +206,82 @@ def test_the_best_snapshot_is_the_result(dataset, damsm, smoke, tmp_path, monkey
             torch.testing.assert_close(tensor, seen[expected][name], rtol=0, atol=0)
         assert artifacts.check(out, "generator")["best"]["step"] == 12
         assert "Best snapshot: step 12" in (out / "progress.html").read_text()
+
+
+def test_settings_that_only_judge_go_on_from_the_state_and_the_best_so_far_is_judged_anew(
+    dataset, damsm, smoke, tmp_path, monkeypatch, capsys
+):
+    """Snapshots at 4, 8 and 12 are judged by KID, then the best and those at 16, 20 and 24 by captions."""
+    kids, precisions, seen = iter([3.0, 2.0, 1.0, 9.0, 9.0, 9.0, 9.0]), iter([0.1, 0.9, 0.5, 0.1, 0.2, 0.6, 0.3]), []
+
+    def figures_of(self):
+        seen.append({name: tensor.clone() for name, tensor in self.pictures.model.generator.state_dict().items()})
+        return {**measure(self), f"kid_{self.extractor.name}": next(kids), "r_precision": next(precisions)}
+
+    def dying_step(run, batch):
+        if run.step == 13:
+            raise RuntimeError("the machine is gone")
+        return training_step(run, batch)
+
+    few, more = watched(smoke), watched(smoke, metric="r_precision", num_images=24)
+    more = more.model_copy(update={"evaluate": smoke.evaluate.model_copy(update={"num_candidates": 6})})
+    out = tmp_path / "out"
+    monkeypatch.setattr(step.SnapshotFigures, "measure", figures_of)
+    monkeypatch.setattr(step, "training_step", dying_step)
+    with pytest.raises(RuntimeError):
+        train_generator(dataset, damsm, out, few)
+    monkeypatch.setattr(step, "training_step", training_step)
+    capsys.readouterr()
+    train_generator(dataset, damsm, out, more)
+    said = capsys.readouterr().out
+    assert "goes on after step 12" in said
+    assert "-> r_precision, num_images 20 -> 24, num_candidates 8 -> 6): the best so far, that of step 12, is" in said
+    assert all(torch.equal(seen[2][name], tensor) for name, tensor in seen[3].items())  # that of step 12, once more
+    best, state = artifacts.check(out, "generator")["best"], saved_states.newest(f"{out}.state")
+    assert (best["step"], best["r_precision"], state["num_since_best"]) == (20, 0.6, 1)
+    assert all(torch.equal(seen[5][name], tensor) for name, tensor in state["best_weights"].items())
+
+    monkeypatch.setattr(step.SnapshotFigures, "measure", measure)
+    train_generator(dataset, damsm, tmp_path / "whole", few)
+    whole = saved_states.newest(f"{tmp_path / 'whole'}.state")
+    for network in ("generator", "averaged generator", "discriminators"):
+        assert all(torch.equal(whole[network][name], tensor) for name, tensor in state[network].items())
+
+
+def test_a_finished_training_that_is_judged_in_another_way_keeps_its_best_snapshot(
+    dataset, damsm, smoke, tmp_path, monkeypatch
+):
+    measured(monkeypatch, [0.1, 0.9, 0.5, 0.4, 0.2, 0.2, 0.7])
+    train_generator(dataset, damsm, tmp_path / "out", watched(smoke, metric="r_precision"))
+    before = weights_of(tmp_path / "out")
+    train_generator(dataset, damsm, tmp_path / "out", watched(smoke, metric="r_precision", num_images=24))
+    best = artifacts.check(tmp_path / "out", "generator")["best"]
+    assert (best["step"], best["r_precision"]) == (8, 0.7) and weights_of(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "goes_on"),
+    [
+        ("evaluate.num_candidates=50", True),
+        ("watch.num_images=50", True),
+        ("watch.metric=r_precision", True),
+        ("watch.features=inception_fid", True),
+        ("watch.patience=3", True),
+        ("damsm.epochs=7", True),
+        ("data.max_rejected_share=0.5", True),
+        ("damsm.gamma2=3.0", False),
+        ("data.max_words=7", False),
+        ("watch.every_epochs=7.0", False),
+        ("watch.learning_rate_factor=0.1", False),
+        ("training.batch_size=7", False),
+        ("seed=7", False),
+    ],
+)
+def test_only_what_changes_a_state_is_part_of_its_key(setting, goes_on):
+    before, after = configs.load(), configs.load(overrides=[setting])
+    assert (step._shaping(before) == step._shaping(after)) == goes_on
+    if not setting.startswith(("damsm.", "training.")):
+        assert (damsm_step._shaping(before) == damsm_step._shaping(after)) == goes_on
 
 
 def test_training_ends_where_patience_does_and_goes_on_with_more(dataset, damsm, smoke, tmp_path, monkeypatch, capsys):
