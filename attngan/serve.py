@@ -165,7 +165,8 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
     """
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+
+        from attngan import serve_connections
     except ImportError as error:
         raise InputError(f'serve needs {error.name}; install attngan with its extra "serve".') from None
     from attngan.config import Config
@@ -179,12 +180,13 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(serve_connections.QUEUE)  # so that the line below is true
         except OSError as error:
             raise InputError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --port.") from None
         where = f"[{host}]" if family == socket.AF_INET6 else host
         print(f"serving {bundle} at http://{where}:{listening.getsockname()[1]}", flush=True)
         with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked, and raises the signal again
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run([listening])
+            serve_connections.run(app, listening)
 
 
 def _base64(picture: Any, about: dict[str, str | int] | None = None) -> str:
