@@ -5,18 +5,20 @@ One drawing runs at a time, the next ones wait in a short queue; what does not f
 
 import base64
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attngan import pictures, report
+from attngan import json_text, pictures, report, serve_shapes
 from attngan.bundle import find_bundle
 from attngan.errors import InputError
-from attngan.studio import MAX_CAPTION, RETRY_SECONDS, Refused, Studio, read_json
+from attngan.studio import MAX_CAPTION, RETRY_SECONDS, Counts, Refused, Studio, read_json
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Response
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+WISH = '{"caption": text, "num_images": whole number, "seed": whole number}'
 
 # Everything the page needs is in it; pictures come as data.
 SECURITY = {
@@ -48,13 +50,7 @@ def _answer_with_care(app: "FastAPI", studio: Studio) -> None:
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
-    @app.middleware("http")
-    async def counted(request: Request, call_next: Callable[[Request], Awaitable["Response"]]) -> "Response":
-        response = await call_next(request)
-        path = getattr(request.scope.get("route"), "path", "other")
-        studio.counts.requests[path, response.status_code] += 1
-        response.headers.update(SECURITY)
-        return response
+    app.add_middleware(Careful, counts=studio.counts)
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
@@ -63,7 +59,37 @@ def _answer_with_care(app: "FastAPI", studio: Studio) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_found(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": f"{error.detail}."}, error.status_code)
+        return JSONResponse({"error": f"{error.detail}."}, error.status_code, headers=error.headers)
+
+
+class Careful:
+    """ASGI: counts every answer by route and status, and gives it the headers of `SECURITY`."""
+
+    def __init__(self, app: "ASGIApp", counts: Counts):
+        self._app, self._counts = app, counts
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def careful(message: "Message") -> None:
+            if message["type"] == "http.response.start":
+                self._count(scope, message["status"])
+                added = [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, careful)
+        except Exception:
+            self._count(scope, 500)
+            raise
+
+    def _count(self, scope: "Scope", status: int) -> None:
+        # The route's template, never the path itself: strangers choose that, and every label is kept.
+        self._counts.requests[getattr(scope.get("route"), "path", "other"), status] += 1
 
 
 def _add_pages(app: "FastAPI", studio: Studio) -> None:
@@ -79,7 +105,7 @@ def _add_pages(app: "FastAPI", studio: Studio) -> None:
 
     @app.get("/healthz")
     @app.get("/readyz")
-    def healthy() -> dict[str, str]:
+    def healthy() -> serve_shapes.Health:
         return {"status": "ok", "bundle": studio.model.fingerprint}
 
     @app.get("/metrics", response_class=PlainTextResponse)
@@ -89,30 +115,38 @@ def _add_pages(app: "FastAPI", studio: Studio) -> None:
 
 def _add_drawing(app: "FastAPI", studio: Studio) -> None:
     from fastapi import Request
+    from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
-    @app.post("/generate")
-    async def generate(request: Request) -> dict[str, Any]:
+    answers = serve_shapes.answers(serve_shapes.Drawing, 400, 408, 413, 422, 503)
+    body = serve_shapes.body(serve_shapes.Wish, num_images=studio.max_images)
+
+    @app.post("/generate", responses=answers, openapi_extra=body)
+    async def generate(request: Request) -> JSONResponse:
         given = await read_json(request)
-        caption, num_images, seed = given.get("caption"), given.get("num_images", 4), given.get("seed", 1)
-        unknown = given.keys() - {"caption", "num_images", "seed"}
-        is_whole = all(isinstance(number, int) and not isinstance(number, bool) for number in (num_images, seed))
-        if not isinstance(caption, str) or not is_whole or unknown:
-            raise Refused(422, 'expected {"caption": text, "num_images": whole number, "seed": whole number}.')
-        drawn = await run_in_threadpool(studio.draw, caption, num_images, seed)
-        return {
-            "caption": caption,
-            "seed": seed,
-            "bundle": studio.model.fingerprint,
-            "notes": drawn.notes,
-            "images": [
-                {
-                    "png": _base64(picture, pictures.origin(caption, seed, studio.model.fingerprint, variant=number)),
-                    "attention": [{"word": word, "png": _base64(overlay)} for word, overlay in overlays],
-                }
-                for number, (picture, overlays) in enumerate(zip(drawn.pictures, drawn.overlays, strict=True))
-            ],
-        }
+        try:
+            wish = json_text.shaped(given, "request", serve_shapes.Wish, expected=WISH, mend="send that")
+        except InputError as error:
+            raise Refused(422, str(error)) from None
+        # In a thread to the last byte, so that others are answered meanwhile.
+        return await run_in_threadpool(lambda: JSONResponse(_draw(studio, **wish)))
+
+
+def _draw(studio: Studio, caption: str, num_images: int = 4, seed: int = 1) -> serve_shapes.Drawing:
+    drawn = studio.draw(caption, num_images, seed)
+    return {
+        "caption": caption,
+        "seed": seed,
+        "bundle": studio.model.fingerprint,
+        "notes": drawn.notes,
+        "images": [
+            {
+                "png": _base64(picture, pictures.origin(caption, seed, studio.model.fingerprint, variant=number)),
+                "attention": [{"word": word, "png": _base64(overlay)} for word, overlay in overlays],
+            }
+            for number, (picture, overlays) in enumerate(zip(drawn.pictures, drawn.overlays, strict=True))
+        ],
+    }
 
 
 def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_images: int) -> None:
@@ -131,7 +165,8 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
     """
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+
+        from attngan import serve_connections
     except ImportError as error:
         raise InputError(f'serve needs {error.name}; install attngan with its extra "serve".') from None
     from attngan.config import Config
@@ -145,12 +180,13 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(serve_connections.QUEUE)  # so that the line below is true
         except OSError as error:
             raise InputError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --port.") from None
         where = f"[{host}]" if family == socket.AF_INET6 else host
         print(f"serving {bundle} at http://{where}:{listening.getsockname()[1]}", flush=True)
         with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked, and raises the signal again
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run([listening])
+            serve_connections.run(app, listening)
 
 
 def _base64(picture: Any, about: dict[str, str | int] | None = None) -> str:

@@ -1,7 +1,7 @@
 """An open bundle that draws for many: one drawing at a time, a short queue, counts; what it refuses, and why."""
 
+import codecs
 import dataclasses
-import json
 import threading
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attngan import drawing
+from attngan import drawing, json_text
 from attngan.drawing import Drawn
 from attngan.errors import InputError
 from attngan.text_to_image import TextToImage
@@ -22,14 +22,16 @@ MAX_BODY = 64 * 1024  # bytes of a request
 MAX_CAPTION = 1000  # characters
 MAX_WAITING = 8  # drawings in the queue
 RETRY_SECONDS = 5
+LATE = "the request did not arrive whole, or not in time; send it again."
+SHOWN = 120  # characters of a request's text in an answer that refuses it
 
 
 class Refused(Exception):
-    """A request that is not answered: status and one sentence."""
+    """A request that is not answered: status and one sentence, on one line whatever of the request is in it."""
 
     def __init__(self, status: int, sentence: str):
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+        self.status, self.sentence = status, " ".join(sentence.split())
+        super().__init__(self.sentence)
 
 
 @dataclasses.dataclass
@@ -107,15 +109,18 @@ class Studio:
 
 async def read_json(request: "Request") -> dict[str, Any]:
     """Return a request's JSON object; `Refused` where it is longer than allowed, whatever its header says, or none."""
+    from starlette.requests import ClientDisconnect
+
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refused(413, f"the request is longer than {MAX_BODY:,} bytes; send less.")
     try:
-        given = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refused(400, "expected JSON, found something else.") from None
-    if not isinstance(given, dict):
-        raise Refused(400, "expected a JSON object, found another value.")
-    return given
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise Refused(413, f"the request is longer than {MAX_BODY:,} bytes; send less.")
+    except ClientDisconnect:
+        raise Refused(408, LATE) from None
+    text = bytes(body).removeprefix(codecs.BOM_UTF8)  # which some clients put before it
+    try:
+        return json_text.parse(text, "request", dict[str, Any], expected="a JSON object", mend="send one")
+    except InputError as error:
+        raise Refused(400, str(error)) from None

@@ -156,6 +156,8 @@ def test_every_module_has_a_layer():
         "import_released",
         "export_onnx",
         "serve",
+        "serve_connections",
+        "serve_shapes",
         "serve_v2",
         "plan",
         "plan_table",

@@ -59,7 +59,7 @@ def test_unknown_words_are_named(client):
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        (b"hello", 400, "expected JSON, found something else."),
+        (b"hello", 400, "request: expected JSON, found something else"),
         (b"[1]", 400, "expected a JSON object"),
         (b"[" * 60_000, 400, "expected JSON"),
         (b"{}", 422, 'expected {"caption": text'),
