@@ -17,7 +17,7 @@ from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.evaluation_colours import colour_figures
-from attngan.evaluation_figures import MIN_PICTURES, FigureMaker, Figures, Table
+from attngan.evaluation_figures import FigureMaker, Figures, Table
 from attngan.evaluation_pictures import EvaluationPictures, Query
 from attngan.features import (
     PIXELS,
@@ -162,7 +162,7 @@ def _figures(
         coloured, shown["colours"] = colour_figures(subject, maker, subject.test.info["palette"])
         figures |= coloured
     for name in [extractor.name for extractor in extractors]:
-        if len(subject.test) >= MIN_PICTURES:
+        if len(subject.test) >= feasible.MIN_PICTURES:
             figures |= maker.distances(name)
         figures |= maker.changes(name)
         if f"{name} logits" in maker.tables["generated"]:

@@ -10,14 +10,13 @@ from torch import Tensor
 from attngan import seeding
 from attngan.config import Evaluate
 from attngan.data.records import CaptionLabels
-from attngan.errors import InputError
 from attngan.evaluation_pictures import Query
+from attngan.feasible import fewer_candidates, num_candidates
 from attngan.features import PIXELS
 from attngan.metrics import distribution, intervals, nearest, retrieval
 from attngan.metrics.distribution import Rows
 from attngan.run_log import say
 
-MIN_PICTURES = 8  # of a set, for figures of whole sets: half of a half of it still has a neighbour
 CHUNK = 500  # queries of R-precision at a time
 Table = dict[str, Rows]
 
@@ -240,39 +239,3 @@ class FigureMaker:
 
     def _state(self, *purpose: str) -> torch.Generator:
         return seeding.generator_for(self.seed, "figures", *purpose)
-
-
-def fewest_wrong(labels: CaptionLabels, pool: Sequence[tuple[int, int]]) -> int:
-    """Return how many captions of a pool are wrong for a test picture, of the picture for which they are fewest.
-
-    Args:
-        labels: class and text of every caption of every test picture, `Dataset.caption_labels`.
-        pool: class and text of the captions to draw wrong ones from.
-    """
-    own = [label for of_picture in labels for label in of_picture]
-    return retrieval.fewest_wrong(torch.tensor(own), torch.tensor(pool))
-
-
-def num_candidates(labels: CaptionLabels, pool: Sequence[tuple[int, int]], wanted: int) -> int:
-    """Return how many captions a picture chooses among: as many as wanted, or as there are.
-
-    Args:
-        labels: as for `fewest_wrong`.
-        pool: as for `fewest_wrong`.
-        wanted: `evaluate.num_candidates`.
-
-    Raises:
-        InputError: for some picture no caption is wrong.
-    """
-    there = fewest_wrong(labels, pool) + 1
-    if there < 2:
-        raise InputError("R-precision: for some test picture no caption is of another class and text; add pictures.")
-    return min(wanted, there)
-
-
-def fewer_candidates(there: int, wanted: int) -> str:
-    """Return what to say where R-precision chooses among fewer captions than it was set to."""
-    return (
-        f"evaluate.num_candidates: R-precision chooses among {there} captions, not among {wanted}: for some test "
-        "picture no more are of another class and text."
-    )

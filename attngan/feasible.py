@@ -4,15 +4,19 @@ What cannot be done at all is a problem. Where less than was set still makes sen
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.data.records import CaptionLabels
 from attngan.errors import InputError
-from attngan.evaluation_figures import MIN_PICTURES, fewer_candidates, fewest_wrong
+from attngan.metrics import retrieval
 from attngan.run_log import say
 
+MIN_PICTURES = 8  # of a set, for figures of whole sets: half of a half of it still has a neighbour
 MIN_TEST = 4  # test pictures: half of them say what is normal of the others
 
 
@@ -121,3 +125,39 @@ def check(
 def refusal(where: Path, found: list[str]) -> InputError:
     """Return what to say of a dataset that is not enough."""
     return InputError(f"{where}: {'; '.join(found)}.")
+
+
+def fewest_wrong(labels: CaptionLabels, pool: Sequence[tuple[int, int]]) -> int:
+    """Return how many captions of a pool are wrong for a test picture, of the picture for which they are fewest.
+
+    Args:
+        labels: class and text of every caption of every test picture, `Dataset.caption_labels`.
+        pool: class and text of the captions to draw wrong ones from.
+    """
+    own = [label for of_picture in labels for label in of_picture]
+    return retrieval.fewest_wrong(torch.tensor(own), torch.tensor(pool))
+
+
+def num_candidates(labels: CaptionLabels, pool: Sequence[tuple[int, int]], wanted: int) -> int:
+    """Return how many captions a picture chooses among: as many as wanted, or as there are.
+
+    Args:
+        labels: as for `fewest_wrong`.
+        pool: as for `fewest_wrong`.
+        wanted: `evaluate.num_candidates`.
+
+    Raises:
+        InputError: for some picture no caption is wrong.
+    """
+    there = fewest_wrong(labels, pool) + 1
+    if there < 2:
+        raise InputError("R-precision: for some test picture no caption is of another class and text; add pictures.")
+    return min(wanted, there)
+
+
+def fewer_candidates(there: int, wanted: int) -> str:
+    """Return what to say where R-precision chooses among fewer captions than it was set to."""
+    return (
+        f"evaluate.num_candidates: R-precision chooses among {there} captions, not among {wanted}: for some test "
+        "picture no more are of another class and text."
+    )

@@ -12,8 +12,8 @@ from attngan.config import Config
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
-from attngan.evaluation_figures import num_candidates
 from attngan.evaluation_pictures import EvaluationPictures, Query
+from attngan.feasible import num_candidates
 from attngan.features import PIXELS, Extractor
 from attngan.gan_run import GanRun
 from attngan.metrics import distribution, retrieval

@@ -24,7 +24,6 @@ CODE = (  # that shapes the result, as far as the state goes
     "losses",
     "data",
     "metrics",
-    "evaluation_figures.py",
     "evaluation_pictures.py",
     "features.py",
     "gan_run.py",

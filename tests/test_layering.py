@@ -212,7 +212,7 @@ def test_files_and_functions_stay_short(path):
 def test_a_state_is_told_from_that_of_other_code_whatever_shapes_the_run(step):
     """Modules that a training reaches are in its list of code, or do not shape its numbers."""
     services = SERVICES - {"seeding"}  # of which some change the rounding
-    others = services | {"weights", "damsm_progress", "snapshots"}  # and the pages
+    others = services | {"weights", "damsm_progress", "snapshots", "feasible"}  # pages, and what stops before a step
     reached, waiting = set(), {step}
     while waiting:
         name = waiting.pop()
