@@ -4,7 +4,6 @@ import contextlib
 import functools
 import gc
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from attngan import (
     launcher,
     plan_table,
     pretrain_damsm,
+    scratch,
     train_generator,
     trunk_features,
     weights,
@@ -77,9 +77,9 @@ def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None
     """
     train = Dataset.open(dataset, "train")
     check_fills_batch(train, dataset, "training.batch_size", config.training.batch_size)
-    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
-        parts = encoders(dataset, config, inception_weights=inception_weights, out=Path(scratch))
-        return parts + generator(dataset, Path(scratch), config)
+    with scratch.folder("plan") as folder:
+        parts = encoders(dataset, config, inception_weights=inception_weights, out=folder)
+        return parts + generator(dataset, folder, config)
 
 
 @_leaving_nothing
@@ -188,10 +188,10 @@ def _snapshot(
 ) -> Iterator[Callable[[], None]]:
     """Give what takes a snapshot of a run, in a scratch folder."""
     figures = SnapshotFigures(run, train, test, damsm)
-    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch, _state() as store:
-        log = RunLog(Path(scratch), [])
+    with scratch.folder("plan") as folder, _state() as store:
+        log = RunLog(folder, [])
         log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
-        snapshots = Snapshots(run, test, Path(scratch), total, store, log)
+        snapshots = Snapshots(run, test, folder, total, store, log)
 
         def snapshot() -> None:
             figures.measure()
@@ -205,10 +205,7 @@ def _snapshot(
 @contextlib.contextmanager
 def _state() -> Iterator[StateStore]:
     """Give a store of states in a scratch folder."""
-    with (
-        tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch,
-        StateStore(scratch, step_name="plan", key="") as store,
-    ):
+    with scratch.folder("plan") as folder, StateStore(str(folder), step_name="plan", key="") as store:
         yield store
 
 

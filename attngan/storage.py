@@ -8,12 +8,11 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from attngan import artifacts
+from attngan import artifacts, scratch
 from attngan.errors import Changed, InputError
 
 SCHEME = "gs://"
@@ -66,8 +65,8 @@ def local_input(uri: str | None) -> Iterator[Path | None]:
     if uri is None or not is_remote(uri):
         yield None if uri is None else Path(uri)
         return
-    with tempfile.TemporaryDirectory(prefix="attngan-in-") as scratch:
-        yield fetch(uri, Path(scratch))
+    with scratch.folder("in") as folder:
+        yield fetch(uri, folder)
 
 
 @contextlib.contextmanager
@@ -77,8 +76,8 @@ def output(uri: str) -> Iterator[Path]:
         yield Path(uri)
         return
     _google(uri).check_reachable(uri)
-    with tempfile.TemporaryDirectory(prefix="attngan-out-") as scratch:
-        folder = Path(scratch) / "result"
+    with scratch.folder("out") as place:
+        folder = place / "result"
         yield folder
         deliver(folder, uri)
 
