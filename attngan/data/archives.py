@@ -93,16 +93,16 @@ class _Writer:
         self._count_member()
         place, elsewhere = PurePosixPath(name), PureWindowsPath(name)
         if place.is_absolute() or elsewhere.drive or elsewhere.root or ".." in elsewhere.parts:
-            raise self.refused(f"the member {shown(name)!r} leads out of its folder")
+            raise self.refused(f"the member '{shown(name)}' leads out of its folder")
         if len(place.parts) > MAX_DEPTH:
             raise self.refused(
-                f"the member {shown(name)[:80]!r} lies {len(place.parts):,} folders deep, more than {MAX_DEPTH}"
+                f"the member '{shown(name)[:80]}' lies {len(place.parts):,} folders deep, more than {MAX_DEPTH}"
             )
         if is_extra(place) or (is_folder and not place.parts):
             return None
         if not place.parts or "\\" in name or "\0" in name:
             why = "the name has a backslash" if "\\" in name else "it has no name that a file can have"
-            self.skipped.append(f"the member {shown(name)!r} is skipped: {why}")
+            self.skipped.append(f"the member '{shown(name)}' is skipped: {why}")
             return None
         return self.into / place
 
@@ -118,7 +118,7 @@ class _Writer:
                 with _named(each):
                     each.mkdir(exist_ok=True)
             except (FileExistsError, NotADirectoryError):
-                raise self.refused(f"{shown(each.name)!r} is a file and a folder") from None
+                raise self.refused(f"'{shown(each.name)}' is a file and a folder") from None
             self.folders.add(each)
 
     def file(self, target: Path, content: IO[bytes], on_chunk: Callable[[], None] = lambda: None) -> None:
@@ -131,7 +131,7 @@ class _Writer:
                     handle.write(chunk)
                     on_chunk()
         except IsADirectoryError:
-            raise self.refused(f"{shown(target.name)!r} is a file and a folder") from None
+            raise self.refused(f"'{shown(target.name)}' is a file and a folder") from None
 
     def count(self, num_bytes: int) -> None:
         """Add to what really came out; what headers say may be a lie."""
@@ -172,9 +172,9 @@ def _unpack_zip(raw: BinaryIO, writer: _Writer, advance: Advance) -> None:
             is_folder = member.filename.endswith("/")
             target = writer.target(member.filename, is_folder=is_folder)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise writer.refused(f"the member {shown(member.filename)!r} is a link or device")
+                raise writer.refused(f"the member '{shown(member.filename)}' is a link or device")
             if member.flag_bits & 1:
-                raise writer.refused(f"the member {shown(member.filename)!r} is encrypted")
+                raise writer.refused(f"the member '{shown(member.filename)}' is encrypted")
             if target is not None and is_folder:
                 writer.folder(target)
             elif target is not None:
@@ -199,7 +199,7 @@ def _unpack_tar(raw: BinaryIO, magic: bytes, writer: _Writer, advance: Advance) 
             if member.is_folder and target is not None:
                 writer.folder(target)
             elif member.content is None and not member.is_folder:
-                raise writer.refused(f"the member {shown(member.name)!r} is a link or device")
+                raise writer.refused(f"the member '{shown(member.name)}' is a link or device")
             elif member.content is not None and target is not None:
                 writer.file(target, member.content, tell)
         tell()
