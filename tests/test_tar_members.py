@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import time
 
 import pytest
 from test_archives import contents, refusal, unpack
@@ -127,3 +128,17 @@ def test_a_size_that_a_pax_header_gives_rules(tmp_path):
     blocks = [described(tarfile.XHDTYPE, record(b"size", b"600")), header(), content + bytes(424), header(name="b.txt")]
     unpack(write_blocks(tmp_path / "a.tar", *blocks), tmp_path / "into")
     assert contents(tmp_path / "into") == {"a.txt": content, "b.txt": b""}
+
+
+def test_what_a_global_header_says_is_not_copied_for_every_member(tmp_path):
+    content = b"".join(record(b"key%d" % number, b"x") for number in range(60_000))
+    blocks = [described(tarfile.XGLTYPE, content + record(b"path", b"all")), *[header(name="a.txt")] * 20_000]
+    start = time.process_time()
+    unpack(write_blocks(tmp_path / "a.tgz", *blocks, opener=gzip.open), tmp_path / "into")
+    assert time.process_time() - start < 20  # a copy each takes minutes
+    assert contents(tmp_path / "into") == {"a.txt": b""}
+
+
+def test_a_global_header_of_sparse_files_is_refused(tmp_path):
+    blocks = [described(tarfile.XGLTYPE, record(b"GNU.sparse.major", b"1")), header()]
+    refusal(write_blocks(tmp_path / "a.tar", *blocks), tmp_path / "into", "the sparse file 'a.txt'")

@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import errno
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -26,18 +27,16 @@ MAX_BYTES = 64 * 2**30  # unpacked
 MAX_EXPANSION = 100  # times the archive's own size; pictures hardly shrink ...
 HARMLESS_BYTES = 2**30  # ... and so much may come out of any archive
 MAX_DEPTH = 64  # folders inside one another
+MAX_NAME = 4096  # characters, with the folders: no path of Linux is longer
+MAX_XZ_MEMORY = 2**28  # of its dictionary, which the file itself asks for; xz -9 makes one of 64 MiB
 CHUNK = 2**20
 
 Advance = Callable[[int], Any]
 
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error)
-_BROKEN += (
-    NotImplementedError,
-    ValueError,
-    OverflowError,
-    LookupError,
-    RuntimeError,
-)  # of the readers, fed with garbage
+_BROKEN = (  # what the readers raise, fed with garbage
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, NotImplementedError),
+    *(ValueError, OverflowError, LookupError, RuntimeError, MemoryError),
+)
 
 
 def unpack(path: Path, into: Path, advance: Advance) -> list[str]:
@@ -70,7 +69,8 @@ def unpack(path: Path, into: Path, advance: Advance) -> list[str]:
     except (*_BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # the disk's fault; EINVAL is the archive's, whose next member lies where no file can reach
-        detail = shown(str(error))[:120] or "it ends too early"
+        short = "it takes too much memory" if isinstance(error, MemoryError) else "it ends too early"
+        detail = shown(str(error))[:120] or short
         raise InputError(
             f"{path}: expected a folder or a whole .zip, .tar or .tar.gz archive, found something else ({detail})."
         ) from None
@@ -91,6 +91,8 @@ class _Writer:
     def target(self, name: str, *, is_folder: bool) -> Path | None:
         """Return where a member goes; None for what is skipped."""
         self._count_member()
+        if len(name) > MAX_NAME:
+            raise self.refused(f"the member '{shown(name)[:80]}...' has a name of {len(name):,} characters")
         place, elsewhere = PurePosixPath(name), PureWindowsPath(name)
         if place.is_absolute() or elsewhere.drive or elsewhere.root or ".." in elsewhere.parts:
             raise self.refused(f"the member '{shown(name)}' leads out of its folder")
@@ -214,7 +216,31 @@ def _decompressed(raw: BinaryIO, magic: bytes) -> Iterator[IO[bytes]]:
         with bz2.BZ2File(raw) as stream:
             yield stream
     elif magic.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-        with lzma.LZMAFile(raw) as stream:
-            yield stream
+        yield io.BufferedReader(_Xz(raw))
     else:
         yield raw
+
+
+class _Xz(io.RawIOBase):
+    """Reads what .xz files hold, one after the other, within a bound on the memory that they may ask for."""
+
+    def __init__(self, raw: BinaryIO):
+        self._raw, self._decoder = raw, lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while True:
+            packed = b""
+            if self._decoder.eof:
+                packed = (self._decoder.unused_data or self._raw.read(CHUNK)).lstrip(b"\0")  # one may be padded
+                if not packed:
+                    return 0
+                self._decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY)
+            elif self._decoder.needs_input and not (packed := self._raw.read(CHUNK)):
+                raise EOFError("it ends too early")
+            chunk = self._decoder.decompress(packed, len(buffer))
+            if chunk:
+                buffer[: len(chunk)] = chunk
+                return len(chunk)

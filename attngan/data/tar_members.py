@@ -12,6 +12,7 @@ from typing import IO
 MAX_HEADER_BYTES = 2**20  # of all that describe one member: its long name and the like
 MAX_HEADERS = 16  # before one member; no program writes more than four
 CHUNK = 2**20
+SPARSE = b"GNU.sparse."  # keys that begin so are those of a file with holes
 
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
@@ -43,7 +44,7 @@ def read(stream: IO[bytes], count: Callable[[int], None]) -> Iterator[Member]:
     Raises:
         tarfile.TarError: it ends too early, is damaged, or holds what no archive of pictures does.
     """
-    everywhere: dict[bytes, bytes] = {}  # what a global header says of all members after it
+    everywhere: dict[bytes, bytes] = {}  # of all members after a global header, whose names and sizes are their own
     while True:
         described, num_headers, num_bytes = dict(everywhere), 0, 0
         while (header := _header(stream, count)) is not None and header.type in (*_PAX, *_LONG):
@@ -56,9 +57,11 @@ def read(stream: IO[bytes], count: Callable[[int], None]) -> Iterator[Member]:
             _skip(stream, -header.size % tarfile.BLOCKSIZE, count)
             if header.type == tarfile.GNUTYPE_LONGNAME:
                 described[b"path"] = content.partition(b"\0")[0]
+            elif header.type == tarfile.XGLTYPE:
+                everywhere |= {key: value for key, value in _records(content).items() if key == SPARSE}
+                described |= everywhere
             elif header.type in _PAX:
-                described |= (records := _records(content))
-                everywhere |= records if header.type == tarfile.XGLTYPE else {}
+                described |= _records(content)
         if header is None:
             return
         yield from _member(stream, header, described, count)
@@ -70,7 +73,7 @@ def _member(
     name = header.name
     if b"path" in described:
         name = described[b"path"].decode("utf-8", "surrogateescape")
-    if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(b"GNU.sparse.") for key in described):
+    if header.type == tarfile.GNUTYPE_SPARSE or SPARSE in described:
         raise tarfile.ReadError(f"the sparse file {name[:80]!r}")
     if header.type == tarfile.DIRTYPE:
         yield Member(name, True, None)
@@ -116,7 +119,7 @@ def _header(stream: IO[bytes], count: Callable[[int], None]) -> tarfile.TarInfo 
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:
-    """Return what an extended header of POSIX.1-2001 says: lines of LENGTH KEY=VALUE, one after the other."""
+    """Return what matters of an extended header (POSIX.1-2001): lines of LENGTH KEY=VALUE, one after the other."""
     records, start = {}, 0
     while start < len(content) and content[start]:
         space = content.find(b" ", start, start + 10)
@@ -124,7 +127,10 @@ def _records(content: bytes) -> dict[bytes, bytes]:
         key, equals, value = content[space + 1 : end - 1].partition(b"=")
         if end <= space or content[end - 1 : end] != b"\n" or not equals:
             raise tarfile.ReadError("an extended header that cannot be read")
-        records[key] = value
+        if key in (b"path", b"size"):
+            records[key] = value
+        elif key.startswith(SPARSE):
+            records[SPARSE] = value
         start = end
     return records
 
