@@ -56,7 +56,7 @@ def explain(error: BaseException, folder: Path | str | None = None) -> str | Non
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _FULL:
-            place = cause.filename or folder or Path.cwd()
+            place = cause.filename2 or cause.filename or folder or Path.cwd()  # a copy's target comes second
             return f"{place}: {_FULL[cause.errno]}; make room there, then run the same command again."
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, InputError):

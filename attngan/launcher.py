@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from typing import Any, ParamSpec
 import torch
 
 from attngan import config as configs
-from attngan import distributed, exit_status
+from attngan import distributed, exit_status, scratch
 from attngan.config import Config
 from attngan.errors import InputError
 from attngan.run_log import say
@@ -95,8 +94,7 @@ def launch(step: str, count: int, arguments: dict[str, Any]) -> Figures:
         RuntimeError: a bug in one of them, with its traceback.
         SystemExit: they stopped as told, or one of them was killed.
     """
-    with tempfile.TemporaryDirectory(prefix="attngan-") as shared:
-        folder = Path(shared)
+    with scratch.folder("processes") as folder:
         write_job(folder, step, arguments)
         with _stop_handed_on(folder) as received:
             exit_codes = _run(folder, count)

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import gc
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -23,6 +22,7 @@ from attngan import (
     launcher,
     plan_table,
     pretrain_damsm,
+    scratch,
     train_generator,
     trunk_features,
     weights,
@@ -77,9 +77,9 @@ def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None
         InputError: something does not fit in memory or on disk, and what would; or there are too few pictures.
     """
     feasible.check(config, dataset, Dataset.open(dataset, "train"), Dataset.open(dataset, "test"))
-    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch:
-        parts = encoders(dataset, config, inception_weights=inception_weights, out=Path(scratch))
-        return parts + generator(dataset, Path(scratch), config)
+    with scratch.folder("plan") as folder:
+        parts = encoders(dataset, config, inception_weights=inception_weights, out=folder)
+        return parts + generator(dataset, folder, config)
 
 
 @_leaving_nothing
@@ -186,10 +186,10 @@ def _snapshot(
 ) -> Iterator[Callable[[], None]]:
     """Give what takes a snapshot of a run, in a scratch folder."""
     figures = SnapshotFigures(run, train, test, damsm)
-    with tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch, _state() as store:
-        log = RunLog(Path(scratch), [])
+    with scratch.folder("plan") as folder, _state() as store:
+        log = RunLog(folder, [])
         log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
-        snapshots = Snapshots(run, test, Path(scratch), total, store, log, num_candidates=figures.num_candidates)
+        snapshots = Snapshots(run, test, folder, total, store, log, num_candidates=figures.num_candidates)
 
         def snapshot() -> None:
             figures.measure()
@@ -203,10 +203,7 @@ def _snapshot(
 @contextlib.contextmanager
 def _state() -> Iterator[StateStore]:
     """Give a store of states in a scratch folder."""
-    with (
-        tempfile.TemporaryDirectory(prefix="attngan-plan-") as scratch,
-        StateStore(scratch, step_name="plan", key="") as store,
-    ):
+    with scratch.folder("plan") as folder, StateStore(str(folder), step_name="plan", key="") as store:
         yield store
 
 

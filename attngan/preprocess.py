@@ -6,25 +6,27 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attngan import artifacts, feasible, machine
+from attngan import artifacts, feasible, machine, scratch
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data import archives, captioned_folder, cub, dataset_writer, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
+from attngan.data.source_files import shown
 from attngan.errors import InputError
 from attngan.result_folder import result
 from attngan.run_log import progress, say
 
 SPLITS: tuple[Split, ...] = ("train", "test")
-REASONS_SHOWN = 3
+REASONS_SHOWN = 3  # in the sentence that ends the step
+LINES_SHOWN = 100  # of rejections and the like, before it
 
 
 def preprocess(
@@ -87,17 +89,27 @@ class _Run:
         self.digests: dict[str, str] = {}  # sha256 of files that were read while they were written
 
     def write(self) -> dict[str, Any]:
-        self._check_share()
+        try:
+            return self._write()
+        except InputError:
+            self._tell_rejections()
+            raise
+
+    def _write(self) -> dict[str, Any]:
         waiting = divide(self.source.records)
-        for split in SPLITS:
-            self._check_not_empty(split, waiting[split])
+        if not all(waiting[split] for split in SPLITS):
+            self._check_usable(waiting)
         if self.is_for_all:
             self._tell_enough(waiting)
         with progress("preprocess", total=len(self.source.records), unit="images") as advance:
             self._pack("train", waiting["train"], lambda token: True, advance)
+            if not self.indices["train"]:  # no vocabulary then; what is wrong with the others is found all the same
+                self._pack("test", waiting["test"], lambda token: True, advance)
+                self._check_usable(self.records)
             vocabulary = self._vocabulary()
             self._keep_encodable("train", vocabulary)
             self._pack("test", waiting["test"], vocabulary.__contains__, advance)
+        self._check_usable(self.records)
         return self._finish(vocabulary)
 
     def _pack(
@@ -120,7 +132,7 @@ class _Run:
                 described(), self.config.data.resolution, num_workers=machine.num_cores()
             ):
                 if isinstance(pixels, str):
-                    self._reject(record, pixels)
+                    self.source.reject(record.name, pixels)
                 else:
                     writer.append(pixels)
                     self.records[split].append(record)
@@ -128,7 +140,6 @@ class _Run:
                 advance(1)
             self.indices[split] = writer.index
             self.digests[f"{split}/{dataset_writer.PIXELS}"] = writer.digest()
-            self._check_not_empty(split, writer.index)
 
     def _vocabulary(self) -> Vocabulary:
         if self.given is not None:
@@ -153,32 +164,32 @@ class _Run:
         """Return the record with the captions that have a known word, or None and a rejection where none has."""
         usable = tuple(caption for caption in record.captions if any(map(is_known, self.tokens(caption))))
         if not usable:
-            self._reject(record, "none of its captions has a usable word")
+            self.source.reject(record.name, "none of its captions has a usable word")
             return None
         if len(usable) < len(record.captions):
             lost = [caption for caption in record.captions if caption not in usable]
             self.dropped.extend({"file": record.name, "caption": caption} for caption in lost)
         return dataclasses.replace(record, captions=usable)
 
-    def _reject(self, record: Record, reason: str) -> None:
-        self.source.reject(record.name, reason)
-        self._check_share()
-
-    def _check_share(self) -> None:
+    def _check_usable(self, records: dict[Split, list[Record]]) -> None:
+        """Stop if too many pictures were rejected, or none is left for a split."""
         rejected, share = self.source.rejected, self.config.data.max_rejected_share
         if len(rejected) > share * self.num_images:
-            reasons = "; ".join(f"{entry.file}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
+            reasons = "; ".join(f"{shown(entry.file)}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
             raise InputError(
-                f"{self.where}: at least {len(rejected)} of {self.num_images} images cannot be used, more than the "
+                f"{self.where}: {len(rejected)} of {self.num_images} images cannot be used, more than the "
                 f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share."
             )
 
-    def _check_not_empty(self, split: Split, entries: Sequence[Any]) -> None:
-        if not entries:
-            hint = 'add images, or name some with "split" in captions.jsonl'
-            if self.source.kind == "cub":
-                hint = "the source must have classes of both splits"
-            raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
+        for split in SPLITS:
+            if not records[split]:
+                hint = 'add images, or name some with "split" in captions.jsonl'
+                if self.source.kind == "cub":
+                    hint = "the source must have classes of both splits"
+                raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
+
+    def _tell_rejections(self) -> None:
+        _say_all([f"rejected: {shown(entry.file)}: {shown(entry.reason)}" for entry in self.source.rejected])
 
     def _tell_enough(self, records: dict[Split, list[Record]], *, are_alike: bool = False) -> list[str]:
         """Return what later steps cannot do, or have less of than was set; InputError where they follow and cannot."""
@@ -224,6 +235,7 @@ class _Run:
         files += ["dataset.json", "vocabulary.json", "config.yaml"]
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
+        self._tell_rejections()
         _summarise(info)
         for sentence in enough:
             say(f"preprocess: {sentence}")
@@ -253,19 +265,28 @@ class _Run:
 @contextlib.contextmanager
 def _as_folder(path: Path) -> Iterator[Path]:
     """Give a source as a folder while the block runs; an archive is unpacked into a scratch folder."""
-    if path.is_dir():
+    if os.path.isdir(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="attngan-unpacked-") as scratch:
-        folder = Path(scratch) / "source"  # so that nothing of others lies beside it
+    with scratch.folder("unpacked") as place:
+        folder = place / "source"  # so that nothing of others lies beside it
         folder.mkdir()
-        size = path.stat().st_size if path.is_file() else 0
-        with progress(f"unpack {path.name}", total=size, unit="bytes") as advance:
-            archives.unpack(path, folder, advance)
+        size = os.path.getsize(path) if os.path.isfile(path) else 0
+        with progress(f"unpack {shown(path.name)}", total=size, unit="bytes") as advance:
+            skipped = archives.unpack(path, folder, advance)
+        _say_all([f"{shown(str(path))}: {line}" for line in skipped])
         try:
             yield folder
         except InputError as error:  # whoever reads it knows the archive, not the scratch folder
             raise InputError(str(error).replace(str(folder), str(path))) from None
+
+
+def _say_all(lines: list[str]) -> None:
+    """Print lines, of which a damaged source may have any number."""
+    for line in lines[:LINES_SHOWN]:
+        say(line)
+    if len(lines) > LINES_SHOWN:
+        say(f"... and {len(lines) - LINES_SHOWN:,} more")
 
 
 def _summarise(info: dict[str, Any]) -> None:

@@ -1,18 +1,16 @@
 """Rows of numbers, one for each picture, written down while they are made: memory stays flat, a killed run goes on."""
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from attngan import artifacts, storage
+from attngan import artifacts, scratch, storage
 from attngan.metrics.distribution import Rows
 from attngan.run_log import progress
 
@@ -25,7 +23,7 @@ class RowStore:
 
     Args:
         uri: folder for the parts, local or gs://.
-        scratch: local folder for the tables, which are mapped and not held in memory.
+        scratch: local folder for parts on their way to gs://.
     """
 
     def __init__(self, uri: str, scratch: Path):
@@ -41,7 +39,7 @@ class RowStore:
             batch_size: pictures looked at together.
             make: gives the rows of some numbers; the same numbers give the same rows.
         """
-        columns: dict[str, np.memmap] = {}
+        columns: Made = {}
         with progress(name, total=count, unit="images") as advance:
             for start in range(0, count, PART):
                 numbers = range(start, min(start + PART, count))
@@ -54,10 +52,11 @@ class RowStore:
                     advance(len(numbers))
                 for column, rows in made.items():
                     if column not in columns:
-                        path = self.scratch / f"{name}-{column}.rows"
-                        columns[column] = np.memmap(path, rows.numpy().dtype, "w+", shape=(count, *rows.shape[1:]))
-                    columns[column][numbers.start : numbers.stop] = rows.numpy()
-        return {column: Rows(torch.from_numpy(array)) for column, array in columns.items()}
+                        columns[column] = scratch.mapped_zeros(
+                            (count, *rows.shape[1:]), rows.dtype, f"{name}: {column}"
+                        )
+                    columns[column][numbers.start : numbers.stop] = rows
+        return {column: Rows(rows) for column, rows in columns.items()}
 
     def clear(self) -> None:
         """Remove the parts, once nobody needs to go on from them."""
@@ -104,7 +103,7 @@ def open_store(root: str, key: Any) -> Iterator[RowStore]:
         root: folder for the state of many runs, local or gs://.
         key: what shapes the rows, as JSON can hold it.
     """
-    with tempfile.TemporaryDirectory(prefix="attngan-rows-") as scratch:
-        store = RowStore(storage.keyed(root, "evaluate", key), Path(scratch))
+    with scratch.folder("rows") as folder:
+        store = RowStore(storage.keyed(root, "evaluate", key), folder)
         yield store
         store.clear()

@@ -9,12 +9,11 @@ import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from attngan import artifacts, json_text, result_folder
+from attngan import artifacts, json_text, result_folder, scratch
 from attngan.errors import Changed, InputError
 
 SCHEME = "gs://"
@@ -87,8 +86,8 @@ def local_input(uri: str | None) -> Iterator[Path | None]:
     if uri is None or not is_remote(uri):
         yield None if uri is None else Path(uri)
         return
-    with tempfile.TemporaryDirectory(prefix="attngan-in-") as scratch:
-        yield fetch(uri, Path(scratch))
+    with scratch.folder("in") as folder:
+        yield fetch(uri, folder)
 
 
 @contextlib.contextmanager
@@ -111,8 +110,8 @@ def output(uri: str, *, kind: str | None, inputs: Iterable[str | None]) -> Itera
     _google(uri).check_reachable(uri)
     if kind is not None:
         _check_replaceable(uri, kind)
-    with tempfile.TemporaryDirectory(prefix="attngan-out-") as scratch:
-        folder = Path(scratch) / "result"
+    with scratch.folder("out") as place:
+        folder = place / "result"
         yield folder
         if kind is None:
             _deliver_files(folder, uri)

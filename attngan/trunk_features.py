@@ -5,7 +5,6 @@ device where all of them fit. The trunk's batch norms are in evaluation mode, so
 """
 
 import dataclasses
-import json
 import math
 import shutil
 import tempfile
@@ -16,13 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attngan import artifacts, distributed, scratch
+from attngan import artifacts, distributed, json_text, scratch
 from attngan.data.transforms import send
+from attngan.errors import InputError
 from attngan.models.image_encoder import ImageEncoder
 from attngan.run_log import progress
 
 BATCH_SIZE = 16
 NOTED_EVERY = 8  # batches: what a killed run loses at the most
+WHAT = "the features of the image encoder's trunk"
+INSTEAD = ", or lower damsm.trunk_views (0: compute them anew in each step)"
 DEVICE_SHARE = 0.6  # of the free memory of a CUDA device that features may take
 Views = Callable[[Sequence[int], int], Tensor]
 
@@ -113,7 +115,7 @@ def _fill(
 ) -> None:
     """Compute what is still missing of the work; a killed run's part counts."""
     done_file = path.with_name(f"done-{distributed.rank_of_node()}-{distributed.size_of_node()}.json")
-    done = json.loads(done_file.read_text(encoding="utf-8")) if done_file.exists() else 0
+    done = _read_note(done_file, len(work))
     total = sum(len(numbers) for _, numbers in work)
     start = sum(len(numbers) for _, numbers in work[:done])
     if start == total:
@@ -133,24 +135,39 @@ def _fill(
 def _note(done: int, done_file: Path, path: Path) -> None:
     """Write down how much of the work is done, once the records are on the disk: it must not outlive them."""
     scratch.write_through(path)
-    artifacts.write_text(done_file, json.dumps(done))
+    artifacts.write_text(done_file, str(done))
+
+
+def _read_note(done_file: Path, num_parts: int) -> int:
+    """Return how much of the work a note calls done; a damaged one counts for nothing."""
+    try:
+        done = json_text.read(done_file, int) if done_file.exists() else 0
+    except InputError:
+        return 0
+    return done if 0 <= done <= num_parts else 0
 
 
 def _make_room(path: Path, size: int) -> None:
+    """Make a file for records that has its room on the disk, and forget the notes of one that is no longer there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size == size:
-        return
-    check_room(path.parent, size)
-    for note in path.parent.glob("done-*.json"):  # of records that are no longer there
-        note.unlink()
-    with path.open("wb") as file:
-        file.truncate(size)
+    is_new = not path.exists() or path.stat().st_size != size
+    if is_new:
+        path.unlink(missing_ok=True)
+        check_room(path.parent, size)
+        for note in path.parent.glob("done-*.json"):
+            note.unlink()
+    try:
+        with path.open("w+b" if is_new else "r+b") as file:
+            scratch.take_room(file, size, path.parent, WHAT, instead=INSTEAD)
+    except BaseException:
+        if is_new:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def check_room(folder: Path, size: int) -> None:
     """Make sure that there is room for records of `size` bytes in all, or say in an InputError what could help."""
-    instead = ", or lower damsm.trunk_views (0: compute them anew in each step)"
-    scratch.check_room(folder, size, "the features of the image encoder's trunk", instead=instead)
+    scratch.check_room(folder, size, WHAT, instead=INSTEAD)
 
 
 def _file(key: Any) -> Path:

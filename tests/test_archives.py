@@ -1,6 +1,11 @@
+import contextlib
 import errno
 import io
+import lzma
+import os
+import random
 import re
+import shutil
 import tarfile
 import zipfile
 
@@ -59,6 +64,20 @@ def test_a_tar_gives_back_its_files_whatever_its_name_and_compression(tmp_path, 
     told = unpack(path, tmp_path / "into")
     assert contents(tmp_path / "into") == FILES
     assert sum(told) <= path.stat().st_size
+
+
+def test_several_xz_files_in_one_are_read_as_one(tmp_path):
+    content = write_tar(tmp_path / "a.tar", mode="w").read_bytes()
+    parts = [content[:700], content[700:5000], b"", content[5000:]]
+    (tmp_path / "a.tar.xz").write_bytes(b"".join(lzma.compress(part) + bytes(4) for part in parts))
+    unpack(tmp_path / "a.tar.xz", tmp_path / "into")
+    assert contents(tmp_path / "into") == FILES
+
+
+def test_an_xz_that_asks_for_very_much_memory_is_refused(tmp_path, monkeypatch):
+    path = write_tar(tmp_path / "a.tar.xz", mode="w:xz")  # which asks for 8 MiB
+    monkeypatch.setattr(archives, "MAX_XZ_MEMORY", 2**22)
+    refusal(path, tmp_path / "into", "Memory usage limit exceeded")
 
 
 def test_a_zip_gives_back_its_files(tmp_path):
@@ -194,10 +213,113 @@ def test_a_name_that_is_too_long_for_the_disk_is_named(tmp_path):
 
 def test_a_full_disk_stays_an_error_of_the_disk_and_names_the_folder(tmp_path, monkeypatch):
     def full(self, num_bytes):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if num_bytes == len(FILES["birds/a.txt"]):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(archives._Writer, "count", full)
     with pytest.raises(OSError, match="No space left") as caught:
         unpack(write_tar(tmp_path / "a.tgz"), tmp_path / "into")
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(tmp_path / "into" / "birds")
+
+
+@pytest.mark.parametrize("depth", [65, 1500])
+def test_a_path_that_is_very_deep_is_refused_and_makes_no_folder(tmp_path, depth):
+    name = "a/" * (depth - 1) + "b.txt"
+    refusal(write_tar(tmp_path / "a.tgz", {name: b"x"}), tmp_path / "into", f"lies {depth:,} folders deep")
+    refusal(write_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path / "into", f"lies {depth:,} folders deep")
+    assert list((tmp_path / "into").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["n", "./", "a/"])
+def test_a_name_that_no_path_can_hold_is_refused_before_it_is_taken_apart(tmp_path, part):
+    name = part * 5000
+    refusal(write_tar(tmp_path / "a.tgz", {name: b"x"}), tmp_path / "into", "has a name of [0-9,]+ characters")
+    refusal(write_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path / "into", "has a name of [0-9,]+ characters")
+
+
+def test_folders_count_as_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 100)
+    deep = {f"{number}/{'a/' * 50}b.txt": b"" for number in range(3)}
+    refusal(write_tar(tmp_path / "a.tgz", deep), tmp_path / "into", "more than 100 members and folders")
+    assert sum(1 for _ in (tmp_path / "into").rglob("*")) <= 100
+
+
+def test_a_small_archive_cannot_hold_very_many_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "HARMLESS_MEMBERS", 50)
+    many = {f"{number}.txt": b"" for number in range(600)}
+    refusal(write_tar(tmp_path / "a.tgz", many), tmp_path / "into", "members and folders")
+    unpack(write_zip(tmp_path / "a.zip", many), tmp_path / "zip")  # whose list takes more room than that
+
+
+def skipped(path, into):
+    into.mkdir()
+    lines = archives.unpack(path, into, lambda _: None)
+    assert contents(into) == FILES
+    return lines
+
+
+@pytest.mark.parametrize("name", ["notes\\readme.txt", "birds/notes\\readme.txt", "\x07bell\\a"])
+def test_a_backslash_in_a_name_costs_that_member_alone_and_a_line_says_which(tmp_path, name):
+    for path in (
+        write_tar(tmp_path / "a.tgz", {name: b"x"} | FILES),
+        write_zip(tmp_path / "a.zip", {name: b"x"} | FILES),
+    ):
+        (line,) = skipped(path, tmp_path / path.suffix)
+        assert "backslash" in line and name.removeprefix("\x07") in line
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize("name", ["birds\\..\\..\\evil.txt", "\\evil.txt", "\\\\host\\share\\evil.txt", "c:evil.txt"])
+def test_a_backslash_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    refusal(write_tar(tmp_path / "a.tgz", {name: b"x"}), tmp_path / "into", "leads out of its folder")
+    refusal(write_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path / "into", "leads out of its folder")
+
+
+def test_members_without_a_name_are_skipped_and_told(tmp_path):
+    zipped = tmp_path / "a.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for name, content in ({"": b"x", ".": b"x"} | FILES).items():
+            with archive.open(zipfile.ZipInfo(name), "w") as member:
+                member.write(content)
+    tarred = write_tar(tmp_path / "a.tgz", {"": b"x", ".": b"x"} | FILES)
+    for path in (zipped, tarred):
+        lines = skipped(path, tmp_path / path.suffix)
+        assert len(lines) == 2 and all("no name that a file can have" in line for line in lines)
+
+
+def test_the_folder_itself_may_be_a_member(tmp_path):
+    here = tarfile.TarInfo("./")
+    here.type = tarfile.DIRTYPE
+    assert skipped(write_tar(tmp_path / "a.tgz", {here: None} | FILES), tmp_path / "into") == []
+
+
+@pytest.mark.parametrize("suffix", ["tgz", "zip"])
+def test_a_pipe_in_an_archives_place_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"a.{suffix}")
+    refusal(tmp_path / f"a.{suffix}", tmp_path / "into", "expected a file, found a pipe")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_archive_is_unpacked_or_refused_and_leaves_nothing_outside(tmp_path, seed, monkeypatch):
+    monkeypatch.setattr(archives, "HARMLESS_BYTES", 10_000_000)
+    draw = random.Random(seed)
+    long = {f"{'deep/' * 30}{'n' * 120}.txt": b"x" * 700, "\u9e1f.txt": b"y"}
+    sound = [
+        write_tar(tmp_path / "plain.tar", FILES | long, "w").read_bytes(),
+        write_tar(tmp_path / "packed.tgz", FILES | long).read_bytes(),
+        write_zip(tmp_path / "stored.zip", FILES | long, zipfile.ZIP_STORED).read_bytes(),
+        write_zip(tmp_path / "packed.zip", FILES | long).read_bytes(),
+    ]
+    path, into = tmp_path / "fuzzed", tmp_path / "room" / "into"
+    for number in range(100):
+        content = bytearray(draw.choice(sound))
+        for _ in range(draw.choice((1, 1, 3, 10))):
+            place = draw.randrange(len(content))
+            content[place : place + draw.choice((0, 1, 1, 4))] = draw.randbytes(draw.choice((0, 1, 1, 4)))
+        path.write_bytes(content)
+        into.mkdir(parents=True)
+        with contextlib.suppress(InputError):
+            archives.unpack(path, into, lambda _: None)
+        shutil.rmtree(into)
+        assert list(into.parent.iterdir()) == [], number

@@ -1,9 +1,11 @@
 import json
+import os
 
 import pytest
 from PIL import Image
 
 from attngan.data import captioned_folder
+from attngan.data.cub import EXTRA
 from attngan.data.records import Record, number_classes, split_by_hash
 from attngan.errors import InputError
 
@@ -58,7 +60,8 @@ def test_emoji_and_other_scripts_in_names_and_captions_are_kept(tmp_path):
         ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3]}', 'expected "box" to be'),
         ('{"file": "a.jpg", "captions": ["a cat"], "box": "1 2 3 4"}', 'expected "box" to be'),
         ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3, true]}', 'expected "box" to be'),
-        ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3, 1' + "0" * 400 + "]}", "far larger"),
+        ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3, 1' + "0" * 399 + "]}", "far larger"),
+        ('{"file": "a.jpg", "captions": ["a cat"], "box": [1, 2, 3, ' + "1" * 5000 + "]}", "a number of 5,000 digits"),
         ('{"file": "a.jpg", "captions": ["a cat"], "split": "val"}', 'expected "split" to be "train" or "test"'),
         ('{"file": "a.jpg", "captions": ["a cat"], "split": ["test"]}', 'expected "split" to be "train" or "test"'),
         ('{"file": "a.jpg", "captions": ["a cat"], "class": 3}', 'expected "class" to be text'),
@@ -110,6 +113,72 @@ def test_text_files_beside_the_images_are_their_captions(tmp_path):
     assert [(entry.file, entry.reason) for entry in source.rejected] == [
         ("no_text.JPG", "captions: no text file of its name beside it"),
     ]
+
+
+MACOS = ("._a.png", "__MACOSX/a.png", "deep/._a.png", "__MACOSX/deep/._a.png", ".DS_Store")
+
+
+@pytest.mark.parametrize("way", ["text files", "list"])
+def test_what_macos_adds_is_neither_picture_nor_list(tmp_path, way):
+    for name in ("a.png", *MACOS):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
+        (tmp_path / name).with_suffix(".txt").write_text("a picture\n")
+    if way == "list":
+        (tmp_path / "deep").joinpath("captions.jsonl").write_text('{"file": "a.png", "captions": ["a picture"]}\n')
+        for name in ("._captions.jsonl", "__MACOSX/captions.jsonl"):
+            (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
+    source = captioned_folder.read(tmp_path)
+    assert [record.name for record in source.records] == ["a.png"]
+    assert source.rejected == []
+
+
+def test_a_list_that_names_what_macos_adds_has_those_lines_rejected(tmp_path):
+    write_list(tmp_path, *[{"file": name, "captions": ["a cat"]} for name in ("a.png", *MACOS)])
+    source = captioned_folder.read(tmp_path)
+    assert [record.name for record in source.records] == ["a.png"]
+    assert [entry.reason.split(": ")[1] for entry in source.rejected] == [EXTRA] * len(MACOS)
+
+
+def test_a_line_that_is_no_utf_8_is_rejected_alone(tmp_path):
+    lines = [b'{"file": "%d.png", "captions": ["a cat"]}' % number for number in range(3)]
+    lines[1] = lines[1].replace(b"cat", b"c\xe4t")
+    (tmp_path / "captions.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    source = captioned_folder.read(tmp_path)
+    assert [record.name for record in source.records] == ["0.png", "2.png"]
+    assert [entry.file for entry in source.rejected] == ["captions.jsonl, line 2"]
+    assert "expected JSON in UTF-8" in source.rejected[0].reason
+
+
+def test_a_text_file_that_is_no_utf_8_is_rejected_with_its_line(tmp_path):
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes(b"a cat\n\na c\xe4t\n")
+    (entry,) = captioned_folder.read(tmp_path).rejected
+    assert entry.reason.startswith("captions: a.txt: line 3: expected text in UTF-8")
+
+
+def test_a_picture_whose_name_is_no_utf_8_is_rejected_and_named(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    (entry,) = captioned_folder.read(tmp_path).rejected
+    assert (entry.file, entry.reason) == ("\\udcff.png", "its name is not UTF-8")
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "a.txt"])
+def test_a_pipe_in_the_place_of_a_list_or_of_captions_is_not_waited_for(tmp_path, name):
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / name)
+    if name == "a.txt":
+        (entry,) = captioned_folder.read(tmp_path).rejected
+        assert entry.reason == "captions: a.txt: expected a file, found a pipe"
+    else:
+        with pytest.raises(InputError, match=f"{name}: expected a file, found a pipe"):
+            captioned_folder.read(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_a_picture_is_a_picture_that_is_rejected_later(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a cat\n")
+    assert [record.name for record in captioned_folder.read(tmp_path).records] == ["a.png"]
 
 
 def test_an_empty_text_file_is_a_rejection(tmp_path):

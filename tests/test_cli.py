@@ -131,6 +131,11 @@ def test_a_full_disk_is_recognised_behind_another_error(tmp_path):
     assert exit_status.explain(error, tmp_path) == sentence
 
 
+def test_a_full_disk_is_the_one_that_was_copied_to(tmp_path):
+    error = OSError(errno.ENOSPC, "No space left", "/source/file", None, "/target/file")
+    assert exit_status.explain(error, tmp_path).startswith("/target/file: the disk is full")
+
+
 def test_a_bug_keeps_its_traceback(step):
     step("preprocess", error=ZeroDivisionError("a bug"))
     result = call("preprocess", "--source", "x", "--out", "place")

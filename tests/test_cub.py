@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -118,6 +119,86 @@ def test_a_malformed_list_stops_with_file_and_line(root, name, start, line, sent
     assert str(root / name) in str(caught.value)
 
 
+def test_all_wrong_lines_of_a_list_are_told_in_one_sentence(root):
+    path = root / "bounding_boxes.txt"
+    path.write_bytes(b"1 1 2 3\n2 20 15 20 20\nfive 1 2 3 4\n\n2 20 15 20 20\n9 \xff 1 2 3\n")
+    with pytest.raises(InputError) as caught:
+        cub.read(root)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}, line 1: expected a number and the box's")
+    parts = sentence.split("; line ")[1:]
+    assert [part.split(":")[0] for part in parts] == ["3", "5", "6"]
+    assert "invalid literal" in parts[0] and "earlier line" in parts[1] and "UTF-8" in parts[2]
+
+
+def test_a_list_of_another_kind_is_told_with_the_first_of_its_lines(root):
+    (root / "images.txt").write_text("a.jpg\n" * 5000)
+    with pytest.raises(InputError, match=r"line 20: .*; and 4,980 more lines\.$") as caught:
+        cub.read(root)
+    assert len(str(caught.value)) < 3000
+
+
+def test_every_wrong_line_of_the_test_classes_and_attributes_is_told(root):
+    (root / "test_classes.txt").write_text("1\none\n2\ntwo\n")
+    with pytest.raises(InputError, match="line 2: expected one class id a line, found 'one'; line 4: "):
+        cub.read(root)
+    (root / "test_classes.txt").unlink()
+    lines = ["[]", "{}", '{"file": 3}', "[" * 3000, '{"file": "\\ud800"}', '{"file": "a", "n": ' + "9" * 5000 + "}"]
+    (root / "attributes.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError) as caught:
+        cub.read(root)
+    assert str(caught.value).count('expected a JSON object with "file"') == len(lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '"red"',
+        "[" * 3000,
+        '{"red": "red"}',
+        '{"red": [1, 2]}',
+        '{"red": [1, 2, 256]}',
+        '{"red": [0.5, 1, 2]}',
+        '{"red": [true, 1, 2]}',
+        '{"red": [NaN, 1, 2]}',
+        '{"\\ud800": [1, 2, 3]}',
+        '{"red": [' + "9" * 5000 + ", 1, 2]}",
+        "",
+    ],
+)
+def test_a_palette_that_somebody_edited_is_refused_in_a_sentence(root, text):
+    (root / "palette.json").write_text(text)
+    with pytest.raises(InputError, match=r"palette.json: expected .*; mend it, or remove it\.$"):
+        cub.read(root)
+
+
+LISTS = ["images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt"]
+
+
+@pytest.mark.parametrize("name", [*LISTS, "test_classes.txt", "attributes.jsonl", "palette.json"])
+def test_a_pipe_in_the_place_of_a_list_is_not_waited_for(tmp_path, root, name):
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    with pytest.raises(InputError, match=f"{name}: expected a file, found"):
+        cub.read(cub.find_layout(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["n" * 300 + ".jpg", "deep/" * 2000 + "a.jpg", f"class/{chr(0x9E1F) * 100}.jpg"])
+def test_a_name_that_no_file_can_have_is_rejected_alone(root, file):
+    replace_line(root / "images.txt", "1 ", f"1 {file}")  # the first one that captions are looked for
+    assert rejected(cub.read(root)).keys() == {file}
+
+
+def test_what_macos_adds_is_no_layout_and_no_picture(tmp_path, root):
+    (tmp_path / "__MACOSX").mkdir()
+    for name in ("__MACOSX/images.txt", "__MACOSX/._images.txt"):
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
+    assert cub.find_layout(tmp_path) == root
+    replace_line(root / "images.txt", "5 ", "5 class/._bird.jpg")
+    assert rejected(cub.read(root)) == {"class/._bird.jpg": cub.EXTRA}
+
+
 def test_an_empty_list_of_images_and_bytes_that_are_no_text_stop(root):
     (root / "images.txt").write_text("\n")
     with pytest.raises(InputError, match="found none"):
@@ -161,7 +242,7 @@ def test_ids_that_no_image_has_are_a_warning(root):
     [
         (None, "captions: bird_5.txt: no such file"),
         (b"\n  \n", "captions: bird_5.txt is empty"),
-        (b"a bl\xfce bird\n", "captions: bird_5.txt: expected text in UTF-8"),
+        (b"a bird\na bl\xfce bird\n", "captions: bird_5.txt: line 2: expected text in UTF-8"),
     ],
 )
 def test_an_image_whose_captions_cannot_be_read_is_rejected_alone(tmp_path, root, content, reason):

@@ -1,3 +1,7 @@
+import contextlib
+import os
+import random
+import socket
 import struct
 import zlib
 
@@ -164,6 +168,110 @@ def test_a_rotated_photograph_is_put_upright(tmp_path):
     assert decoded.size == (20, 30)
 
 
+QUADRANTS = {(0, 0): (200, 20, 20), (1, 0): (20, 180, 20), (0, 1): (20, 20, 200), (1, 1): (210, 210, 30)}
+TO_STORE = {  # what a camera that was held so has done to the upright picture
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+WRITERS = {
+    "jpg": {"quality": 95, "subsampling": 0},
+    "png": {},
+    "webp": {"lossless": True},
+    "tiff": {},
+    "lzw.tiff": {"compression": "tiff_lzw"},
+    "gif": {},
+    "bmp": {},
+}
+
+TURNED = [(name, orientation) for name in WRITERS for orientation in (TO_STORE if name not in ("gif", "bmp") else [1])]
+
+
+def quadrants(width, height):
+    picture = Image.new("RGB", (width, height))
+    for (column, row), colour in QUADRANTS.items():
+        picture.paste(
+            colour, (column * width // 2, row * height // 2, (column + 1) * width // 2, (row + 1) * height // 2)
+        )
+    return picture
+
+
+def save_turned(tmp_path, upright, name, orientation):
+    """Write a picture as a camera does that notes how it was held."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright if TO_STORE[orientation] is None else upright.transpose(TO_STORE[orientation])
+    return save(tmp_path, stored, f"a.{name}", exif=exif, **WRITERS[name])
+
+
+@pytest.mark.parametrize("scale", [1, 9])  # at the larger size a JPEG is decoded smaller
+@pytest.mark.parametrize(("name", "orientation"), TURNED)
+def test_boxes_belong_to_the_upright_picture_in_every_format(tmp_path, name, orientation, scale):
+    width, height = 200 * scale, 100 * scale
+    path = save_turned(tmp_path, quadrants(width, height), name, orientation)
+    assert decode(path).size == (width, height)
+    assert prepare(path, None, resolution=64).shape == (76, 152, 3)
+    for (column, row), colour in QUADRANTS.items():
+        box = ((column + 0.5) * width / 2 - 20, (row + 0.5) * height / 2 - 10, 40.0, 20.0)
+        part = prepare(path, box, resolution=64)
+        assert part.shape == (76, 76, 3) if scale > 1 else min(part.shape[:2]) == 76
+        assert np.abs(part[8:-8, 8:-8].astype(int) - colour).max() < 12, (column, row)
+
+
+@pytest.mark.parametrize("name", ["tiff", "lzw.tiff"])
+def test_a_tiff_that_says_it_twice_is_turned_once(tmp_path, name):
+    stored = quadrants(200, 100).transpose(TO_STORE[6])
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    for tags in ({274: 6, 700: xmp}, {700: xmp}):
+        path = save(tmp_path, stored, f"a.{name}", tiffinfo=tags, **WRITERS[name])
+        assert decode(path).size == (200, 100)
+        assert (prepare(path, (40.0, 15.0, 20.0, 20.0), resolution=64) == QUADRANTS[0, 0]).all()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device", "a folder"])
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a.jpg"
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "a pipe":
+            os.mkfifo(path)
+        elif kind == "a socket":
+            server.bind(str(path))
+        elif kind == "a device":
+            path.symlink_to("/dev/zero")
+        else:
+            path.mkdir()
+        with pytest.raises(UnusableImage, match=f"expected a file, found {kind}"):
+            decode(path)
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".jpg", "a\0b.jpg", "\ud800.jpg", f"{'deep/' * 2000}a.jpg"])
+def test_a_name_that_no_file_can_have_costs_that_picture_alone(tmp_path, name):
+    record = Record("a", tmp_path / name, None, None, None, ())
+    ((_, reason),) = prepare_all([record], 16, num_workers=1)
+    assert "name" in reason
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_damaged_picture_is_decoded_or_says_why_not(tmp_path, name, seed):
+    draw = random.Random(seed)
+    sound = save_turned(tmp_path, quadrants(40, 20), name, 1 if name in ("gif", "bmp") else 6).read_bytes()
+    path = tmp_path / "damaged"
+    for _ in range(60):
+        content = bytearray(sound)
+        for _ in range(draw.choice((1, 2, 8))):
+            place = draw.randrange(min(len(content), draw.choice((60, 100_000))))
+            content[place : place + draw.choice((0, 1, 1, 4))] = draw.randbytes(draw.choice((0, 1, 1, 4)))
+        path.write_bytes(content)
+        with contextlib.suppress(UnusableImage):
+            assert min(prepare(path, (5.0, 5.0, 12.0, 9.0), resolution=16).shape[:2]) == 19
+
+
 def test_a_truncated_jpeg_cannot_be_used(tmp_path):
     path = save(tmp_path, Image.effect_noise((200, 200), 90), "a.jpg")
     path.write_bytes(path.read_bytes()[:-4000])
@@ -182,7 +290,7 @@ def test_what_is_not_a_picture_cannot_be_used(tmp_path, content):
 def test_a_missing_file_and_a_folder_cannot_be_used(tmp_path):
     with pytest.raises(UnusableImage, match="no such file"):
         decode(tmp_path / "a.jpg")
-    with pytest.raises(UnusableImage, match="cannot be decoded"):
+    with pytest.raises(UnusableImage, match="expected a file, found a folder"):
         decode(tmp_path)
 
 

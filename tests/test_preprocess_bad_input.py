@@ -1,9 +1,13 @@
 """What a person can get wrong: each stops with a sentence, or is recorded and skipped."""
 
 import errno
+import json
+import os
+import socket
 import zipfile
 
 import pytest
+import torch
 from PIL import Image
 from small_sources import caption_file, file_of, pack, replace_line, settings, write_cub
 
@@ -118,9 +122,114 @@ def test_a_bad_image_is_recorded_and_skipped(source, out, kind):
 @pytest.mark.parametrize("kind", BAD)
 def test_beyond_the_stated_share_a_bad_image_stops_and_is_named(source, out, kind):
     reason = damage(source, kind)
-    sentence = refusal(source, out, settings(), "at least 1 of 6 images cannot be used, more than the 1.0% of data.max")
+    sentence = refusal(source, out, settings(), "source: 1 of 6 images cannot be used, more than the 1.0% of data.max")
     assert f"{file_of(5)}: " in sentence
     assert reason in sentence
+
+
+def test_all_mistakes_of_a_source_are_told_at_once(source, out, capsys):
+    bad = (1, 5, 9, 11)  # of both splits
+    for number in bad:
+        picture(source, number).write_text("broken")
+    caption_file(source, 6).unlink()
+    sentence = refusal(source, out, settings(), "5 of 6 images cannot be used, more than the 1.0% of")
+    assert sentence.count(".jpg: ") == 3 and "mend or remove them, or raise the share" in sentence
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rejected: ")]
+    assert {line.split(": ")[1] for line in lines} == {file_of(number) for number in (*bad, 6)}
+
+
+def test_pictures_of_the_test_split_are_read_though_none_is_left_to_train(source, out):
+    for number in (1, 2, 5, 6, 9):
+        picture(source, number).write_text("broken")
+    refusal(source, out, settings(), "5 of 6 images cannot be used")
+    refusal(source, out, settings("data.max_rejected_share=1.0"), "no usable image is left for the train split")
+
+
+def test_rejections_within_the_share_are_told_too_and_a_great_many_are_counted(source, out, capsys, monkeypatch):
+    for number in (5, 6):
+        picture(source, number).write_text("broken")
+    preprocess(source, out, LENIENT)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("rejected: ")] == [
+        f"rejected: {file_of(number)}: not a picture that can be read (JPEG, PNG, WebP, GIF, BMP or TIFF)"
+        for number in (5, 6)
+    ]
+    monkeypatch.setattr("attngan.preprocess.LINES_SHOWN", 1)
+    preprocess(source, out, LENIENT)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("rejected: ") for line in lines) == 1
+    assert "... and 1 more" in lines
+
+
+@pytest.mark.parametrize("name", ["CUB_200_2011/notes\\readme.txt", "CUB_200_2011/\x1b[2Jnotes\\readme.txt"])
+@pytest.mark.parametrize("kind", ["tgz", "zip"])
+def test_a_member_with_a_backslash_does_not_cost_the_archive_and_a_line_names_it(
+    source, tmp_path, out, capsys, name, kind
+):
+    (source / name).write_text("x")
+    archive = pack(source, [path.name for path in source.iterdir()], tmp_path / f"birds.{kind}")
+    assert preprocess(archive, out, settings())["rejected"] == []
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "is skipped" in line]
+    assert line.startswith(f"{archive}: the member") and "notes\\readme.txt' is skipped" in line and "\x1b" not in line
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("what", ["source", "captions", "vocabulary"])
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(source, tmp_path, out, kind, what):
+    path = tmp_path / "special"
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            server.bind(str(path))
+        else:
+            path.symlink_to("/dev/zero")
+        given = {"source": source} | {what: path}
+        with pytest.raises(InputError, match="special: expected a file, found"):
+            preprocess(given.pop("source"), out, settings(), **given)
+
+
+def test_a_pipe_among_the_pictures_is_rejected_alone(source, out):
+    picture(source, 5).unlink()
+    os.mkfifo(picture(source, 5))
+    (entry,) = preprocess(source, out, LENIENT)["rejected"]
+    assert entry == {"file": file_of(5), "reason": "expected a file, found a pipe"}
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "deep/" * 2000 + "a", "\ud800", "a\0b"])
+def test_a_source_whose_name_no_file_can_have_is_not_there(source, out, name):
+    refusal(source / name, out, settings(), "no such file or folder")
+    refusal(source, out, settings(), "no such file or folder", captions=source / name)
+
+
+def test_a_picture_whose_name_is_no_utf_8_is_rejected_and_written_down(tmp_path, out):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    names = [os.fsdecode(b"\xff\n\x1b.png"), *(f"{number}.png" for number in range(30))]
+    for name in names:
+        Image.new("RGB", (70, 70)).save(folder / name)
+        (folder / name).with_suffix(".txt").write_text("a black picture\n")
+    (entry,) = preprocess(folder, out, LENIENT)["rejected"]
+    assert entry == {"file": "\\udcff\n\x1b.png", "reason": "its name is not UTF-8"}
+
+
+def test_a_turned_tiff_and_other_formats_give_what_the_upright_picture_gives(tmp_path, out):
+    """A TIFF that Pillow turns while it decodes, behind a box in the upright picture."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    upright = Image.new("RGB", (200, 100), "blue")
+    upright.paste("red", (100, 0, 200, 100))
+    lines = []
+    for number in range(40):
+        name, exif = f"{number}.tiff" if number % 2 else f"{number}.png", Image.Exif()
+        exif[0x0112] = 6
+        upright.transpose(Image.Transpose.ROTATE_90).save(folder / name, exif=exif)
+        lines.append(json.dumps({"file": name, "captions": ["half red"], "box": [130, 30, 40, 40]}) + "\n")
+    (folder / "captions.jsonl").write_text("".join(lines))
+    assert preprocess(folder, out, settings())["rejected"] == []
+    train = Dataset.open(out, "train")
+    batch = train.evaluation_batch(range(len(train)), [0] * len(train), resolutions=[64], max_words=18).images[-1]
+    assert (batch == torch.tensor([1.0, -1.0, -1.0])[:, None, None]).all()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Rows are written down while they are made: a killed evaluation goes on, memory stays flat."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
 
-from attngan import storage
+from attngan import scratch, storage
+from attngan.errors import InputError
 from attngan.row_store import PART, open_store
 
 COUNT = 2 * PART + 30
@@ -59,6 +62,16 @@ def test_a_damaged_part_is_made_again(tmp_path):
     part.write_bytes(part.read_bytes()[:100])
     with open_store(str(tmp_path), "key") as store:
         assert store.table("numbers", COUNT, 64, make)["square"][-1:].tolist() == [[(COUNT - 1) ** 2] * 3]
+
+
+def test_a_full_disk_is_one_sentence_that_names_it(tmp_path, monkeypatch):
+    def full(descriptor, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scratch.os, "posix_fallocate", full)
+    with pytest.raises(InputError) as caught, open_store(str(tmp_path), "key") as store:
+        store.table("numbers", COUNT, 64, make)
+    assert str(caught.value).startswith(f"{tempfile.gettempdir()}: numbers: square need 0.0 GB, found no space left")
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):

@@ -1,6 +1,8 @@
 """What the frozen trunk sees is computed once: the same numbers, however often a run was killed."""
 
 import dataclasses
+import errno
+import os
 import shutil
 
 import pytest
@@ -95,6 +97,45 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(monkeypatc
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match=r"need 0.0 GB, found 0.0 GB free; set TMPDIR .* or lower damsm.trunk_views"):
         trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_disk_that_fills_up_meanwhile_is_told_and_no_part_of_a_file_stays(temporary, monkeypatch, is_there):
+    if is_there:  # of an earlier run
+        trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU)
+    before = [path.read_bytes() for path in temporary.glob("*/records.bin")]
+
+    def full(descriptor, start, size):
+        os.ftruncate(descriptor, size // 2 if not is_there else size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scratch.os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"features-.*need .*no space left on device; .* or lower damsm.trunk_views"):
+        trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU)
+    assert [path.read_bytes() for path in temporary.glob("*/records.bin")] == before
+
+
+def test_a_file_with_holes_gets_its_room_and_keeps_what_it_holds(temporary):
+    whole = trunk_features.compute(Trunk(), pictures, (3700, 2), KEY, CPU).records.clone()
+    (path,) = temporary.glob("*/records.bin")
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.truncate(size // 2)
+        file.truncate(size)
+    assert path.stat().st_blocks * 512 < size
+    found = trunk_features.compute(Trunk(), pictures, (3700, 2), KEY, CPU).records
+    assert path.stat().st_blocks * 512 >= size
+    assert torch.equal(found.flatten()[: size // 4 - 1], whole.flatten()[: size // 4 - 1])
+
+
+@pytest.mark.parametrize("note", ["", "[" * 3000, "9" * 5000, "true", "-1", "99", '"3"', "NaN"])
+def test_a_damaged_note_counts_for_nothing(temporary, note):
+    whole = trunk_features.compute(Trunk(), pictures, (37, 2), KEY, CPU).records.clone()
+    (path,) = temporary.glob("*/done-*.json")
+    path.write_text(note)
+    trunk = Trunk()
+    assert torch.equal(trunk_features.compute(trunk, pictures, (37, 2), KEY, CPU).records, whole)
+    assert trunk.num_seen == 2 * 37 + 1
 
 
 @pytest.fixture(scope="module")

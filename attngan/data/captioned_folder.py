@@ -1,11 +1,13 @@
 """Any folder of images with captions -> the same records: `captions.jsonl`, or NAME.txt beside NAME.jpg."""
 
-import json
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attngan.data.cub import caption_lines, leads_out, lines_of
+from attngan import json_text
+from attngan.data.cub import EXTRA, caption_lines, leads_out
 from attngan.data.records import Box, Record, Source, Split
+from attngan.data.source_files import is_extra, is_there, lines_in_bytes
 from attngan.errors import InputError
 
 LIST = "captions.jsonl"
@@ -45,22 +47,22 @@ def read(root: Path, captions: Path | None = None) -> Source:
 
 def _list_folder(folder: Path) -> Path | None:
     """Return the folder of `captions.jsonl`: this one, or the only one in it that has it (archives wrap folders)."""
-    if (folder / LIST).is_file():
+    if is_there(folder / LIST):
         return folder
-    found = [path.parent for path in folder.glob(f"*/{LIST}")]
+    found = [path.parent for path in folder.glob(f"*/{LIST}") if not is_extra(path.relative_to(folder))]
     return found[0] if len(found) == 1 else None
 
 
 def _read_list(source: Source, path: Path, root: Path) -> None:
     seen = set()
-    for line_number, line in enumerate(lines_of(path), start=1):
+    for line_number, line in enumerate(lines_in_bytes(path), start=1):
         if not line.strip():
             continue
         place = f"{LIST}, line {line_number}"
         try:
-            record = _record(line, root)
+            record = _record(line, place, root)
             if record.name in seen:
-                raise _UnusableLine(f"the file {record.name!r} stands in an earlier line too")
+                raise _UnusableLine(f"the file {record.name[:80]!r} stands in an earlier line too")
         except _UnusableLine as error:
             source.reject(place, str(error))
             continue
@@ -68,23 +70,22 @@ def _read_list(source: Source, path: Path, root: Path) -> None:
         source.records.append(record)
 
 
-def _record(line: str, root: Path) -> Record:
+def _record(line: bytes, place: str, root: Path) -> Record:
     try:
-        entry = json.loads(line)
-        json.dumps(entry, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise _UnusableLine("half of a surrogate pair stands in it; write the character itself") from None
-    except (ValueError, RecursionError) as error:
-        raise _UnusableLine(f"expected JSON ({error})") from None
+        entry = json_text.parse(line, place, mend="mend the line")
+    except InputError as error:
+        raise _UnusableLine(str(error).removeprefix(f"{place}: ").rstrip(".")) from None
     if not isinstance(entry, dict):
         raise _UnusableLine("expected a JSON object")
     if unknown := sorted(entry.keys() - set(KEYS)):
-        raise _UnusableLine(f"unknown key {unknown[0]!r}; expected {', '.join(KEYS)}")
+        raise _UnusableLine(f"unknown key {unknown[0][:80]!r}; expected {', '.join(KEYS)}")
     file, class_name = entry.get("file"), entry.get("class")
     if not isinstance(file, str) or leads_out(file):
-        raise _UnusableLine(f'expected "file" to be a path below the folder, found {file!r}')
+        raise _UnusableLine(f'expected "file" to be a path below the folder, found {str(file)[:80]!r}')
+    if is_extra(PurePosixPath(file)):
+        raise _UnusableLine(f"{file[:80]!r}: {EXTRA}")
     if class_name is not None and not (isinstance(class_name, str) and class_name):
-        raise _UnusableLine(f'expected "class" to be text, found {class_name!r}')
+        raise _UnusableLine(f'expected "class" to be text, found {str(class_name)[:80]!r}')
     return Record(
         name=file,
         path=root / file,
@@ -116,20 +117,21 @@ def _box(box: Any) -> Box | None:
 
 def _split(split: Any) -> Split | None:
     if split is not None and split not in ("train", "test"):
-        raise _UnusableLine(f'expected "split" to be "train" or "test", found {split!r}')
+        raise _UnusableLine(f'expected "split" to be "train" or "test", found {str(split)[:80]!r}')
     return split
 
 
 def _read_text_files(source: Source, root: Path, texts: Path) -> None:
-    images = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     without = []
-    for path in images:
+    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not os.path.isdir(path)):
         name = path.relative_to(root)
+        if is_extra(name):
+            continue
         if not _is_utf8(name):
-            source.reject(name.as_posix().encode(errors="backslashreplace").decode(), "its name is not UTF-8")
+            source.reject(name.as_posix(), "its name is not UTF-8")
             continue
         text_file = (texts / name).with_suffix(".txt")
-        if not text_file.is_file():
+        if not is_there(text_file):
             without.append(name.as_posix())
             continue
         lines = caption_lines(text_file)

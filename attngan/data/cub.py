@@ -1,10 +1,15 @@
 """CUB-200-2011 (Wah et al. 2011) with the captions of Reed et al. (2016) -> records; drawn birds share the layout."""
 
-import json
+import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from attngan import json_text
 from attngan.data.records import Box, Record, Source
+from attngan.data.source_files import NOT_UTF8, Unreadable, is_extra, is_there, lines_in_bytes, lines_of, shown
 from attngan.errors import InputError
 
 # Classes of the test split of Reed et al. (2016), which text-to-image work on CUB uses since; 50 of 200.
@@ -16,14 +21,18 @@ TEST_CLASSES = frozenset(
     """.split()
 )
 IMAGES, BOXES, LABELS, CLASSES = "images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt"
-OWN_TEST_CLASSES = "test_classes.txt"
+OWN_TEST_CLASSES, ATTRIBUTES, PALETTE = "test_classes.txt", "attributes.jsonl", "palette.json"
+EXTRA = "what macOS adds beside a picture is none"
+WRONG_LINES_SHOWN = 20  # of one list; the others are counted
+
+Palette = dict[str, Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]]
 
 
 def find_layout(source: Path) -> Path | None:
     """Return the folder with `images.txt`: the source, or one folder in it; None where there is none."""
-    if (source / IMAGES).is_file():
+    if is_there(source / IMAGES):
         return source
-    found = sorted(path.parent for path in source.glob(f"*/{IMAGES}"))
+    found = sorted(path.parent for path in source.glob(f"*/{IMAGES}") if not is_extra(path.relative_to(source)))
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise InputError(f"{source}: expected one folder with {IMAGES}, found it in {names}; name one as the source.")
@@ -80,26 +89,13 @@ def read(root: Path, captions: Path | None = None) -> Source:
     return source
 
 
-def lines_of(path: Path) -> list[str]:
-    """Return a text file's lines without their ends; other separators of Unicode do not end a line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; restore it from the archive.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected text in UTF-8, found other bytes; save it as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-    return text.split("\n")
-
-
 def caption_lines(path: Path) -> list[str] | str:
     """Return the captions of a text file, one a line that is not blank, or why there are none."""
     try:
         lines = [line.strip() for line in lines_of(path)]
-    except InputError as error:
-        return f"captions: {error}".replace(str(path), path.name).rstrip(".")
-    return [line for line in lines if line] or f"captions: {path.name} is empty"
+    except Unreadable as error:
+        return f"captions: {shown(path.name)}: {error.reason}"
+    return [line for line in lines if line] or f"captions: {shown(path.name)} is empty"
 
 
 def leads_out(file: str) -> bool:
@@ -108,21 +104,37 @@ def leads_out(file: str) -> bool:
     return path.is_absolute() or ".." in path.parts or "\\" in file or "\0" in file or not path.parts
 
 
-def _read_list(path: Path, convert: Any) -> dict[int, Any]:
+def _read_list(path: Path, convert: Callable[[str], Any]) -> dict[int, Any]:
     """Read lines of an id and a value."""
     values: dict[int, Any] = {}
-    for line_number, line in enumerate(lines_of(path), start=1):
-        if not line.strip():
-            continue
-        identifier, _, rest = line.strip().partition(" ")
-        try:
-            number, value = int(identifier), convert(rest.strip())
-        except ValueError as error:
-            raise InputError(f"{path}, line {line_number}: {error}, found {line.strip()[:80]!r}.") from None
+
+    def take(line: str) -> None:
+        identifier, _, rest = line.partition(" ")
+        number, value = int(identifier), convert(rest.strip())
         if number in values:
-            raise InputError(f"{path}, line {line_number}: the id {number} stands in an earlier line too; keep one.")
+            raise ValueError(f"the id {number} stands in an earlier line too, expected one")
         values[number] = value
+
+    _take_lines(path, take)
     return values
+
+
+def _take_lines(path: Path, take: Callable[[str], None]) -> None:
+    """Hand on each line that is not blank, and say of all lines together what is wrong with them (ValueError)."""
+    wrong = []
+    for number, content in enumerate(lines_in_bytes(path), start=1):
+        try:
+            line = content.decode().strip()
+            if line:
+                take(line)
+        except UnicodeDecodeError:
+            wrong.append(f"line {number}: {NOT_UTF8}")
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}, found {line[:80]!r}")
+    if wrong:
+        others = len(wrong) - WRONG_LINES_SHOWN
+        more = f"; and {others:,} more lines" if others > 0 else ""
+        raise InputError(f"{path}, {'; '.join(wrong[:WRONG_LINES_SHOWN])}{more}.")
 
 
 def _as_text(text: str) -> str:
@@ -146,14 +158,20 @@ def _as_box(text: str) -> Box:
     return x, y, width, height
 
 
+def _as_class(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("expected one class id a line") from None
+
+
 def _test_classes(root: Path) -> frozenset[int]:
     path = root / OWN_TEST_CLASSES
-    if not path.is_file():
+    if not is_there(path):
         return TEST_CLASSES
-    try:
-        return frozenset(int(line) for line in lines_of(path) if line.strip())
-    except ValueError as error:
-        raise InputError(f"{path}: expected one class id a line ({error}).") from None
+    classes: set[int] = set()
+    _take_lines(path, lambda line: classes.add(_as_class(line)))
+    return frozenset(classes)
 
 
 def _list_fault(
@@ -162,6 +180,8 @@ def _list_fault(
     """Return what the lists lack for an image, if anything."""
     if leads_out(file):
         return "its path leads out of images/"
+    if is_extra(PurePosixPath(file)):
+        return EXTRA
     if number not in boxes:
         return f"no line for its id {number} in {BOXES}"
     if number not in labels:
@@ -179,7 +199,7 @@ def _text_folder(root: Path, captions: Path | None, files: list[str]) -> Path:
         places = [captions / "text", captions, *sorted(captions.glob("*/text")), *sorted(captions.glob("*/"))]
     known = [file for file in files if not leads_out(file)]
     for place in places:
-        if place.is_dir() and any((place / file).with_suffix(".txt").is_file() for file in known):
+        if place.is_dir() and any(os.path.isfile((place / file).with_suffix(".txt")) for file in known):
             return place
     where = captions if captions is not None else " or ".join(str(place) for place in places)
     raise InputError(
@@ -193,28 +213,26 @@ def _captions(texts: Path, file: str) -> list[str] | str:
 
 def _attributes(root: Path) -> dict[str, dict[str, Any]]:
     """Return what drawn birds show, by file; nothing for photographs."""
-    path = root / "attributes.jsonl"
-    if not path.is_file():
-        return {}
-    entries = {}
-    for line_number, line in enumerate(lines_of(path), start=1):
-        if line.strip():
-            try:
-                entry = json.loads(line)
-                entries[str(entry["file"])] = entry
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise InputError(f'{path}, line {line_number}: expected a JSON object with "file".') from None
+    path = root / ATTRIBUTES
+    entries: dict[str, dict[str, Any]] = {}
+
+    def take(line: str) -> None:
+        try:
+            entry = json_text.parse(line, ATTRIBUTES, dict[str, Any])
+        except InputError:
+            entry = {}
+        if not isinstance(entry.get("file"), str):
+            raise ValueError('expected a JSON object with "file"')
+        entries[entry["file"]] = entry
+
+    if is_there(path):
+        _take_lines(path, take)
     return entries
 
 
 def _palette(root: Path) -> dict[str, Any] | None:
-    path = root / "palette.json"
-    if not path.is_file():
+    path = root / PALETTE
+    if not is_there(path):
         return None
-    try:
-        palette = json.loads("\n".join(lines_of(path)))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: expected JSON, found something else ({error}).") from None
-    if not isinstance(palette, dict):
-        raise InputError(f"{path}: expected a JSON object, colour name to [red, green, blue].")
-    return palette
+    expected = "a JSON object, colour name to [red, green, blue] of 0 to 255"
+    return json_text.read(path, Palette, expected=expected, mend="mend it, or remove it")

@@ -12,6 +12,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch.nn import functional
 
+from attngan.data import source_files
 from attngan.data.records import Box, Record
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that starts another program
@@ -19,6 +20,7 @@ MAX_PIXELS = 80_000_000  # of one picture; more is taken for a decompression bom
 MIN_SIDE = 8  # pixels of the crop's shorter side
 MAX_BOX = 1e9  # pixels; not-a-number and infinity are not below it
 MAX_ASPECT = 2  # longer pictures keep their central part
+REDUCIBLE = ("JPEG", "MPO")  # formats that can be decoded at a half, a quarter or an eighth of their size
 REDUCING_GAP = 2  # a JPEG is decoded smaller as long as so many times the side that is stored are left
 
 
@@ -46,16 +48,19 @@ def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
     """
     side = stored_side(resolution)
     with _opened(path) as picture:
-        left, top, right, bottom = _part(box, _upright_size(picture))
-        width, height = right - left, bottom - top
-        short = min(width, height)
-        factor = _decode_smaller(picture, int(short / (REDUCING_GAP * side)))
-        pixels = np.asarray(_upright(picture))
-    part = pixels[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
-    size = (int(side * height / short), int(side * width / short))
-    batch = torch.from_numpy(part.copy())[None].permute(0, 3, 1, 2)  # channels last: resized as they lie
-    resized = functional.interpolate(batch, size, mode="bilinear", antialias=True)  # six times Pillow's speed
-    return resized.permute(0, 2, 3, 1)[0].contiguous().numpy()
+        if picture.format in REDUCIBLE:
+            part = _part(box, _upright_size(picture))
+            factor = _decode_smaller(picture, int(_short_side(part) / (REDUCING_GAP * side)))
+            pixels = np.asarray(_upright(picture))
+        else:
+            pixels = np.asarray(_upright(picture))
+            part, factor = _part(box, (pixels.shape[1], pixels.shape[0])), 1
+        left, top, right, bottom = part
+        size = tuple(int(side * length / _short_side(part)) for length in (bottom - top, right - left))
+        pixels = pixels[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+        batch = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2)  # channels last: resized as they lie
+        resized = functional.interpolate(batch, size, mode="bilinear", antialias=True)  # six times Pillow's speed
+        return resized.permute(0, 2, 3, 1)[0].contiguous().numpy()
 
 
 def decode(path: Path) -> Image.Image:
@@ -74,7 +79,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, which nobody here needs
-            with Image.open(path, formats=FORMATS) as picture:
+            with source_files.opened(path) as file, Image.open(file, formats=FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise UnusableImage(
                         f"{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: a decompression bomb?"
@@ -82,8 +87,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 yield picture
     except UnusableImage:
         raise
-    except FileNotFoundError:
-        raise UnusableImage("no such file") from None
+    except source_files.Unreadable as error:
+        raise UnusableImage(error.reason) from None
     except Image.UnidentifiedImageError:
         raise UnusableImage("not a picture that can be read (JPEG, PNG, WebP, GIF, BMP or TIFF)") from None
     except Image.DecompressionBombError:
@@ -105,16 +110,18 @@ def _part(box: Box | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Return width and height of a picture that is not decoded yet, as they are once it is upright."""
+    """Return width and height of a JPEG that is not decoded yet, as they are once it is upright."""
     is_turned = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     return (picture.height, picture.width) if is_turned else picture.size
 
 
-def _decode_smaller(picture: Image.Image, factor: int) -> int:
-    """Let a JPEG that is not decoded yet be decoded smaller, by 1, 2, 4 or 8 but at most `factor`; return by how much.
+def _short_side(part: tuple[int, int, int, int]) -> int:
+    left, top, right, bottom = part
+    return min(right - left, bottom - top)
 
-    Other kinds of pictures stay as they are.
-    """
+
+def _decode_smaller(picture: Image.Image, factor: int) -> int:
+    """Let a JPEG that is not decoded yet be decoded smaller, by 1, 2, 4 or 8, at most `factor`; return by how much."""
     if factor < 2:
         return 1
     width = picture.width
@@ -160,7 +167,9 @@ def central_part(size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def _upright(picture: Image.Image) -> Image.Image:
     """Decode a picture, turn it as its metadata says, and make it RGB; what is transparent becomes white."""
-    ImageOps.exif_transpose(picture, in_place=True)
+    picture.load()
+    if picture.format != "TIFF":  # which Pillow turns while it decodes
+        ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith("I"):  # 16 bits of grey
         grey = np.asarray(picture).astype(np.int64).clip(0, 65535)
         return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")

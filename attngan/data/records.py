@@ -47,8 +47,8 @@ class Source:
     palette: dict[str, Any] | None = None  # of drawn birds: colour name -> red, green, blue
 
     def reject(self, file: str, reason: str) -> None:
-        """Note a picture that cannot be used."""
-        self.rejected.append(Rejection(file, reason))
+        """Note a picture that cannot be used; what is no Unicode in its name is spelled out."""
+        self.rejected.append(Rejection(*(text.encode(errors="backslashreplace").decode() for text in (file, reason))))
 
 
 def split_by_hash(name: str) -> Split:

@@ -1,0 +1,118 @@
+"""The files of a source, as a person or a stranger named them: opened if they are plain files, else told what they are.
+
+Every reader of pictures, captions, lists and archives opens its files here, so that none waits for a pipe or a device.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+from attngan.errors import InputError
+
+MAX_TEXT_BYTES = 2**30  # of a list or a caption file; the captions of CUB-200-2011 have 7 MB in all
+SHOWN = 300  # characters of a path or the like
+NOT_UTF8 = "expected text in UTF-8, found other bytes; save it as UTF-8"
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Unreadable(InputError):
+    """A file that cannot be read.
+
+    Attributes:
+        reason: why, without the file's name.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{shown(str(path))}: {reason}.")
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a plain file for the block.
+
+    Raises:
+        Unreadable: it is not there, no plain file, not for this user, or no disk can hold its name.
+    """
+    try:
+        _check_plain(path, os.stat(path).st_mode)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that took the file's place is not waited for
+    except FileNotFoundError:
+        raise Unreadable(path, "no such file") from None
+    except UnicodeEncodeError:
+        raise Unreadable(path, "its name cannot be written in this system's encoding") from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise Unreadable(path, "no file can have this name") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise Unreadable(path, "its name is too long for a disk") from None
+        raise Unreadable(path, f"cannot be read ({error.strerror})") from None
+    with os.fdopen(descriptor, "rb") as file:
+        _check_plain(path, os.fstat(descriptor).st_mode)
+        yield file
+
+
+def lines_in_bytes(path: Path) -> list[bytes]:
+    """Return a text file's lines without their ends, or the byte order mark of UTF-8; what is no UTF-8 stays as it is.
+
+    Raises:
+        Unreadable: see `opened`; or there is far too much of it.
+    """
+    with opened(path) as file:
+        try:
+            content = file.read(MAX_TEXT_BYTES + 1)
+        except OSError as error:
+            raise Unreadable(path, f"cannot be read ({error.strerror})") from None
+    if len(content) > MAX_TEXT_BYTES:
+        raise Unreadable(path, f"more than {MAX_TEXT_BYTES:,} bytes, which is no list and no captions")
+    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content.split(b"\n")
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return a text file's lines without their ends; other separators of Unicode do not end a line.
+
+    Raises:
+        Unreadable: see `opened`; or a line is not UTF-8.
+    """
+    lines = []
+    for number, line in enumerate(lines_in_bytes(path), start=1):
+        try:
+            lines.append(line.decode())
+        except UnicodeDecodeError:
+            raise Unreadable(path, f"line {number}: {NOT_UTF8}") from None
+    return lines
+
+
+def shown(text: str) -> str:
+    """Return text of a stranger as one short line that any terminal and any file can take."""
+    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def is_extra(name: PurePath) -> bool:
+    """Return whether macOS adds a file of this name, relative to the source, beside the files of people."""
+    return "__MACOSX" in name.parts or name.name.startswith("._") or name.name == ".DS_Store"
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is anything of this name, be it a pipe or a broken link; no name is too strange to ask."""
+    return os.path.lexists(path)
+
+
+def _check_plain(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise Unreadable(path, f"expected a file, found {_KINDS.get(stat.S_IFMT(mode), 'something else')}")
