@@ -56,7 +56,7 @@ def preprocess(
             step has too few pictures.
     """
     beside = source.parent / "text"  # where CUB's captions lie
-    inputs = [source, captions, vocabulary, beside if beside.is_dir() else None]
+    inputs = [source, captions, vocabulary, beside if os.path.isdir(beside) else None]
     with result(out, "dataset", inputs=inputs) as draft, contextlib.ExitStack() as stack:
         root = stack.enter_context(_as_folder(source))
         texts = None if captions is None else stack.enter_context(_as_folder(captions))

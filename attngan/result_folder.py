@@ -96,8 +96,6 @@ def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | Non
 def relation_of(output: str | Path, other: str | Path) -> str | None:
     """Return how an output meets another place, "is", "lies inside" or "holds"; None where they are apart."""
     ours, theirs = _parts(output), _parts(other)
-    if ours is None or theirs is None:
-        return None
     if _is_same(ours, theirs):
         return "is"
     if any(_is_same(above, theirs) for above in ours.parents):
@@ -138,11 +136,14 @@ def refusal(folder: str | Path, name: str) -> InputError:
     )
 
 
-def _parts(place: str | Path) -> Path | PurePosixPath | None:
+def _parts(place: str | Path) -> Path | PurePosixPath:
     """Return a place as a path of which the parents are known: local ones with every link followed."""
     if "://" in str(place):
         return PurePosixPath("/", str(place).replace("://", "/").rstrip("/"))
-    return Path(os.path.realpath(place))
+    try:
+        return Path(os.path.realpath(place))
+    except ValueError:  # a name that no file can have
+        raise InputError(f"{str(place)!r}: no such file or folder; check the path.") from None
 
 
 def _is_same(one: Any, other: Any) -> bool:
