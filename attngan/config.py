@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from attngan import config_text
+from attngan.bounds import FEW
 from attngan.errors import InputError, shown
 from attngan.section import (
-    FEW,
     INCIDENTAL,
     Batch,
     Count,

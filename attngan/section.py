@@ -8,11 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-MOST = 1_000_000  # of anything that is gone through one by one: more pictures, or more rounds, take a machine's life
-FEW = 1_000  # of anything that is in memory, or on one page, all at once
-WIDEST = 2**14  # features of a layer; twice what the widest of published networks have
-LARGEST = 1e9  # seconds: 31 years; as a weight or rate it leaves nothing of float32's seven digits for the rest
-LONGEST = 4096  # characters of a text: the longest path of Linux
+from attngan.bounds import FEW, LARGEST, LONGEST, MOST, WIDEST
 
 
 def _writable(text: str) -> str:

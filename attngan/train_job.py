@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, Field
 
 from attngan import artifacts, config_text, json_text, storage
 from attngan import config as configs
+from attngan.bounds import FEW
 from attngan.config import Config
 from attngan.errors import InputError
 from attngan.run_log import say
-from attngan.section import FEW, Few, FewOrNone, Section, Text
+from attngan.section import Few, FewOrNone, Section, Text
 from attngan.train_job_cluster import NODE, Cluster, Nodes
 
 POLL_SECONDS = 10.0

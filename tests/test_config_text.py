@@ -12,9 +12,10 @@ from pydantic import Field
 
 from attngan import config as configs
 from attngan import config_text, train_job
+from attngan.bounds import FEW
 from attngan.config import Config
 from attngan.errors import InputError, shown
-from attngan.section import FEW, Section, Text
+from attngan.section import Section, Text
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi")

@@ -15,7 +15,16 @@ MAY_IMPORT = {"losses": {"models"}}  # beyond their own folder
 SERVICES = {"storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status", "report", "pictures"}
 SERVICES |= {"config", "config_errors", "config_text", "google_storage", "champion", "distributed", "launcher"}
 SERVICES |= {"train_job", "train_job_cluster", "overlays", "stopping", "pace", "acceleration", "section"}
-SERVICES |= {"gradient_average", "step_graph", "scratch", "machine", "json_text", "tensor_files"}
+SERVICES |= {
+    "gradient_average",
+    "step_graph",
+    "scratch",
+    "machine",
+    "json_text",
+    "tensor_files",
+    "command_group",
+    "bounds",
+}
 ASSEMBLIES = {
     "weights",
     "text_to_image",
