@@ -70,7 +70,7 @@ class Damsm(Section):
     min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
     # Cuts and flips of each picture that Inception's frozen trunk is asked about once, its batch norms in evaluation
     # mode; 0: it is asked in each step, in training mode, as in the released code.
-    trunk_views: FewOrNone = 4
+    trunk_views: Natural = 4
     inception_sha256: Annotated[Digest, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it
     gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
