@@ -92,7 +92,7 @@ def test_the_papers_networks_in_onnx(tmp_path):
     networks = weights.build_text_encoder(config, len(vocabulary)), weights.build_generator(config)
     model = TextToImage(config, vocabulary, *(network.eval() for network in networks), torch.device("cpu"))
     artifacts.begin(tmp_path / "bundle")
-    artifacts.finish(tmp_path / "bundle", "bundle", model.save(tmp_path / "bundle"))
+    artifacts.finish(tmp_path / "bundle", "bundle", model.save(tmp_path / "bundle"), generator="")
     export_onnx.export_onnx(tmp_path / "bundle", tmp_path / "onnx")
     noise, epsilon = model.noise(4, 1)
     captions = ["w1 w2 w3 w4 w5 w6 w7 w8"] * 4
