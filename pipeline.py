@@ -12,12 +12,19 @@ from kfp.dsl import HTML, Artifact, Metrics, Model
 
 import components
 from attngan import exit_status
+from attngan.command_group import Commands
 from components import placement
 from components.cluster import commands as cluster_commands
 from components.image import IMAGE, check_pinned
 from components.local import commands as local_commands
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 app.add_typer(local_commands.app)
 app.add_typer(cluster_commands.app)
 

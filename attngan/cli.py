@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from attngan import exit_status
+from attngan.bounds import FEW, LARGEST, LAST_SEED, MOST
 from attngan.cli_steps import ConfigOption, DryRun, SetOption, app, configured
 
 
 @app.command("draw-birds")
 def draw_birds(
     out: Annotated[Path, typer.Option(help="A new or empty folder.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")],
-    seed: Annotated[int, typer.Option(help="The same seed draws the same birds, byte for byte.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of pictures.")],
+    seed: Annotated[
+        int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same birds, byte for byte.")
+    ] = 0,
 ) -> None:
     """Draw the toy set: little birds with captions, in the layout of CUB-200-2011."""
     with exit_status.reported(out):
@@ -83,8 +86,10 @@ def import_released(
 def generate(
     bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
     caption: Annotated[str, typer.Argument(help='Such as "a small red bird with black wings".')],
-    num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures, each from other noise.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same pictures.")] = 1,
+    num_images: Annotated[
+        int, typer.Option("--num-images", "-n", min=1, max=MOST, help="Pictures, each from other noise.")
+    ] = 8,
+    seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same pictures.")] = 1,
     out: Annotated[str, typer.Option(help="Folder for the pictures.")] = "pictures",
 ) -> None:
     """Draw a sentence."""
@@ -118,7 +123,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     name: Annotated[str, typer.Option(help="The model's name in KServe's protocol.")] = "attngan",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    max_images: Annotated[int, typer.Option(min=1, help="Pictures of one request, at most.")] = 16,
+    max_images: Annotated[int, typer.Option(min=1, max=FEW, help="Pictures of one request, at most.")] = 16,
 ) -> None:
     """Draw sentences on a web page, over HTTP, and in KServe's v2 protocol."""
     with exit_status.reported():
@@ -133,7 +138,7 @@ def serve(
 def plan(
     dataset: Annotated[str, typer.Option(help="What preprocess wrote.")],
     inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of Inception-v3.")] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the machine.")] = None,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, max=LARGEST, help="Of the machine.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attngan import exit_status
+from attngan.command_group import Commands
 
 if TYPE_CHECKING:
     from attngan.config import Config
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Pictures from sentences (AttnGAN): the six steps of the pipeline, and drawing from a trained bundle.",
     no_args_is_help=True,
     add_completion=False,
+    cls=Commands,
     rich_markup_mode=None,  # rich help takes twice as long to appear
     pretty_exceptions_enable=False,
 )

@@ -11,25 +11,44 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from attngan import config_text
-from attngan.errors import InputError
-from attngan.section import INCIDENTAL, Count, Natural, NotNegative, Positive, Section, Share
+from attngan.bounds import FEW
+from attngan.errors import InputError, shown
+from attngan.section import (
+    INCIDENTAL,
+    Batch,
+    Count,
+    Digest,
+    Few,
+    FewOrNone,
+    Group,
+    Natural,
+    NotNegative,
+    PairedBatch,
+    Positive,
+    Section,
+    Several,
+    Share,
+    Side,
+    Text,
+    Width,
+)
 
 
 class Data(Section):
     """What `preprocess` keeps of the source."""
 
-    resolution: Count = 256  # pixels: side of the finest picture trained on
+    resolution: Side = 256  # pixels: side of the finest picture trained on
     min_word_count: Count = 1  # a word of the training captions enters the vocabulary when seen so often
-    max_words: Count = 18  # longer captions lose words at random while training (released code: 18)
+    max_words: Few = 18  # longer captions lose words at random while training (released code: 18)
     max_rejected_share: Share = 0.01  # preprocess stops when more of the images than this are unusable
 
 
 class TextEncoder(Section):
     """The bi-directional LSTM of section 3.2."""
 
-    embedding_dim: Count = 300  # of a word, before the LSTM (released code)
+    embedding_dim: Width = 300  # of a word, before the LSTM (released code)
     embedding_range: Positive = 0.1  # first embeddings are uniform between minus and plus this
-    feature_dim: Count = 256  # D, the joint feature size; half of it in each direction
+    feature_dim: Width = 256  # D, the joint feature size; half of it in each direction
     dropout: Share = 0.5  # on the word embeddings, while pretraining
 
 
@@ -37,7 +56,7 @@ class ImageEncoder(Section):
     """Inception-v3 up to its last mixed layer, or a small network for small pictures."""
 
     kind: Literal["inception_v3", "small"] = "inception_v3"  # small: trained from the start
-    channels: Count = 32  # width of the small network's first layer; Inception's widths are its own
+    channels: Width = 32  # width of the small network's first layer; Inception's widths are its own
     noise: NotNegative = 0.0  # standard deviation added to what it sees in training: harder to fool; the paper has none
 
 
@@ -45,14 +64,14 @@ class Damsm(Section):
     """Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)."""
 
     epochs: Count = 200  # at the most: the encoders of the best one are kept
-    batch_size: Annotated[int, Field(ge=2)] = 48  # pictures a step; each caption is told from those of the others
+    batch_size: PairedBatch = 48  # pictures a step; each caption is told from those of the others
     learning_rate: Positive = 0.002  # Adam, betas (0.5, 0.999)
     learning_rate_decay: Share = 0.98  # factor an epoch ...
     min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
     # Cuts and flips of each picture that Inception's frozen trunk is asked about once, its batch norms in evaluation
     # mode; 0: it is asked in each step, in training mode, as in the released code.
     trunk_views: Natural = 4
-    inception_sha256: Annotated[str, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
+    inception_sha256: Annotated[Digest, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it
     gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
     gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts
@@ -69,16 +88,16 @@ class Generator(Section):
     """F_ca and the stages F_0, F_1, F_2 (section 3.1)."""
 
     num_stages: Annotated[int, Field(ge=1, le=3)] = 3  # each doubles the resolution of the one before
-    channels: Count = 32  # N_g: channels of each stage's hidden features
-    noise_dim: Count = 100  # Z
-    condition_dim: Count = 100  # A
-    num_residual_blocks: Count = 2  # in each refinement
+    channels: Width = 32  # N_g: channels of each stage's hidden features
+    noise_dim: Width = 100  # Z
+    condition_dim: Width = 100  # A
+    num_residual_blocks: Few = 2  # in each refinement
 
 
 class Discriminator(Section):
     """One for each stage, with an unconditional and a conditional output."""
 
-    channels: Count = 64  # N_d: channels after the first layer
+    channels: Width = 64  # N_d: channels after the first layer
     spectral_norm: bool = False  # Miyato et al. 2018, in place of batch norm, which the paper has
 
 
@@ -86,7 +105,7 @@ class Training(Section):
     """The adversarial training (section 4; released code: bird_attn2.yml)."""
 
     epochs: Count = 600  # over the training pictures
-    batch_size: Annotated[int, Field(ge=2)] = 20  # pictures a step, those of all processes together
+    batch_size: PairedBatch = 20  # pictures a step, those of all processes together
     generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
     discriminator_learning_rate: Positive = 0.0002  # the same
     # The batch that both rates and ema_decay are meant for; 0: any.
@@ -104,34 +123,34 @@ class Watch(Section):
     """Snapshots of the adversarial training, and what is done when it goes wrong."""
 
     every_epochs: Positive = 5.0  # a snapshot: fixed captions drawn, figures, a state to go back to
-    num_images: Annotated[int, Field(ge=20)] = 300  # generated ones, and as many real ones, for the figures
+    num_images: Annotated[Count, Field(ge=20)] = 300  # generated ones, and as many real ones, for the figures
     features: Literal["damsm", "inception_fid", "inception_imagenet"] = "damsm"  # of KID; the files are `evaluate`'s
     metric: Literal["kid", "r_precision"] = "kid"  # says which snapshot is the best ...
     result: Literal["best", "last"] = "best"  # ... and this, which one's generator is the result
     patience: Natural = 0  # snapshots without a better one, then training ends; 0: it does not
     on_trouble: Literal["roll_back", "stop", "ignore"] = "roll_back"  # a loss that is not finite is never ignored
-    max_roll_backs: Natural = 3  # to the last good snapshot; then training stops
+    max_roll_backs: FewOrNone = 3  # to the last good snapshot; then training stops
     learning_rate_factor: Share = 0.5  # of both rates, at each of them
 
 
 class WeightsFile(Section):
     """Weights that others trained."""
 
-    uri: str = ""  # file, or folder for CLIP, local or gs://; "": not used
-    sha256: str = ""  # what the file must have, or its first digits
+    uri: Text = ""  # file, or folder for CLIP, local or gs://; "": not used
+    sha256: Digest = ""  # what the file must have, or its first digits
 
 
 class Evaluate(Section):
     """What is measured on the test split."""
 
-    num_images: Annotated[int, Field(ge=20)] = 30_000  # generated, for everything that is not said below
-    num_candidates: Annotated[int, Field(ge=2)] = 100  # captions to choose among: one matches, the others do not
+    num_images: Annotated[Count, Field(ge=20)] = 30_000  # generated, for everything that is not said below
+    num_candidates: Group = 100  # captions to choose among: one matches, the others do not
     num_colour_captions: Count = 200  # drawn birds only: captions of unseen combinations
     num_pairs: Count = 200  # captions drawn twice: with other noise, with one colour word changed
-    batch_size: Count = 50  # pictures drawn and looked at together
-    kid_subsets: Count = 100  # averaged by KID ...
-    kid_subset_size: Annotated[int, Field(ge=2)] = 1000  # ... of so many pictures, or as many as there are
-    num_resamples: Annotated[int, Field(ge=2)] = 20  # random halves, for the intervals of KID, FID, precision, recall
+    batch_size: Batch = 50  # pictures drawn and looked at together
+    kid_subsets: Few = 100  # averaged by KID ...
+    kid_subset_size: Group = 1000  # ... of so many pictures, or as many as there are
+    num_resamples: Several = 20  # random halves, for the intervals of KID, FID, precision, recall
     inception_fid: WeightsFile = WeightsFile()  # torch-fidelity's file, of TensorFlow's Inception: the published FIDs
     inception_imagenet: WeightsFile = WeightsFile()  # torchvision's file
     clip: WeightsFile = WeightsFile()  # folder of a CLIP as transformers writes it
@@ -140,19 +159,19 @@ class Evaluate(Section):
 class Samples(Section):
     """The gallery."""
 
-    captions: tuple[str, ...] = ()  # drawn in the gallery
-    num_test_captions: Natural = 8  # of the test split, drawn too
-    variants: Count = 4  # pictures a caption, each from other noise
-    num_attention_words: Count = 5  # attention maps shown: the words attended to most
-    num_swaps: Natural = 3  # captions drawn with every other colour word
-    num_interpolations: Natural = 3  # pairs of captions drawn with the way between them
-    interpolation_steps: Annotated[int, Field(ge=2)] = 7  # pictures from one to the other
+    captions: Annotated[tuple[Text, ...], Field(max_length=FEW)] = ()  # drawn in the gallery
+    num_test_captions: FewOrNone = 8  # of the test split, drawn too
+    variants: Few = 4  # pictures a caption, each from other noise
+    num_attention_words: Few = 5  # attention maps shown: the words attended to most
+    num_swaps: FewOrNone = 3  # captions drawn with every other colour word
+    num_interpolations: FewOrNone = 3  # pairs of captions drawn with the way between them
+    interpolation_steps: Several = 7  # pictures from one to the other
 
 
 class Publish(Section):
     """The gate between a new bundle and the champion."""
 
-    metric: str = "r_precision"  # key of metrics.json that decides
+    metric: Text = "r_precision"  # key of metrics.json that decides
     higher_is_better: bool = True  # of that metric
     min_improvement: NotNegative = 0.0  # the new value must be better by more than this
 
@@ -161,12 +180,12 @@ class Config(Section):
     """All settings of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is random
-    device: Annotated[str, INCIDENTAL] = "auto"  # "auto" (a CUDA device where there is one), "cpu", "cuda", "cuda:1"
+    device: Annotated[Text, INCIDENTAL] = "auto"  # "auto" (a CUDA device where there is one), "cpu", "cuda", "cuda:1"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of trained networks; auto: bfloat16 where it is fast
     compile: bool = False  # the networks of the adversarial training, by torch.compile
     cuda_graph: Annotated[bool, INCIDENTAL] = False  # repeats a recorded step of it, on one CUDA device
-    num_processes: Annotated[Natural, INCIDENTAL] = 0  # that share each training batch; 0: one a CUDA device
-    num_threads: Annotated[Natural, INCIDENTAL] = 0  # CPU threads of each process, 0: one a core
+    num_processes: Annotated[FewOrNone, INCIDENTAL] = 0  # that share each training batch; 0: one a CUDA device
+    num_threads: Annotated[FewOrNone, INCIDENTAL] = 0  # CPU threads of each process, 0: one a core
     data: Data = Data()
     text_encoder: TextEncoder = TextEncoder()
     image_encoder: ImageEncoder = ImageEncoder()
@@ -200,11 +219,11 @@ class Config(Section):
         return [self.data.resolution // 2 ** (stages - 1 - stage) for stage in range(stages)]
 
 
-def load(text: str | None = None, *, overrides: Iterable[str] = (), where: str = "config") -> Config:
+def load(text: str | bytes | None = None, *, overrides: Iterable[str] = (), where: str = "config") -> Config:
     """Build the config from YAML text and `section.name=value` overrides (each value is YAML again).
 
     Args:
-        text: YAML with only what differs from the defaults; None or empty for the defaults.
+        text: YAML with only what differs from the defaults, bytes in UTF-8; None or empty for the defaults.
         overrides: applied last, left to right.
         where: file name for messages.
 
@@ -219,17 +238,17 @@ def load(text: str | None = None, *, overrides: Iterable[str] = (), where: str =
 
 def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
     """Build the config from a YAML file, or from a named one that attngan ships (`toy`, `smoke`, ...)."""
-    if not path.exists() and path.name in shipped():
+    if path.name in shipped() and not path.exists():
         text = (importlib.resources.files("attngan") / "configs" / f"{path.name}.yaml").read_text(encoding="utf-8")
         return load(text, overrides=overrides, where=path.name)
+    where = shown(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as handle:
+            content = handle.read(config_text.MAX_BYTES + 1)  # parse refuses so many; a device would never end
     except OSError as error:
         reason = f"cannot read the config ({error.strerror})"
-        raise InputError(f"{path}: {reason}; give a YAML file or one of {', '.join(shipped())}.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected YAML text in UTF-8, found other bytes.") from None
-    return load(text, overrides=overrides, where=str(path))
+        raise InputError(f"{where}: {reason}; give a YAML file or one of {', '.join(shipped())}.") from None
+    return load(content, overrides=overrides, where=where)
 
 
 def shipped() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attngan import acceleration, artifacts, distributed, seeding, weights
+from attngan import acceleration, artifacts, distributed, seeding, tensor_files, weights
 from attngan.config import Config
 from attngan.data.dataset import Batch, Dataset
 from attngan.errors import InputError
@@ -65,7 +65,7 @@ class DamsmRun(TrainingRun):
         if expected:
             artifacts.checked_sha256(inception_weights, expected, "damsm.inception_sha256")
         try:
-            load_inception_trunk(encoder, weights.read_tensors(inception_weights))
+            load_inception_trunk(encoder, tensor_files.read(inception_weights))
         except ValueError as error:
             raise InputError(f"{inception_weights}: {error}; give torchvision's inception_v3 ImageNet file.") from None
 

@@ -22,6 +22,7 @@ def main(folder: Path, parent: int) -> int:
         folder: shared with the step that started this process.
         parent: its process; without it this one saves its state and ends.
     """
+    exit_status.print_anything()
     rank = int(os.environ["RANK"])
     signal.signal(signal.SIGTERM, exit_status.terminate)
     threading.Thread(target=_watch, args=(folder, parent), daemon=True).start()

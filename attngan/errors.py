@@ -11,3 +11,14 @@ class InputError(ValueError):
 
 class Changed(Exception):
     """What was to be replaced is no longer what it was when it was read: somebody else has written it since."""
+
+
+SHOWN = 120  # characters of what was found, in a message
+
+
+def shown(found: str, limit: int = SHOWN) -> str:
+    """Return what a person gave as a message can hold it: on one line, of characters that print, and short."""
+    text = found[:limit]
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return text if len(found) <= limit else f"{text}... ({len(found):,} characters)"

@@ -15,7 +15,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attngan import artifacts, config, storage, weights
+from attngan import artifacts, config, storage, tensor_files
 from attngan.errors import InputError
 from attngan.models.image_encoder import INCEPTION_SIDE
 
@@ -100,7 +100,7 @@ def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor],
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     safe = io.BytesIO()  # torch-fidelity would run what a pickle says: it reads what was read without that
-    torch.save(weights.read_tensors(path), safe)
+    torch.save(tensor_files.read(path), safe)
     safe.seek(0)
     try:
         network = FeatureExtractorInceptionV3("fid", ["2048", "logits_unbiased"], feature_extractor_weights_path=safe)
@@ -117,7 +117,7 @@ def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor],
 
 def _imagenet_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], str]:
     """Inception-v3 for ImageNet from torchvision, which takes pictures in [-1, 1]."""
-    tensors = {name: tensor for name, tensor in weights.read_tensors(path).items() if not name.startswith("AuxLogits")}
+    tensors = {name: tensor for name, tensor in tensor_files.read(path).items() if not name.startswith("AuxLogits")}
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     try:
         network.load_state_dict(tensors)

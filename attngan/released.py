@@ -4,10 +4,7 @@ Weights are bare dicts of tensors by name. Sizes are read off the tensors, so th
 No file can run code here, or ask for more memory than its own size.
 """
 
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from attngan import tensor_files
 from attngan.data import plain_pickle
 from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
@@ -139,7 +137,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
 def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
     """Return a file's float32 tensors without `module.`; `first` names tensors it must have, and their dimensions."""
-    tensors = _load(path, what)
+    tensors = tensor_files.read(path, f"the authors' {what}")
     if tensors and all(name.startswith("module.") for name in tensors):  # saved from nn.DataParallel
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     for name, dimensions in first.items():
@@ -149,39 +147,6 @@ def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
                 f"{path}: not the authors' {what}: expected {name} with {dimensions} dimensions, found {found}, ..."
             )
     return tensors
-
-
-def _load(path: Path, what: str) -> dict[str, Tensor]:
-    """Return the tensors of a file, which may hold nothing else and no more of them than its size."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: expected the file of the authors' {what}, found {found}.")
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                _check_size(path, sum(entry.file_size for entry in archive.infolist()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's on pickles that it may not know; it does not run them either way
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file makes torch fail in many ways; none of it is a fault of ours
-        if isinstance(error, pickle.UnpicklingError) and re.search(r"\bglobal\b", str(error), re.IGNORECASE):
-            raise InputError(
-                f"{path}: holds more than tensors, which could run code; it was not read. Get the file from where it "
-                "was published."
-            ) from None
-        raise InputError(f"{path}: not a whole PyTorch file ({type(error).__name__}); copy it again.") from None
-    if not isinstance(tensors, dict) or not all(isinstance(each, Tensor) for each in tensors.values()):
-        raise InputError(f"{path}: expected the authors' {what}, a dict of tensors by name, found something else.")
-    _check_size(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
-    return tensors
-
-
-def _check_size(path: Path, claimed: int) -> None:
-    size = path.stat().st_size
-    if claimed > size:
-        raise InputError(f"{path}: claims {claimed:,} bytes of content in a file of {size:,}; it was not read.")
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:

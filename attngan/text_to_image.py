@@ -37,9 +37,10 @@ class TextToImage:
         fingerprint = artifacts.check(folder, kind, contents=True)["fingerprint"]
         config = configs.load_file(folder / "config.yaml")
         vocabulary = Vocabulary.load(folder / "vocabulary.json")
-        text_encoder = weights.build_text_encoder(config, len(vocabulary))
+        with torch.device("meta"):  # sizes alone: a config that claims more than its files hold is refused
+            text_encoder = weights.build_text_encoder(config, len(vocabulary))
+            generator = weights.build_generator(config)
         weights.load_weights(folder / "text_encoder.safetensors", text_encoder)
-        generator = weights.build_generator(config)
         weights.load_weights(folder / "generator.safetensors", generator)
         networks = text_encoder.to(device).eval(), generator.to(device).eval()
         return cls(config, vocabulary, *networks, torch.device(device), fingerprint)

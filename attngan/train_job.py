@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, Field
 
 from attngan import artifacts, config_text, json_text, storage
 from attngan import config as configs
+from attngan.bounds import FEW
 from attngan.config import Config
 from attngan.errors import InputError
 from attngan.run_log import say
-from attngan.section import Count, Section
+from attngan.section import Few, FewOrNone, Section, Text
 from attngan.train_job_cluster import NODE, Cluster, Nodes
 
 POLL_SECONDS = 10.0
@@ -26,34 +27,34 @@ SHARED_MEMORY = "8Gi"  # /dev/shm: for NCCL between processes; a pod has 64 MB
 Quantity = Annotated[
     str,
     BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value),
-    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"),
+    Field(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"),
 ]
 
 
 class Toleration(Section):
     """A taint that the nodes may have, in the words of Kubernetes."""
 
-    key: str | None = None
+    key: Text | None = None
     operator: Literal["Equal", "Exists"] | None = None
-    value: str | None = None
+    value: Text | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    tolerationSeconds: int | None = None
+    tolerationSeconds: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None  # as Kubernetes keeps it
 
 
 class TrainJob(Section):
     """Which nodes train, and for how long."""
 
-    nodes: Annotated[int, Field(ge=2)]
-    image: Annotated[str, Field(min_length=1)]  # that of the pipeline, pinned by digest or commit
-    gpus: Annotated[int, Field(ge=0)] = 1  # of each node, a process each; 0: one process on the CPU
-    gpu_type: str = "nvidia.com/gpu"  # the resource; the model of a GPU is the node selector's
+    nodes: Annotated[Few, Field(ge=2)]
+    image: Annotated[Text, Field(min_length=1)]  # that of the pipeline, pinned by digest or commit
+    gpus: FewOrNone = 1  # of each node, a process each; 0: one process on the CPU
+    gpu_type: Text = "nvidia.com/gpu"  # the resource; the model of a GPU is the node selector's
     cpu: Quantity = "8"  # of each node
     memory: Quantity = "32Gi"
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: tuple[Toleration, ...] = ()
-    service_account: str = ""  # of the nodes, which read and write the bucket; empty: the namespace's default
-    runtime: str = "torch-distributed"  # a ClusterTrainingRuntime for torch, whose container is named "node"
-    deadline_seconds: Count = 14 * 24 * 3600
+    node_selector: dict[Text, Text] = Field(default_factory=dict, max_length=FEW)
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=FEW)] = ()
+    service_account: Text = ""  # of the nodes, which read and write the bucket; empty: the namespace's default
+    runtime: Text = "torch-distributed"  # a ClusterTrainingRuntime for torch, whose container is named "node"
+    deadline_seconds: Annotated[int, Field(ge=1, le=366 * 24 * 3600)] = 14 * 24 * 3600
 
 
 def load(text: str) -> TrainJob:

@@ -13,7 +13,7 @@ from typing import Annotated
 import safetensors.torch
 import typer
 
-from attngan import artifacts, exit_status, weights
+from attngan import artifacts, exit_status, tensor_files, weights
 from attngan import config as configs
 from attngan.config import Config
 from attngan.data.dataset import Dataset
@@ -80,7 +80,7 @@ def _train_trunk(place: Path, config: Config) -> Path:
     path = place / "trunk.safetensors"
     if not path.exists():
         pretrain_damsm(place / "dataset", place / "first", config)
-        tensors = weights.read_tensors(place / "first" / "image_encoder.safetensors")
+        tensors = tensor_files.read(place / "first" / "image_encoder.safetensors")
         trunk = {name.removeprefix(TRUNK): each for name, each in tensors.items() if name.startswith(TRUNK)}
         safetensors.torch.save_file(trunk, path)
     return path

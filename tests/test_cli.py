@@ -136,6 +136,30 @@ def test_a_full_disk_is_the_one_that_was_copied_to(tmp_path):
     assert exit_status.explain(error, tmp_path).startswith("/target/file: the disk is full")
 
 
+@pytest.mark.parametrize("name", ["ENAMETOOLONG", "ELOOP", "EROFS", "ENXIO", "EIO", "EMFILE"])
+def test_what_a_path_or_its_disk_can_do_is_one_line_whatever_its_class(step, name):
+    number = getattr(errno, name)
+    step("preprocess", error=OSError(number, os.strerror(number), "n" * 5000))
+    result = call("preprocess", "--source", "x", "--out", "place")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert os.strerror(number).lower() in line and line.startswith("attngan: nnn") and len(line) < 400
+
+
+def test_text_that_has_no_bytes_and_bytes_that_are_no_text_are_one_line(step):
+    for text, encoding in (("a bird\udcff", "utf-8"), ("Bearer \u20ac", "latin-1")):
+        with pytest.raises(UnicodeEncodeError) as caught:
+            text.encode(encoding)
+        assert f"can be written as {encoding}, found" in exit_status.explain(caught.value)
+    with pytest.raises(UnicodeDecodeError) as caught:
+        (b"a bird\x92s" * 999).decode()
+    step("preprocess", error=caught.value)
+    result = call("preprocess", "--source", "x", "--out", "place")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "expected text in utf-8, found other bytes" in line and len(line) < 300
+
+
 def test_a_bug_keeps_its_traceback(step):
     step("preprocess", error=ZeroDivisionError("a bug"))
     result = call("preprocess", "--source", "x", "--out", "place")

@@ -168,7 +168,7 @@ def test_bundles_that_do_not_fit_are_refused(bundle, tmp_path):
         generate(broken, "a red bird", tmp_path / "out", num_images=1, seed=0)
     words = json_text.read(broken / "vocabulary.json")
     artifacts.write_json(broken / "vocabulary.json", [*words, "zebra"])
-    artifacts.finish(broken, "bundle", list(manifest["files"]), generator="g")
+    artifacts.finish(broken, "bundle", list(manifest["files"]), generator=manifest["generator"])
     with pytest.raises(InputError, match=r"embedding\.weight has shape"):
         generate(broken, "a red bird", tmp_path / "out", num_images=1, seed=0)
     with pytest.raises(InputError, match="no such folder"):

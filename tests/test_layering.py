@@ -16,6 +16,7 @@ SERVICES = {"storage", "checkpoint", "run_log", "seeding", "errors", "artifacts"
 SERVICES |= {"config", "config_errors", "config_text", "google_storage", "champion", "distributed", "launcher"}
 SERVICES |= {"train_job", "train_job_cluster", "overlays", "stopping", "pace", "acceleration", "section"}
 SERVICES |= {"gradient_average", "step_graph", "scratch", "machine", "json_text", "result_folder"}
+SERVICES |= {"tensor_files", "command_group", "bounds"}
 ASSEMBLIES = {
     "weights",
     "text_to_image",

@@ -160,7 +160,7 @@ def test_a_batch_whose_making_does_not_fit_says_so(dataset, damsm, smoke, tmp_pa
 def test_features_for_which_there_is_no_room_are_said_by_the_plan(dataset, smoke, tmp_path, monkeypatch):
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "inception.pth")
-    overrides = ["image_encoder.kind=inception_v3", "damsm.trunk_views=4000000", "device=cpu"]
+    overrides = ["image_encoder.kind=inception_v3", "damsm.trunk_views=1000000", "device=cpu"]
     config = configs.load_file(Path("smoke"), overrides=overrides)
     with pytest.raises(InputError, match=r"image encoder's trunk need [\d,.]+ GB, found .* or lower damsm"):
         plan.encoders(dataset, config, inception_weights=tmp_path / "inception.pth")

@@ -1,12 +1,20 @@
 """Weights on disk: what is read is what was written, and what does not fit is named."""
 
-import pytest
-import torch
+import resource
+import shutil
 
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from attngan import artifacts, machine, weights
 from attngan import config as configs
-from attngan import weights
 from attngan.errors import InputError
-from attngan.models.text_encoder import TextEncoder
+from attngan.models.text_encoder import TextEncoder, read_packed
+from attngan.pretrain_damsm import pretrain_damsm
+from attngan.text_to_image import TextToImage
+from attngan.train_generator import train_generator
 
 
 def encoder(**changes) -> TextEncoder:
@@ -58,3 +66,111 @@ def test_encoders_of_another_config_are_refused(damsm, smoke):
     other = smoke.model_copy(update={"text_encoder": smoke.text_encoder.model_copy(update={"embedding_dim": 8})})
     with pytest.raises(InputError, match="its text_encoder was trained as"):
         weights.load_damsm(damsm, other, 50, torch.device("cpu"))
+
+
+def test_a_network_built_without_memory_gets_it_with_its_weights(tmp_path):
+    original = encoder().requires_grad_(False)
+    weights.save_weights(tmp_path / "w.safetensors", original)
+    with torch.device("meta"):
+        copy = encoder().requires_grad_(False).eval()
+    state = torch.get_rng_state()
+    weights.load_weights(tmp_path / "w.safetensors", copy)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not copy.training and not any(each.requires_grad for each in copy.parameters())
+    ids, lengths = torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([3, 1])
+    for ours, theirs in zip(copy(ids, lengths), original.eval()(ids, lengths)):
+        assert torch.equal(ours, theirs)
+    packed = [read_packed(each.lstm, each.embedding(ids), lengths)[0] for each in (copy, original)]
+    assert torch.equal(*packed)  # cuDNN's way reads another list of the same weights
+
+
+def written(path, **changes):
+    tensors = {name: tensor.clone() for name, tensor in encoder().state_dict().items()}
+    safetensors.torch.save_file({**tensors, **changes}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lstm.bias_hh_l0": torch.full((12,), torch.nan)}, "bias_hh_l0 holds values that are not finite"),
+        ({"lstm.bias_hh_l0": torch.full((12,), torch.inf)}, "bias_hh_l0 holds values that are not finite"),
+        ({"lstm.bias_hh_l0": torch.zeros(12).half()}, "bias_hh_l0 holds F16, this TextEncoder needs F32"),
+        ({"lstm.bias_hh_l0": torch.zeros(12, dtype=torch.int64)}, "bias_hh_l0 holds I64, this TextEncoder needs F32"),
+        ({"lstm.bias_hh_l0": torch.zeros(12, 1)}, r"has shape \(12, 1\), this TextEncoder needs \(12,\)"),
+        ({"x" * 999: torch.zeros(1)}, r"xxx\.\.\. \(999 characters\) is extra"),
+    ],
+)
+def test_weights_that_would_draw_nothing_are_refused(tmp_path, changes, says):
+    with pytest.raises(InputError, match=says) as caught:
+        weights.load_weights(written(tmp_path / "w.safetensors", **changes), encoder())
+    assert len(str(caught.value)) < len(str(tmp_path)) + 300
+
+
+def claiming(bundle, folder, change, *, words=None):
+    """Copy a bundle, change its config and its vocabulary, and put its manifest right."""
+    shutil.copytree(bundle, folder)
+    manifest = artifacts.read_manifest(folder)
+    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    for name, value in change.items():
+        section, _, setting = name.partition(".")
+        values[section][setting] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    if words:
+        artifacts.write_json(folder / "vocabulary.json", words)
+    artifacts.finish(folder, "bundle", list(manifest["files"]), generator=manifest["generator"])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"generator.channels": 16384}, "generator.safetensors: .* has shape"),
+        ({"generator.noise_dim": 16384, "generator.condition_dim": 16384}, "generator.safetensors: .* has shape"),
+        ({"generator.num_residual_blocks": 300}, "generator.safetensors: not the weights of this Generator"),
+        ({"data.resolution": 2048}, "generator.safetensors: "),
+        ({"text_encoder.feature_dim": 16384}, "text_encoder.safetensors: lstm.* has shape"),
+        ({"text_encoder.embedding_dim": 16384}, "text_encoder.safetensors: .* has shape"),
+    ],
+)
+def test_a_bundle_that_claims_terabytes_is_refused_from_the_sizes_of_its_files(bundle, tmp_path, change, says):
+    folder = claiming(bundle, tmp_path / "bundle", change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=says):
+        TextToImage.open(folder, kind="bundle")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_a_vocabulary_that_is_not_that_of_the_weights_is_refused(bundle, tmp_path):
+    words = ["<end>", *map(str, range(200_000))]
+    with pytest.raises(InputError, match=r"embedding\.weight has shape .*; use the config and the vocabulary"):
+        TextToImage.open(claiming(bundle, tmp_path / "bundle", {}, words=words), kind="bundle")
+
+
+@pytest.mark.parametrize(
+    ("build", "text", "names"),
+    [
+        (weights.build_generator, "generator: {channels: 16384}", "generator.channels"),
+        (
+            weights.build_discriminators,
+            "discriminator: {channels: 4096, spectral_norm: true}",
+            "discriminator.channels",
+        ),
+        (weights.build_image_encoder, "image_encoder: {kind: small, channels: 16384}", "image_encoder.channels"),
+        (weights.build_text_encoder, "text_encoder: {feature_dim: 16384}", "text_encoder.feature_dim"),
+    ],
+)
+def test_sizes_that_multiply_to_more_than_the_machine_has_are_refused_by_name(monkeypatch, build, text, names):
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 2**30)
+    more = (50,) if build is weights.build_text_encoder else ()
+    with pytest.raises(InputError, match=rf"{names}.*: together they ask for .* GiB .*, this machine has 1\.0 GiB"):
+        build(configs.load(text), *more)
+
+
+def test_both_trainings_refuse_networks_that_no_memory_holds(dataset, damsm, smoke, tmp_path):
+    huge = smoke.model_copy(update={"generator": smoke.generator.model_copy(update={"channels": 16384})})
+    with pytest.raises(InputError, match=r"generator\.channels"):
+        train_generator(dataset, damsm, tmp_path / "generator", huge)
+    wide = smoke.image_encoder.model_copy(update={"channels": 16384})
+    with pytest.raises(InputError, match=r"image_encoder\.channels"):
+        pretrain_damsm(dataset, tmp_path / "damsm", smoke.model_copy(update={"image_encoder": wide}))

@@ -25,7 +25,7 @@ def submit(
     work: Work,
     run_name: Annotated[str, typer.Option(help="Default: the pipeline and the time.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit status 1 if it fails.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to follow it at most.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, max=1e9, help="Seconds to follow it at most.")] = None,
 ) -> None:
     """Run the pipeline on a cluster."""
     with exit_status.reported():

@@ -61,9 +61,13 @@ class Work:
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False
     always: Annotated[bool, typer.Option("--always", help="Train even if nothing changed since the champion.")] = False
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no step's outputs from an earlier run.")] = False
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of a training step, on each of its nodes; 0: CPU nodes.")] = 1
+    gpus: Annotated[
+        int, typer.Option(min=0, max=1000, help="GPUs of a training step, on each of its nodes; 0: CPU nodes.")
+    ] = 1
     gpu_type: Annotated[str, typer.Option(help="Resource name of the GPUs.")] = "nvidia.com/gpu"
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together; several need Kubeflow Trainer.")] = 1
+    nodes: Annotated[
+        int, typer.Option(min=1, max=1000, help="Nodes that train together; several need Kubeflow Trainer.")
+    ] = 1
     node_service_account: Annotated[str, typer.Option(help="Of the nodes, where several train.")] = ""
     cpu: Annotated[str, typer.Option(help="CPUs of a training step, such as 8 or 500m.")] = "8"
     memory: Annotated[str, typer.Option(help="Memory of a training step, such as 32Gi.")] = "32Gi"

@@ -9,7 +9,7 @@ from typing import Any
 
 from attngan import exit_status, storage
 from attngan.cli_steps import INPUT, OUTPUT
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 from components.compiled import STEPS
 from components.local import containers
 from components.local.step_log import NOT_STARTED, ended_by
@@ -40,7 +40,7 @@ class Step:
 
     def run(self) -> int:
         """Run the step in this process and return its exit status."""
-        return command_of("attngan").main(self.arguments(), prog_name="attngan", standalone_mode=False) or 0
+        return command_line().main(self.arguments(), prog_name="attngan", standalone_mode=False) or 0
 
     def docker_command(self, container_name: str, image: str, *, gpus: bool = False) -> list[str]:
         """Return the `docker run` that does the same, once the output folders are there."""
@@ -67,18 +67,20 @@ class Step:
         return status
 
 
-def command_of(name: str) -> Any:
-    """Return a step's command, or all of `attngan`."""
+def command_line() -> Any:
+    """Return the command `attngan` with all of its own."""
     import typer
 
     from attngan import cli
 
-    group: Any = typer.main.get_command(cli.app)
-    if name == "attngan":
-        return group
+    return typer.main.get_command(cli.app)
+
+
+def command_of(name: str) -> Any:
+    """Return a step's command."""
     if name not in STEPS:
-        raise InputError(f"{name}: no such step; the steps are {', '.join(STEPS)}.")
-    return group.commands[name]
+        raise InputError(f"{shown(name)}: no such step; the steps are {', '.join(STEPS)}.")
+    return command_line().commands[name]
 
 
 def inputs_of(name: str) -> dict[str, bool]:
