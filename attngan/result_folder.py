@@ -17,7 +17,7 @@ from typing import Any
 
 from attngan import artifacts, json_text
 from attngan.artifacts import MANIFEST
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 
 UNFINISHED = "unfinished"  # inside a result folder, until the result is whole
 MARK = ".attngan"  # inside that: it is ours; locked by the process that works there
@@ -90,7 +90,8 @@ def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | Non
         for what, others in (("input", given), ("output", outputs[:number])):
             for other in others:
                 if relation := relation_of(output, other):
-                    raise InputError(f"{output}: {relation} the {what} {other}; name another place for the result.")
+                    place, near = shown(str(output)), shown(str(other))
+                    raise InputError(f"{place}: {relation} the {what} {near}; name another place for the result.")
 
 
 def relation_of(output: str | Path, other: str | Path) -> str | None:
@@ -143,7 +144,7 @@ def _parts(place: str | Path) -> Path | PurePosixPath:
     try:
         return Path(os.path.realpath(place))
     except ValueError:  # a name that no file can have
-        raise InputError(f"{str(place)!r}: no such file or folder; check the path.") from None
+        raise InputError(f"{shown(str(place))}: no such file or folder; check the path.") from None
 
 
 def _is_same(one: Any, other: Any) -> bool:

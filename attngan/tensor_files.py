@@ -59,10 +59,15 @@ def _read_torch(path: Path) -> object:
     except MemoryError:
         raise InputError(f"{path}: asks for more memory than there is; it was not read.") from None
     except Exception as error:  # a damaged file makes torch fail in many ways; none of it is a fault of ours
-        reason = f"not a whole PyTorch file ({type(error).__name__}); copy it again"
         if isinstance(error, pickle.UnpicklingError) and re.search(r"\bglobal\b", str(error), re.IGNORECASE):
-            reason = "it holds more than those, which could run code; get the file from where it was published"
-        raise InputError(f"{path}: not readable as a state dict of tensors: {reason}.") from None
+            raise InputError(
+                f"{path}: not readable as a state dict of tensors: it holds more than those, which could run code; get "
+                "the file from where it was published."
+            ) from None
+        raise InputError(
+            f"{path}: not a whole PyTorch file, not readable as a state dict of tensors ({type(error).__name__}); copy "
+            "it again."
+        ) from None
 
 
 def _check_size(path: Path, claimed: int) -> None:

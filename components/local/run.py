@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attngan import exit_status, result_folder
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 from components.compiled import STEPS
 from components.local import containers, inputs
 from components.local.processes import ProcessRunner
@@ -40,7 +40,7 @@ def check_apart(out: Path, model_uri: str, sources: Iterable[str]) -> None:
     given = [source for source in sources if source]
     for source in given:
         if (relation := result_folder.relation_of(out, source)) in ("is", "lies inside"):
-            raise InputError(f"{out}: {relation} the source {source}; name another --out.")
+            raise InputError(f"{shown(str(out))}: {relation} the source {shown(source)}; name another --out.")
     if model_uri:
         result_folder.check_apart([model_uri], given)
 
