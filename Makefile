@@ -5,10 +5,6 @@ BIRDS ?= 3000
 SEED ?= 0
 BIN := .venv/bin
 STAMP := .venv/set-up-done
-# torch's threads must not spin while they wait, for the cores are shared; attngan/__init__.py says why
-ifeq ($(GOMP_SPINCOUNT),)
-export OMP_WAIT_POLICY ?= passive
-endif
 unexport PYTHONDONTWRITEBYTECODE # importing torch without compiled files takes three times as long
 UV = $(or $(shell command -v uv),$(BIN)/uv)
 LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
