@@ -19,6 +19,7 @@ _TEMPLATES = jinja2.Environment(
 )
 
 COLUMNS = 4  # panels side by side
+PANEL = (4.2, 2.8)  # inches, with its margins
 
 
 def render(template: str, **values: Any) -> str:
@@ -48,8 +49,13 @@ def curves(rows: Sequence[dict[str, float]], panels: dict[str, Sequence[str]]) -
 
     columns = min(len(panels), COLUMNS)
     num_rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.8 * num_rows), layout="constrained")
+    width, height = PANEL[0] * columns, PANEL[1] * num_rows
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
+    # Margins in inches. To let matplotlib find them takes as long as all the rest, at every snapshot.
+    figure.subplots_adjust(
+        left=0.6 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.22, hspace=0.4
+    )
     every_axes = figure.subplots(num_rows, columns, squeeze=False).flatten()
     for axes in every_axes[len(panels) :]:
         axes.set_visible(False)

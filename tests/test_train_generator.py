@@ -24,6 +24,8 @@ from attngan.gan_step import training_step
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.train_generator import train_generator
 
+pytestmark = pytest.mark.usefixtures("plots_once")
+
 
 def weights_of(folder):
     return artifacts.check(folder, "generator", contents=True)["files"]["generator.safetensors"]["sha256"]

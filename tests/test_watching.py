@@ -18,6 +18,8 @@ from attngan.gan_step import training_step
 from attngan.pretrain_damsm import pretrain_damsm
 from attngan.train_generator import train_generator
 
+pytestmark = pytest.mark.usefixtures("plots_once")
+
 INTERVAL = 4  # steps between snapshots: a third of an epoch of 12
 FATAL = 10  # the step that goes wrong
 
