@@ -11,17 +11,29 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, BinaryIO
 
+from pydantic import AfterValidator
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 import attngan
 from attngan import json_text
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+
+
+def _stays_inside(name: str) -> str:
+    """Refuse the name of a file that lies elsewhere than in its folder, or that no file can have."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or str(path) != name or "\0" in name or name in (".", MANIFEST):
+        raise ValueError(f"the file name {shown(name)} leads out of the folder, or is no file's")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_stays_inside)]
 
 
 class File(TypedDict):
@@ -39,7 +51,7 @@ class Manifest(TypedDict):
     format_version: int
     fingerprint: str
     revision: str
-    files: dict[str, File]
+    files: dict[FileName, File]
 
 
 class MetricsManifest(Manifest):
@@ -59,10 +71,14 @@ FACTS = {"metrics": MetricsManifest, "bundle": BundleManifest}  # what other ste
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, replaces: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` and rename it to `path` when the block ends without an exception.
 
     The content is flushed to the disk before the rename: after a crash either the old file or the new one is there.
+
+    Args:
+        path: of the file.
+        replaces: a file that is there gives way; else FileExistsError, where the file system knows hard links.
     """
     handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False)
     try:
@@ -71,10 +87,23 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(handle.name, 0o666 & ~_umask())
-        os.replace(handle.name, path)
+        if replaces or not _link(handle.name, path):
+            os.replace(handle.name, path)
     except BaseException:
         Path(handle.name).unlink(missing_ok=True)
         raise
+
+
+def _link(draft: str, path: Path) -> bool:
+    """Give a file its name where nothing has it, and return whether the file system can do that."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    os.unlink(draft)
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

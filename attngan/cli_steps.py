@@ -197,7 +197,10 @@ def configured(out: str | None, config: Path | None, overrides: list[str] | None
     """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
     with exit_status.reported(out):
         from attngan import config as settings
+        from attngan.errors import InputError
 
+        if out is not None and not out.strip():
+            raise InputError("expected a folder for the result, found an empty name; name one.")
         given = overrides or []
         loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
         if dry_run:

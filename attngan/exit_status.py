@@ -26,6 +26,7 @@ _OTHERS = {
     for name in ("ENAMETOOLONG", "ELOOP", "EROFS", "ENXIO", "ENODEV", "EIO", "EFBIG", "EMFILE", "ENFILE", "ETXTBSY")
 }
 LONGEST = 200  # characters of a path in a sentence
+LONGEST_SENTENCE = 20_000
 
 
 class Terminated(KeyboardInterrupt):
@@ -105,4 +106,6 @@ def terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _say(sentence: str) -> None:
-    print(f"attngan: {sentence}", file=sys.stderr, flush=True)
+    print(
+        f"attngan: {shown(sentence, LONGEST_SENTENCE)}", file=sys.stderr, flush=True
+    )  # one line, whatever a name holds

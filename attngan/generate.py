@@ -54,6 +54,8 @@ def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: in
         for path, more in {**files, sheet: {"pictures": num_images}}.items()
     }
     done = {path for path in about if _is_drawn(path, about[path])}
+    for path in about.keys() - done:
+        path.unlink(missing_ok=True)  # cut off, but it says that it is this picture
     out.mkdir(parents=True, exist_ok=True)
     paths = list(files)
     missing = [number for number, path in enumerate(paths) if path not in done]
@@ -62,10 +64,10 @@ def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: in
         for generated in model.variants(caption, missing, seed):
             for picture in pictures.to_pictures(generated.images[-1]):
                 path = paths[next(numbers)]
-                pictures.save(picture, path, about[path])
+                _save(picture, path, about[path])
                 advance(1)
-    if missing or sheet not in done:
-        pictures.save(_sheet(paths[:GRID_PICTURES]), sheet, about[sheet])
+    if sheet not in done:
+        _save(_sheet(paths[:GRID_PICTURES]), sheet, about[sheet])
     return [*paths, sheet]
 
 
@@ -78,16 +80,28 @@ def slug(caption: str) -> str:
     return "-".join(filter(None, [short, hashlib.sha256(caption.encode()).hexdigest()[:8]]))
 
 
+def _save(picture: Image.Image, path: Path, about: Mapping[str, str | int]) -> None:
+    """Write a picture, unless another run has drawn it meanwhile; what else came there stays, and is an InputError."""
+    try:
+        pictures.save(picture, path, about, replaces=False)
+    except FileExistsError:
+        _is_drawn(path, about)
+
+
 def _is_drawn(path: Path, about: Mapping[str, str | int]) -> bool:
-    """Return whether a picture is there already; InputError where something else has its name."""
+    """Return whether a picture is there, whole; InputError where something else has its name."""
     if not os.path.lexists(path):
         return False
     wanted = {keyword: str(text) for keyword, text in about.items() if keyword != "Software"}
+    found: dict[str, str | None] = {}
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             found = {keyword: picture.info.get(keyword) for keyword in wanted}
+            if found == wanted:
+                picture.load()
     except Exception:  # whatever a file that is no whole PNG makes of it
-        found = {}
+        if found == wanted:
+            return False
     if found == wanted:
         return True
     others = "another bundle drew it" if {**found, "bundle": ""} == {**wanted, "bundle": ""} else "it is something else"

@@ -47,9 +47,11 @@ def to_png(picture: Image.Image, about: Mapping[str, str | int] | None = None) -
     return buffer.getvalue()
 
 
-def save(picture: Image.Image, path: Path, about: Mapping[str, str | int] | None = None) -> None:
-    """Write a picture as PNG, atomically, with what is said about it."""
-    with artifacts.atomic_file(path) as handle:
+def save(
+    picture: Image.Image, path: Path, about: Mapping[str, str | int] | None = None, *, replaces: bool = True
+) -> None:
+    """Write a picture as PNG, atomically, with what is said about it; `replaces` as for `artifacts.atomic_file`."""
+    with artifacts.atomic_file(path, replaces=replaces) as handle:
         handle.write(to_png(picture, about))
 
 

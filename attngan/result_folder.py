@@ -19,6 +19,7 @@ from attngan import artifacts, json_text
 from attngan.artifacts import MANIFEST
 from attngan.errors import InputError, shown
 
+SCHEME = "gs://"  # of cloud storage
 UNFINISHED = "unfinished"  # inside a result folder, until the result is whole
 MARK = ".attngan"  # inside that: it is ours; locked by the process that works there
 REPLACED = ".replaced.json"  # inside that: manifest of the result that is being replaced
@@ -70,12 +71,12 @@ def result(folder: Path, kind: str, *, inputs: Iterable[Path | None], is_watched
         except BaseException:
             is_begun = any(path.name != MARK for path in draft.iterdir())
             if not ((is_watched and is_begun) or (draft / MANIFEST).is_file()):
-                shutil.rmtree(draft, ignore_errors=True)
+                _remove(draft)
                 if is_new:
                     with contextlib.suppress(OSError):  # others have put something there meanwhile
                         folder.rmdir()
             raise
-        shutil.rmtree(draft)
+        _remove(draft)
 
 
 def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | None]) -> None:
@@ -139,8 +140,8 @@ def refusal(folder: str | Path, name: str) -> InputError:
 
 def _parts(place: str | Path) -> Path | PurePosixPath:
     """Return a place as a path of which the parents are known: local ones with every link followed."""
-    if "://" in str(place):
-        return PurePosixPath("/", str(place).replace("://", "/").rstrip("/"))
+    if str(place).startswith(SCHEME):
+        return PurePosixPath("/", str(place).removeprefix(SCHEME))
     try:
         return Path(os.path.realpath(place))
     except ValueError:  # a name that no file can have
@@ -161,8 +162,10 @@ def _is_same(one: Any, other: Any) -> bool:
 def _check_free(folder: Path, kind: str) -> None:
     """Make sure that a result can take its place in `folder` once it is whole."""
     own = _names_of_result(folder, kind)
-    for pattern in HOLDS[kind]:
-        _check_no_link(folder, pattern)
+    for name in (*HOLDS[kind], *own):
+        _check_no_link(folder, name)
+        if name in own and (folder / name).is_dir():
+            raise refusal(folder, name)  # which an earlier result wrote as a file
     places = {folder / PurePosixPath(pattern).parent for pattern in HOLDS[kind]}
     found = (entry for place in places if place.is_dir() for entry in place.iterdir())
     if (name := in_the_way((entry.relative_to(folder).as_posix() for entry in found), kind, own)) is not None:
@@ -192,23 +195,40 @@ def _check_no_link(folder: Path, name: str) -> None:
 @contextlib.contextmanager
 def _held(draft: Path) -> Iterator[None]:
     """Make the folder for what is unfinished, and keep other processes out of it while the block runs."""
-    if os.path.lexists(draft) and (draft.is_symlink() or not draft.is_dir() or not _is_ours(draft)):
+    is_there = os.path.lexists(draft)
+    if is_there and (draft.is_symlink() or not draft.is_dir() or draft.is_mount() or not _is_ours(draft)):
         raise refusal(draft.parent, UNFINISHED)
-    draft.mkdir(parents=True, exist_ok=True)
-    with (draft / MARK).open("w") as mark:
+    mark = _marked(draft)
+    try:
+        yield
+    finally:
+        os.close(mark)
+
+
+def _marked(draft: Path) -> int:
+    """Return the mark of a draft that this process holds, as a file that stays open."""
+    while True:
+        draft.mkdir(parents=True, exist_ok=True)
+        # Nothing is written there, and no link followed: the name may be somebody else's.
+        mark = os.open(draft / MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(mark)
             raise InputError(
                 f"{draft.parent}: another process is making a result there; wait for it, or name another folder."
             ) from None
         except OSError:
-            pass  # a file system that knows no locks
-        yield
+            return mark  # a file system that knows no locks
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(mark), os.stat(draft / MARK)):
+                return mark
+        os.close(mark)  # of a draft that took its place meanwhile
 
 
 def _is_ours(draft: Path) -> bool:
-    return (draft / MARK).is_file() or not any(draft.iterdir())
+    mark = draft / MARK
+    return (mark.is_file() and not mark.is_symlink()) or not any(draft.iterdir())
 
 
 def _empty(draft: Path) -> None:
@@ -218,6 +238,13 @@ def _empty(draft: Path) -> None:
             shutil.rmtree(path)
         elif path.name != MARK:
             path.unlink()
+
+
+def _remove(draft: Path) -> None:
+    """Remove a draft, its mark last: where a process ends meanwhile, the next one knows it for ours."""
+    with contextlib.suppress(OSError):
+        _empty(draft)
+        shutil.rmtree(draft)
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any, overload
 
 from attngan import artifacts, json_text, result_folder, scratch
 from attngan.errors import Changed, InputError
+from attngan.result_folder import SCHEME
 
-SCHEME = "gs://"
 NOTE = f"{result_folder.UNFINISHED}/{artifacts.MANIFEST}"  # beside a result that is being delivered
 
 
@@ -179,12 +180,16 @@ def write(uri: str, content: bytes, *, generation: int) -> int:
         return _google(uri).write(uri, content, generation=generation)
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    # Nothing is written there, and no link followed: the name may be somebody else's.
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # between looking and replacing
         if read(uri)[1] != generation:
             raise Changed(uri)
         with artifacts.atomic_file(path) as handle:
             handle.write(content)
+    finally:
+        os.close(lock)
     return _generation(content)
 
 

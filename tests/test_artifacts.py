@@ -52,7 +52,7 @@ def test_another_format_version_and_names_that_leave_the_folder_are_refused(fold
     change_manifest(folder, files={"../secret": {"bytes": 1, "sha256": ""}})
     with pytest.raises(InputError, match="leads out of the folder"):
         artifacts.check(folder, "damsm")
-    change_manifest(folder, format_version=99)
+    change_manifest(folder, files={}, format_version=99)
     with pytest.raises(InputError, match="format version is 99"):
         artifacts.check(folder, "damsm")
     (folder / artifacts.MANIFEST).write_text("{")

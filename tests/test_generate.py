@@ -116,6 +116,29 @@ def test_what_has_a_pictures_name_and_is_something_else_is_named_and_kept(kind, 
     assert storage.fingerprint(str(out)) == before and len(names(out)) == (3 if said.startswith("another") else 1)
 
 
+def test_a_picture_that_was_cut_off_is_drawn_again(bundle, tmp_path):
+    path = generate(bundle, "a red bird", tmp_path, num_images=2, seed=3)[1]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 200])
+    generate(bundle, "a red bird", tmp_path, num_images=3, seed=3)
+    with Image.open(path) as drawn:
+        assert drawn.convert("RGB").size == (32, 32)
+
+
+def test_what_comes_while_a_picture_is_drawn_stays(bundle, tmp_path, monkeypatch):
+    draw = TextToImage.draw
+
+    def slow(*arguments):
+        (tmp_path / "a-red-bird-seed-3-001.png").write_text("mine")
+        return draw(*arguments)
+
+    monkeypatch.setattr(TextToImage, "draw", slow)
+    with pytest.raises(InputError, match="it is something else"):
+        generate(bundle, "a red bird", tmp_path, num_images=2, seed=3)
+    assert (tmp_path / "a-red-bird-seed-3-001.png").read_text() == "mine"
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_the_readmes_example_in_python_leaves_a_file_a_picture(bundle, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (example,) = [block for block in blocks if "model.variants" in block]

@@ -1,5 +1,6 @@
 """An output never costs what was there: over every command that writes one, and every way to come too near an input."""
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -295,3 +296,96 @@ def test_a_training_that_was_killed_leaves_its_page_where_it_is_made(dataset, sm
     rows = (out / UNFINISHED / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[0])["step"] > 0
     assert not (out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../victim/file.txt", "/{place}/victim/file.txt", "a\0b", "a/../../../victim/file.txt", ""]
+)
+def test_a_manifest_that_names_files_elsewhere_is_refused_and_they_stay(name, tmp_path):
+    folder, victim = tmp_path / "runs" / "out", tmp_path / "victim" / "file.txt"
+    make(folder, FIRST)
+    victim.parent.mkdir()
+    victim.write_text("precious")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name.format(place=str(tmp_path).strip("/"))] = {"bytes": 8, "sha256": ""}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="stands in the way"):
+        make(folder, SECOND)
+    with pytest.raises(InputError, match="expected a manifest of attngan"):
+        artifacts.check(folder, "generator")
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_in_the_place_of_the_mark_costs_nothing(link, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "out" / UNFINISHED).mkdir(parents=True)
+    link(tmp_path / "mine", tmp_path / "out" / UNFINISHED / result_folder.MARK)
+    with contextlib.suppress(InputError):  # a link to a file is somebody else's; the file by another name may be ours
+        make(tmp_path / "out", FIRST)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_link_in_the_place_of_a_pointers_lock_costs_nothing(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / ".latest.json.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.write(str(tmp_path / "latest.json"), b"{}", generation=0)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_folder_in_the_place_of_a_file_of_the_earlier_result_is_named_before_anything_moves(tmp_path):
+    folder = tmp_path / "out"
+    make(folder, FIRST)
+    (folder / "config.yaml").unlink()
+    (folder / "config.yaml").mkdir()
+    (folder / "config.yaml" / "mine").write_text("mine")
+    before = storage.fingerprint(str(folder))
+    with pytest.raises(InputError, match=r"config\.yaml: stands in the way"):
+        make(folder, {"film.webp": "film"})
+    assert storage.fingerprint(str(folder)) == before
+
+
+def test_a_mark_that_was_removed_while_it_was_waited_for_is_not_taken_for_ours(tmp_path, monkeypatch):
+    folder, flock, others = tmp_path / "out", fcntl.flock, []
+
+    def overtaken(mark, how):
+        if not others:  # the one that held it has ended, and another one has begun
+            others.append(mark)
+            (folder / UNFINISHED / result_folder.MARK).unlink()
+            (folder / UNFINISHED / result_folder.MARK).touch()
+        flock(mark, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    with result(folder, "generator", inputs=[]) as draft:
+        with (draft / result_folder.MARK).open() as mark, pytest.raises(BlockingIOError):
+            flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        write(draft, files=FIRST)
+    assert contents(folder) == FIRST
+
+
+def test_only_gs_is_cloud_storage_whatever_else_has_a_colon(bundle, metrics, tmp_path, monkeypatch):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    (tmp_path / "x:").mkdir()
+    monkeypatch.chdir(tmp_path)
+    flags = ["--bundle", "bundle", "--metrics", str(metrics), "--model-uri", "x://../bundle", "--config", "smoke"]
+    ended = CliRunner().invoke(cli.app, ["publish", *flags])
+    assert ended.exit_code == 2 and "is the input" in ended.stderr
+    assert not (tmp_path / "bundle" / "champion.json").exists()
+
+
+def test_a_name_with_several_lines_is_one_line_of_every_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command, (inputs, outputs) in COMMANDS.items():
+        arguments = [text for name in inputs for text in ([f"--{name}"] if name else []) + ["no\nsuch"]]
+        arguments += ["a red bird"] if command == "generate" else []
+        arguments += [text for name in outputs for text in (f"--{name}", f"{name}-out")]
+        ended = CliRunner().invoke(cli.app, [command, *arguments])
+        assert ended.exit_code == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def test_an_output_without_a_name_is_refused(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--source", str(world / "birds" / "birds"), "--out", "", "--config", "smoke"]
+    assert CliRunner().invoke(cli.app, ["preprocess", *flags]).exit_code == 2
+    assert not list(tmp_path.iterdir())
