@@ -79,7 +79,7 @@ def _save_model(scene: Scene, folder: Path, kind: str) -> None:
     run = scene.gan_run()
     folder.mkdir(parents=True, exist_ok=True)
     model = TextToImage(scene.config, scene.train.vocabulary, run.text_encoder, run.average, scene.device)
-    artifacts.finish(folder, kind, model.save(folder))
+    artifacts.finish(folder, kind, model.save(folder), generator="untrained")
 
 
 def _decoded(paths: list[Path], resolutions: list[int]) -> list[Tensor]:
