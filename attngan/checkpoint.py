@@ -74,6 +74,7 @@ class StateStore:
     def __init__(self, root: str, *, step_name: str, key: Any):
         self.uri = storage.keyed(root, step_name, key)
         self._kept: list[dict[str, Any]] = []  # the newest first
+        self._there: list[str] = []  # files of the folder, before the pointer was moved last
         self._generation = 0  # of the pointer, when it was read or written by us
         self._run = secrets.token_hex(4)
         self._sender = ThreadPoolExecutor(max_workers=1)
@@ -224,7 +225,7 @@ class StateStore:
             Changed: another run has moved it.
             FileNotFoundError: the state is gone already.
         """
-        there = storage.names(self.uri)
+        self._there = there = storage.names(self.uri)
         if entry["file"] not in there and not storage.is_remote(self.uri):
             raise FileNotFoundError(f"{entry['file']} is gone")
         before = [each for each in self._kept if each["step"] <= entry["step"] and each["file"] in there]
@@ -251,7 +252,7 @@ class StateStore:
 
     def _remove_before(self, step: int) -> None:
         """Remove whole and half-written states from before a step; a later one may be another run's."""
-        for name in storage.names(self.uri):
+        for name in self._there:
             match = NAME.fullmatch(name)
             if match and int(match[1]) < step:
                 storage.remove(storage.join(self.uri, name))
