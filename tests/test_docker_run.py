@@ -140,9 +140,9 @@ def test_a_source_in_cloud_storage_is_downloaded_for_the_containers(bucket, tmp_
     assert f"the step preprocess failed: {tmp_path}/cache/attngan/pictures/birds.zip/" in ran.stderr
 
 
-def test_what_a_container_could_not_reach_is_refused_before_any_step(tmp_path):
+def test_what_a_container_could_not_reach_is_refused_before_any_step(birds, tmp_path):
     bucket = ["--model-uri", "gs://bucket/models"]
-    ran = run("run", "--source", tmp_path, "--out", tmp_path / "out", *bucket, "--docker")
+    ran = run("run", "--source", birds, "--out", tmp_path / "out", *bucket, "--docker")
     assert ran.returncode == 2 and "a container here has no network" in ran.stderr
 
 
