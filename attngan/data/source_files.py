@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from attngan import errors
 from attngan.errors import InputError
 
 MAX_TEXT_BYTES = 2**30  # of a list or a caption file; the captions of CUB-200-2011 have 7 MB in all
@@ -99,8 +100,7 @@ def lines_of(path: Path) -> list[str]:
 
 def shown(text: str) -> str:
     """Return text of a stranger as one short line that any terminal and any file can take."""
-    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return errors.shown(text, SHOWN)
 
 
 def is_extra(name: PurePath) -> bool:
