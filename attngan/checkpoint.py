@@ -7,14 +7,15 @@ runs in one folder the one that comes too late stops, and no state is lost. Wher
 newest state that proves itself sound is used.
 """
 
+import contextlib
 import errno
+import functools
 import json
 import os
 import pickle
 import re
 import secrets
 import struct
-import tempfile
 import time
 import zipfile
 import zlib
@@ -27,7 +28,7 @@ import torch
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from attngan import artifacts, distributed, json_text, storage
+from attngan import artifacts, distributed, json_text, scratch, storage
 from attngan.errors import Changed, InputError
 from attngan.run_log import say
 
@@ -68,7 +69,7 @@ class StateStore:
     Args:
         root: folder for the states of many runs, local or gs://.
         step_name: of the step.
-        key: what shapes the result, as JSON can hold it: settings, fingerprints of data and code.
+        key: what shapes the result, as JSON can hold it: settings, fingerprints of data.
     """
 
     def __init__(self, root: str, *, step_name: str, key: Any):
@@ -76,15 +77,17 @@ class StateStore:
         self._kept: list[dict[str, Any]] = []  # the newest first
         self._there: list[str] = []  # files of the folder, before the pointer was moved last
         self._generation = 0  # of the pointer, when it was read or written by us
-        self._run = secrets.token_hex(4)
+        self._run, self._revision = secrets.token_hex(4), artifacts.code_revision()
         self._sender = ThreadPoolExecutor(max_workers=1)
         self._sent: list[Future[None]] = []
+        self._scratch = contextlib.ExitStack()
 
     def __enter__(self) -> "StateStore":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._sender.shutdown(wait=True)
+        self._scratch.close()
         if kind is None:
             self.wait()
 
@@ -135,7 +138,7 @@ class StateStore:
             InputError: another run has saved its state here since this one last looked.
         """
         self.wait()
-        content = {"step": step, **state, "good": good}
+        content = {"step": step, **state, "good": good, "revision": self._revision}
         try:
             self._save(content)
         except FileNotFoundError:  # a local folder was deleted, and the draft in it
@@ -176,14 +179,16 @@ class StateStore:
     def _pointer(self) -> str:
         return storage.join(self.uri, POINTER)
 
+    @functools.cached_property
+    def _drafts(self) -> Path:
+        """The folder where a state is written before it is sent: beside the others, or one for temporary files."""
+        return self._scratch.enter_context(scratch.folder("state")) if storage.is_remote(self.uri) else Path(self.uri)
+
     def _save(self, content: dict[str, Any]) -> None:
         """Write a state's draft and send it to where it belongs; FileNotFoundError if the folder is deleted then."""
         name = f"step-{content['step']:09d}-{self._run}{secrets.token_hex(2)}"
-        if storage.is_remote(self.uri):
-            draft = Path(tempfile.gettempdir()) / f"attngan-{name}.part"
-        else:
-            draft = Path(self.uri) / f".{name}.part"
-            draft.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._drafts / f".{name}.part"
+        draft.parent.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("wb") as handle:
                 torch.save(content, handle)
@@ -207,7 +212,7 @@ class StateStore:
                 raise
             storage.remove(storage.join(self.uri, entry["file"]))
             raise InputError(
-                f"{self.uri}: another run of the same settings, data and code saves its state here, so this one "
+                f"{self.uri}: another run of the same settings and data saves its state here, so this one "
                 f"stopped after step {entry['step']:,}; wait for the other, or stop it and run this command again."
             ) from None
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from attngan import seeding, trunk_features
+from attngan import artifacts, seeding, trunk_features
 from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
 from attngan.trunk_features import TrunkFeatures
@@ -23,14 +23,14 @@ def kept_features(run: DamsmRun, train: Dataset, test: Dataset, key: dict[str, A
         run: its `trunk` and `test_trunk` are set.
         train: random squares, flipped at random: `damsm.trunk_views` views of each picture.
         test: the centre square of each picture.
-        key: of the run: "dataset", "inception" and "code" shape the features.
+        key: of the run: "dataset" and "inception" shape the features.
     """
     if not run.can_keep_features():
         yield
         return
     config, num_views = run.config, run.config.damsm.trunk_views
     cut, centre = functools.partial(_cut, run, train), functools.partial(_centre, run, test)
-    facts = {name: key[name] for name in ("dataset", "inception", "code")}
+    facts = {name: key[name] for name in ("dataset", "inception")} | {"state_version": artifacts.STATE_VERSION}
     facts |= {"seed": config.seed, "resolution": config.data.resolution, "precision": str(run.precision)}
     cuts, centres = ["training pictures", {**facts, "views": num_views}], ["held-out pictures", facts]
     with run.autocast():

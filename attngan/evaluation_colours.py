@@ -9,6 +9,7 @@ from attngan.data import drawn_templates
 from attngan.evaluation_figures import FigureMaker, Figures
 from attngan.evaluation_pictures import EvaluationPictures
 from attngan.metrics.colour_fidelity import read_colours
+from attngan.run_log import say
 
 COLOURED_PARTS = ("body", "wing")
 SHOWN = 24  # pictures in the report
@@ -26,6 +27,9 @@ def colour_figures(
     """
     settings, test = maker.settings, subject.test
     queries = subject.choose_queries(settings.num_colour_captions, naming=COLOURED_PARTS)
+    if not queries:
+        say(f"evaluate: no test caption names the colours of {' and '.join(COLOURED_PARTS)}, so none are read.")
+        return {}, []
     names, colours = list(palette), torch.tensor(list(palette.values())) / 127.5 - 1
     templates = drawn_templates.part_templates()
     parts = [drawn_templates.PARTS.index(part) for part in COLOURED_PARTS]
@@ -36,8 +40,8 @@ def colour_figures(
         real.append(subject.real([query.image for query in part]).cpu())
     read = read_colours(torch.cat([*drawn, *real]), templates, colours)  # together: the templates' copy is 91 MiB
     read_drawn, read_real = read[:, parts].chunk(2)
-    attributes = [test.records[query.image]["attributes"] for query in queries]
-    named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in attributes])
+    asked = [test.named_colours(query.image, query.caption) for query in queries]
+    named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in asked])
     answers = {
         "generated": read_drawn == named,
         "real": read_real == named,

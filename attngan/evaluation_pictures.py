@@ -59,7 +59,7 @@ class EvaluationPictures:
             Query(image, caption)
             for image, record in enumerate(self.test.records)
             for caption in range(len(record["captions"]))
-            if (not naming or set(naming) <= set(record["attributes"]["named"][caption]))
+            if (not naming or set(naming) <= self.test.named_colours(image, caption).keys())
             and (not with_colour or set(self.colours) & set(self.word_ids([Query(image, caption)])[0][0].tolist()))
         ]
         if not usable:

@@ -21,8 +21,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
 from attngan.errors import Changed, InputError
+from attngan.result_folder import SCHEME
 
-SCHEME = "gs://"
 WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
 NUM_WORKERS = 8
 ATTEMPT_SECONDS = 60.0  # without a byte, until a request is given up

@@ -57,7 +57,7 @@ def _pretrained(
     feasible.check(config, dataset, train, test, evaluates=False)
     run = DamsmRun(config, train, weights.choose_device(config), inception_weights)
     key = {
-        **_shaping(config),
+        "config": _shaping(config),
         "dataset": train.manifest["fingerprint"],
         "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
     }
@@ -83,27 +83,13 @@ def _pretrained(
 
 
 def _shaping(config: Config) -> dict[str, Any]:
-    """Return what shapes the states of a run beside its data: settings and code."""
+    """Return the settings that shape the states of a run, beside its data."""
     shaping = config.shaping()
     settings = {name: shaping[name] for name in ("seed", "precision", "data", "text_encoder", "image_encoder", "damsm")}
     del settings["damsm"]["epochs"]  # more epochs go on from what is there
     settings["data"] = config.data.model_dump(include={"resolution", "max_words"})  # the rest made the dataset
     settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
-    code = (
-        "models",
-        "losses",
-        "metrics",
-        "data",
-        "seeding.py",
-        "damsm_features.py",
-        "damsm_run.py",
-        "trunk_features.py",
-        "pretrain_damsm.py",
-        "training_run.py",
-        "watchdog.py",
-        "watcher.py",
-    )
-    return {"config": settings, "code": artifacts.source_digest(*code)}
+    return settings
 
 
 def _train(

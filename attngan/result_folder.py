@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import fnmatch
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from attngan.artifacts import MANIFEST
 from attngan.errors import InputError, shown
 
 SCHEME = "gs://"  # of cloud storage
+_OTHER_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 UNFINISHED = "unfinished"  # inside a result folder, until the result is whole
 MARK = ".attngan"  # inside that: it is ours; locked by the process that works there
 REPLACED = ".replaced.json"  # inside that: manifest of the result that is being replaced
@@ -88,11 +90,26 @@ def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | Non
     """
     given = [each for each in inputs if each is not None and str(each)]
     for number, output in enumerate(outputs):
+        is_remote(output)  # or no place at all
         for what, others in (("input", given), ("output", outputs[:number])):
             for other in others:
                 if relation := relation_of(output, other):
                     place, near = shown(str(output)), shown(str(other))
                     raise InputError(f"{place}: {relation} the {what} {near}; name another place for the result.")
+
+
+def is_remote(uri: str | Path) -> bool:
+    """Return whether `uri` names cloud storage.
+
+    Raises:
+        InputError: it is written as a URI, and attngan knows no such storage.
+    """
+    text = str(uri)
+    if text.startswith(SCHEME):
+        return True
+    if _OTHER_SCHEME.match(text):
+        raise InputError(f"{shown(text)}: expected a local path or {SCHEME}BUCKET/NAME; put ./ before a local one.")
+    return False
 
 
 def relation_of(output: str | Path, other: str | Path) -> str | None:
@@ -140,7 +157,7 @@ def refusal(folder: str | Path, name: str) -> InputError:
 
 def _parts(place: str | Path) -> Path | PurePosixPath:
     """Return a place as a path of which the parents are known: local ones with every link followed."""
-    if str(place).startswith(SCHEME):
+    if is_remote(place):
         return PurePosixPath("/", str(place).removeprefix(SCHEME))
     try:
         return Path(os.path.realpath(place))

@@ -16,14 +16,9 @@ from typing import Any, overload
 
 from attngan import artifacts, json_text, result_folder, scratch
 from attngan.errors import Changed, InputError
-from attngan.result_folder import SCHEME
+from attngan.result_folder import is_remote
 
 NOTE = f"{result_folder.UNFINISHED}/{artifacts.MANIFEST}"  # beside a result that is being delivered
-
-
-def is_remote(uri: str | Path) -> bool:
-    """Return whether `uri` names cloud storage."""
-    return str(uri).startswith(SCHEME)
 
 
 def join(uri: str | Path, *names: str) -> str:
@@ -32,8 +27,11 @@ def join(uri: str | Path, *names: str) -> str:
 
 
 def keyed(root: str, name: str, key: Any) -> str:
-    """Return the folder below `root` that belongs to a step and to all that shapes its result, as JSON can hold it."""
-    return join(root, f"{name}-{artifacts.fingerprint(key)[:16]}")
+    """Return the folder below `root` that belongs to a step and to all that shapes its result, as JSON can hold it.
+
+    What another version of the code computed otherwise (`artifacts.STATE_VERSION`) has another folder.
+    """
+    return join(root, f"{name}-{artifacts.fingerprint([artifacts.STATE_VERSION, key])[:16]}")
 
 
 def fetch(uri: str, into: Path) -> Path:
@@ -42,7 +40,11 @@ def fetch(uri: str, into: Path) -> Path:
     Returns:
         The file or folder, named like the last part of `uri`.
     """
-    return _google(uri).fetch(uri, into)
+    try:
+        return _google(uri).fetch(uri, into)
+    except OSError as error:
+        error.filename = error.filename or str(into)  # the disk that is full, for whoever says it
+        raise
 
 
 def deliver(folder: Path, uri: str) -> None:

@@ -18,25 +18,6 @@ from attngan.snapshot_figures import SnapshotFigures
 from attngan.snapshots import Snapshots
 from attngan.text_to_image import TextToImage
 
-CODE = (  # that shapes the result, as far as the state goes
-    "caption_features.py",
-    "models",
-    "losses",
-    "data",
-    "metrics",
-    "evaluation_pictures.py",
-    "features.py",
-    "gan_run.py",
-    "gan_step.py",
-    "gan_watcher.py",
-    "seeding.py",
-    "snapshot_figures.py",
-    "text_to_image.py",
-    "train_generator.py",
-    "training_run.py",
-    "watchdog.py",
-    "watcher.py",
-)
 GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
     "data": ("min_word_count", "max_rejected_share"),  # of the dataset, which is told by its fingerprint
     "training": ("epochs",),
@@ -74,7 +55,7 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     run = GanRun(config, train, damsm, weights.choose_device(config))
     figures = SnapshotFigures(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
-    store = checkpoint.StateStore(state, step_name="train_generator", key={**facts, **_shaping(config)})
+    store = checkpoint.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
@@ -97,7 +78,7 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
 
 
 def _shaping(config: Config) -> dict[str, Any]:
-    """Return what shapes the states of a run beside its data and its encoders: settings and code."""
+    """Return the settings that shape the states of a run, beside its data and its encoders."""
     settings = config.shaping()
     settings["damsm"] = config.damsm.gammas  # the rest made the encoders
     for section in ("evaluate", "samples", "publish"):  # read by later steps
@@ -105,7 +86,7 @@ def _shaping(config: Config) -> dict[str, Any]:
     for section, names in GOES_ON.items():
         for name in names:
             del settings[section][name]
-    return {"config": settings, "code": artifacts.source_digest(*CODE)}
+    return settings
 
 
 def _train(run: GanRun, train: Dataset, watcher: GanWatcher, store: StateStore) -> None:

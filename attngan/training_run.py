@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attngan import acceleration, checkpoint, seeding
+from attngan import acceleration, artifacts, checkpoint, seeding
 from attngan.checkpoint import StateStore
 from attngan.config import Config
 from attngan.run_log import say
@@ -79,7 +79,9 @@ class TrainingRun(abc.ABC):
             say(f"{self.name}: starts from the beginning; state for resuming in {store.uri}")
             return
         self._restore(saved, store)
-        say(f"{self.name}: goes on after step {self.step:,} ({store.uri})")
+        then, now = saved.get("revision", "unknown"), artifacts.code_revision()
+        other = "" if then == now else f"; saved by another revision of attngan, {then}, this is {now}"
+        say(f"{self.name}: goes on after step {self.step:,} ({store.uri}){other}")
 
     def go_back(self, store: StateStore) -> None:
         """Go on from the newest good state in `store`, with lower learning rates."""

@@ -28,9 +28,9 @@ def damsm(scene: Scene) -> Iterator[Case]:
     """A step of pretraining: the trunk in each step, or asked once."""
     ours, plain_run = scene.damsm_run(), plain.PlainDamsm(scene.damsm_run(precision="float32"))
     size = scene.config.damsm.batch_size
-    asked_anew, step = _damsm_step(scene.damsm_run(), scene), _damsm_step(ours, scene)
+    asked_anew, step = our_damsm_step(scene.damsm_run(), scene), our_damsm_step(ours, scene)
     plain_step = _one_after_another(plain_run.run, plain_run.step, damsm_step.batch_for, scene)
-    with kept_features(ours, scene.train, scene.test, dict.fromkeys(("dataset", "inception", "code"), "bench")):
+    with kept_features(ours, scene.train, scene.test, dict.fromkeys(("dataset", "inception"), "bench")):
         yield _counted("DAMSM step", plain_step, step, size, ours)
         yield Case("  but for the kept features", asked_anew, step, size, "images", plain_keeps_memory=True)
         if scene.device.type == "cpu":
@@ -79,7 +79,7 @@ def toy(scene: Scene) -> Iterator[Case]:
     small = scene.toy
     plain_damsm, damsm_run = plain.PlainDamsm(small.damsm_run()), small.damsm_run()
     plain_step = _one_after_another(plain_damsm.run, plain_damsm.step, damsm_step.batch_for, small)
-    step = _damsm_step(damsm_run, small)
+    step = our_damsm_step(damsm_run, small)
     yield _counted("DAMSM step (toy)", plain_step, step, small.config.damsm.batch_size, damsm_run)
     plain_gan, gan_run = plain.PlainGan(small.gan_run()), small.gan_run()
     plain_step = _one_after_another(plain_gan.run, plain_gan.step, train_generator.batch_for, small)
@@ -92,7 +92,8 @@ def _counted(name: str, plain_work: Work, ours: Work, size: int, run: TrainingRu
     return Case(name, plain_work, ours, size, "images", _flops(ours), run.precision)
 
 
-def _damsm_step(run: DamsmRun, scene: Scene) -> Work:
+def our_damsm_step(run: DamsmRun, scene: Scene) -> Work:
+    """Return what takes our steps of the pretraining."""
     return _one_after_another(run, functools.partial(damsm_step.training_step, run), damsm_step.batch_for, scene)
 
 

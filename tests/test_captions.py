@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attngan.data.captions import Vocabulary, pad, tokenize
+from attngan.data.captions import NEAR_SOUGHT, Vocabulary, pad, tokenize
 from attngan.errors import InputError
 
 
@@ -74,6 +74,13 @@ def test_unknown_words_are_named_once_with_the_nearest_known_one():
         "winspan": "wingspan",
         "xylophone": None,
     }
+
+
+def test_of_a_long_text_the_first_unknown_words_alone_are_looked_for():
+    known = [f"word{number}" for number in range(200)]
+    unknown = Vocabulary(["<end>", *known]).unknown([f"{word}x" for word in known])
+    assert len(unknown) == 200
+    assert [near is not None for near in unknown.values()] == [True] * NEAR_SOUGHT + [False] * (200 - NEAR_SOUGHT)
 
 
 def test_a_saved_vocabulary_loads_as_it_was(tmp_path):

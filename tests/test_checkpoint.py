@@ -27,6 +27,14 @@ def test_the_newest_state_is_read_and_the_last_two_are_kept(root):
     assert kept == sorted(["latest.json", *states(root)])
 
 
+def test_another_version_of_states_has_a_folder_of_its_own_and_another_revision_does_not(root, monkeypatch):
+    uri = save(root, 1)
+    monkeypatch.setenv("ATTNGAN_REVISION", "edited")
+    assert open_store(root).uri == uri and load(root)["revision"] != "edited"
+    monkeypatch.setattr(artifacts, "STATE_VERSION", artifacts.STATE_VERSION + 1)
+    assert open_store(root).uri != uri and load(root) is None
+
+
 def test_no_state_is_no_state(root):
     assert load(root) is None
 
@@ -82,7 +90,7 @@ def test_of_two_runs_the_one_that_comes_too_late_stops_and_both_states_stay_whol
         assert first.load()["step"] == second.load()["step"] == 1
         first.save(2, {"weights": torch.zeros(3)})
         first.save(3, {"weights": torch.zeros(3)})
-        with pytest.raises(InputError, match="another run of the same settings, data and code saves its state here"):
+        with pytest.raises(InputError, match="another run of the same settings and data saves its state here"):
             save_and_wait(second, 2)
         save_and_wait(first, 4)
     state = load(root)

@@ -143,7 +143,8 @@ def test_every_wrong_line_of_the_test_classes_and_attributes_is_told(root):
     with pytest.raises(InputError, match="line 2: expected one class id a line, found 'one'; line 4: "):
         cub.read(root)
     (root / "test_classes.txt").unlink()
-    lines = ["[]", "{}", '{"file": 3}', "[" * 3000, '{"file": "\\ud800"}', '{"file": "a", "n": ' + "9" * 5000 + "}"]
+    lines = ["[]", "{}", '{"file": 3}', '{"file": "a", "named": 3}', '{"file": "a", "named": [["body", 3]]}']
+    lines += ["[" * 3000, '{"file": "\\ud800"}', '{"file": "a", "n": ' + "9" * 5000 + "}"]
     (root / "attributes.jsonl").write_text("\n".join(lines))
     with pytest.raises(InputError) as caught:
         cub.read(root)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.evaluate import evaluate
+from attngan.evaluation_colours import colour_figures
 from attngan.evaluation_pictures import EvaluationPictures
 from attngan.text_to_image import TextToImage
 
@@ -73,6 +75,18 @@ def test_the_same_seed_measures_the_same_and_leaves_no_state(dataset, damsm, gen
     again = evaluate(dataset, damsm, generator, tmp_path / "metrics", smoke)
     assert again == artifacts.check(metrics, "metrics")["figures"]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [None, {}, {"named": []}, {"body": "red", "wing": "blue"}, {"named": [["body", "wing"]] * 10, "body": "mauve"}],
+    ids=str,
+)
+def test_colours_are_not_read_where_nothing_says_what_captions_name(attributes, subject, smoke, monkeypatch, capsys):
+    records = [{**record, "attributes": attributes} for record in subject.test.records]
+    monkeypatch.setitem(subject.test.__dict__, "records", records)
+    assert colour_figures(subject, SimpleNamespace(settings=smoke.evaluate), {"red": [255, 0, 0]}) == ({}, [])
+    assert "no test caption names the colours of body and wing" in capsys.readouterr().out
 
 
 def test_other_sizes_of_batches_draw_the_same_pictures(subject):

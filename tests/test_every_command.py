@@ -89,6 +89,19 @@ def test_a_name_too_long_is_refused_by_every_command(program, name, tmp_path, mo
 
 
 @every_command
+def test_a_uri_of_an_unknown_kind_is_no_local_folder(program, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = command_of(program, name)
+    for each in command.params:
+        if each.metavar in ("INPUT", "OUTPUT") or each.name == "state":
+            (tmp_path / "x").mkdir()
+            line = one_line(call(program, name, *filled(command, "x", **PLAIN), *given(each, "gs:/bucket/x")))
+            assert "gs:/bucket/x: expected a local path or gs://BUCKET/NAME" in line or not line.count("gs:/")
+            (tmp_path / "x").rmdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_command
 def test_a_config_of_a_name_too_long_is_refused(program, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = command_of(program, name)

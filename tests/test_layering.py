@@ -1,7 +1,6 @@
 """Who may import whom: arrows point down only."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,23 +206,6 @@ def test_files_and_functions_stay_short(path):
             is_form = any(ast.unparse(each).startswith("dsl.pipeline(") for each in node.decorator_list)
             first = node.body[1].lineno if is_form else node.lineno  # every parameter of a pipeline has its two lines
             assert node.end_lineno - first < 60, f"{relative(path)}: {node.name}"
-
-
-@pytest.mark.parametrize("step", ["pretrain_damsm", "train_generator"])
-def test_a_state_is_told_from_that_of_other_code_whatever_shapes_the_run(step):
-    """Modules that a training reaches are in its list of code, or do not shape its numbers."""
-    services = SERVICES - {"seeding"}  # of which some change the rounding
-    others = services | {"weights", "damsm_progress", "snapshots", "feasible"}  # pages, and what stops before a step
-    reached, waiting = set(), {step}
-    while waiting:
-        name = waiting.pop()
-        reached.add(name)
-        path = ROOT / "attngan" / name
-        files = path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]
-        waiting |= set().union(*map(own, files)) - reached
-    text = (ROOT / "attngan" / f"{step}.py").read_text(encoding="utf-8")
-    told = {name.removesuffix(".py") for name in re.findall(r'^ +"([a-z_]+(?:\.py)?)",$', text, re.MULTILINE)}
-    assert reached - others == told
 
 
 def test_attngan_imports_without_kfp_and_google_cloud():

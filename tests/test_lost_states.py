@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import tempfile
 
 import pytest
 import torch
@@ -92,6 +94,17 @@ def test_a_state_without_a_pointer_cannot_run_code(root, tmp_path):
     with pytest.raises(InputError, match="none of its 1 checkpoints"):
         load(root)
     assert not (tmp_path / "attacked").exists()
+
+
+def test_a_draft_for_cloud_storage_does_not_outlive_a_killed_process(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if (process := os.fork()) == 0:
+        monkeypatch.setattr(torch, "save", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        open_store("gs://pictures/states").save(1, {})
+    os.waitpid(process, 0)
+    assert len(list(tmp_path.rglob("*.part"))) == 1
+    save("gs://pictures/states", 1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_good_state_is_known_and_kept_without_the_pointer_too(root):

@@ -1,6 +1,7 @@
 """Local places, and cloud storage against gcp-storage-emulator over real HTTP."""
 
 import concurrent.futures
+import errno
 import shutil
 import sys
 import tarfile
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from attngan import artifacts, cli, storage
+from attngan import artifacts, cli, exit_status, storage
 from attngan.data import drawn_birds
 from attngan.errors import Changed, InputError
+from attngan.result_folder import result
 
 pytest.importorskip("google.cloud.storage")
 
@@ -246,6 +248,30 @@ def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(place):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(increase, range(12)))
     assert storage.read(uri)[0] == b"12"
+
+
+@pytest.mark.parametrize(
+    "uri", ["gs:/bucket/x", "GS://bucket/x", "s3://bucket/x", "https://host/x", Path("gs://bucket/x")]
+)
+def test_a_uri_of_an_unknown_kind_is_neither_local_nor_remote(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"expected a local path or gs://BUCKET/NAME; put ./ before a local one"):
+        storage.is_remote(uri)
+    with pytest.raises(InputError), result(Path(uri), "dataset", inputs=[]):
+        pass
+    assert list(tmp_path.iterdir()) == [] and not storage.is_remote("./gs:/x") and not storage.is_remote("a:b/c")
+
+
+def test_a_full_disk_is_that_of_the_folder_that_is_fetched_into(bucket, tmp_path, monkeypatch):
+    storage.write("gs://pictures/one", b"x", generation=0)
+
+    def download(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(google_storage, "_download", download)
+    with pytest.raises(OSError, match="No space") as caught:
+        storage.fetch("gs://pictures/one", tmp_path)
+    assert exit_status.explain(caught.value, "out").startswith(f"{tmp_path}: the disk is full")
 
 
 def test_files_are_moved_listed_and_removed(place, tmp_path):

@@ -128,9 +128,10 @@ def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, datase
     output = process.communicate(timeout=120)[0]
     assert process.returncode == status, output
     assert "Traceback" not in output
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    edited = {**environment, "ATTNGAN_REVISION": "edited"}  # a comment, say: the state serves all the same
+    again = subprocess.run(command, env=edited, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
-    assert "goes on after step" in again.stdout
+    assert "goes on after step" in again.stdout and "saved by another revision of attngan" in again.stdout
     assert weights_of(out) == weights_of(generator)
 
 

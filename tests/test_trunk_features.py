@@ -158,7 +158,7 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
     config = full(smoke, trunk_views=1)
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     kept, plain = (DamsmRun(config, train, CPU, inception) for _ in range(2))
-    with kept_features(kept, train, test, dict.fromkeys(("dataset", "inception", "code"), "")):
+    with kept_features(kept, train, test, dict.fromkeys(("dataset", "inception"), "")):
         batch = step.batch_for(kept, train, 0, config.seed)
         assert len(batch.images[-1]) == 0  # no picture was read
         views = [

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TELL = "import os; print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'))"
-OURS = ["passive", "5000"]
+OURS = ["passive", "2500"]
 
 
 def clean(**more):

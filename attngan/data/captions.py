@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LETTER = "\u00e9"  # stands for every letter that is not ASCII
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray")
+NEAR_SOUGHT = 20  # unknown words; each costs a look at every known one
 END = "<end>"  # index 0, which is also the padding; no token can be it, since < is no word character
 
 
@@ -108,11 +109,15 @@ class Vocabulary:
         return [word for word in COLOURS if word in self]
 
     def unknown(self, tokens: Iterable[str]) -> dict[str, str | None]:
-        """Return each word that is not known, with the nearest known one, or None where none is near."""
+        """Return each word that is not known, with the nearest known one, or None where none is near.
+
+        Of the first `NEAR_SOUGHT` only, so that a long text does not take minutes; None for the others.
+        """
         near: dict[str, str | None] = {}
         for word in tokens:
             if word not in self and word not in near:
-                matches = difflib.get_close_matches(word, self.words[1:], n=1)
+                is_sought = len(near) < NEAR_SOUGHT
+                matches = difflib.get_close_matches(word, self.words[1:], n=1) if is_sought else []
                 near[word] = matches[0] if matches else None
         return near
 

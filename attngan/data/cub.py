@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from attngan import json_text
-from attngan.data.records import Box, Record, Source
+from attngan.data.records import Attributes, Box, Record, Source
 from attngan.data.source_files import NOT_UTF8, Unreadable, is_extra, is_there, lines_in_bytes, lines_of, shown
 from attngan.errors import InputError
 
@@ -218,11 +218,13 @@ def _attributes(root: Path) -> dict[str, dict[str, Any]]:
 
     def take(line: str) -> None:
         try:
-            entry = json_text.parse(line, ATTRIBUTES, dict[str, Any])
+            entry: Any = json_text.parse(line, ATTRIBUTES, Attributes)
         except InputError:
             entry = {}
         if not isinstance(entry.get("file"), str):
-            raise ValueError('expected a JSON object with "file"')
+            raise ValueError(
+                'expected a JSON object with "file", and with the parts that each caption names in "named"'
+            )
         entries[entry["file"]] = entry
 
     if is_there(path):

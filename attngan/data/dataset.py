@@ -20,7 +20,7 @@ from attngan import artifacts, json_text
 from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
 from attngan.data.dataset_writer import RECORDS
-from attngan.data.records import CaptionLabels, caption_labels
+from attngan.data.records import Attributes, CaptionLabels, caption_labels
 from attngan.errors import InputError
 
 _CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ class RecordLine(TypedDict):
     class_name: str | None
     class_id: int
     captions: list[str]
-    attributes: dict[str, Any] | None
+    attributes: Attributes | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +155,14 @@ class Dataset:
         if [len(each["captions"]) for each in found] != np.diff(self._caption_offsets).tolist():
             raise dataset_files.damaged(path)
         return found
+
+    def named_colours(self, image_index: int, caption: int) -> dict[str, str]:
+        """Return the colours that a caption of a drawn bird names, by part; none where the palette lacks them."""
+        attributes, palette = self.records[image_index]["attributes"] or {}, self.info.get("palette") or {}
+        named = attributes.get("named", [])
+        parts = named[caption] if caption < len(named) else []
+        colours = {part: attributes.get(part) for part in parts}
+        return {part: each for part, each in colours.items() if isinstance(each, str) and each in palette}
 
     def caption_labels(self) -> CaptionLabels:
         """Return class and text of every caption of each picture (`records.caption_labels`)."""

@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels, from the upper left corner
 Split = Literal["train", "test"]
@@ -13,6 +15,14 @@ CaptionLabels = list[
 ]  # of each picture, of each of its captions: its class, and its text's number
 TEST_EVERY = 10  # one picture in so many is for testing, where the source names no split ...
 LEAST_TEST = 8  # ... but at least so many, or half of them: figures of fewer say little
+
+
+class Attributes(TypedDict):
+    """What a drawn bird shows: the colour of each part, and for each of its captions the parts that it names."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    file: NotRequired[str]
+    named: NotRequired[list[list[str]]]
 
 
 @dataclasses.dataclass(frozen=True)

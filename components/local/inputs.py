@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from attngan import storage
 from attngan.artifacts import MANIFEST
 from attngan.errors import InputError
+from attngan.result_folder import SCHEME
 
 PIPELINE = "attngan"  # its name on a cluster, and so a folder below the pipeline root
 
@@ -81,7 +82,7 @@ def place(uri: str, cache: Path) -> Path:
         if not path.exists():
             raise InputError(f"{uri}: no such file or folder; check the path, or run the step that writes it.")
         return path
-    parts = uri.removeprefix(storage.SCHEME).rstrip("/").split("/")
+    parts = uri.removeprefix(SCHEME).rstrip("/").split("/")
     if set(parts) & {"", ".", ".."}:
         raise InputError(f"{uri}: expected gs://BUCKET/NAME without empty parts or dots; rename it.")
     return cache.joinpath(*parts, storage.fingerprint(uri)[:16], parts[-1])
