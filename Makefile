@@ -11,7 +11,7 @@ LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-header --pyt
 IMAGE ?= attngan/python
 BASE_IMAGE ?= python:3.11-slim-bookworm
 DOCKER_BUILD ?= # more options for docker build, such as --network host
-REVISION = $(shell $(BIN)/python -c 'from attngan.artifacts import code_revision; print(code_revision())')
+REVISION = $(shell $(BIN)/python -c 'from attngan.storage.artifacts import code_revision; print(code_revision())')
 
 BENCH ?=
 RUN ?=

@@ -11,8 +11,8 @@ from kfp import dsl
 from kfp.dsl import HTML, Artifact, Metrics, Model
 
 import components
-from attngan import exit_status
-from attngan.command_group import Commands
+from attngan.runtime import exit_status
+from attngan.runtime.command_group import Commands
 from components import placement
 from components.cluster import commands as cluster_commands
 from components.image import IMAGE, check_pinned

@@ -1,13 +1,198 @@
-"""The command line: the six steps, and what surrounds them."""
+"""The command line: the six steps, and what surrounds them. Every input or output folder may also be `gs://`.
 
+Commands import their step inside, so that `attngan --help` is there at once.
+"""
+
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attngan import exit_status
-from attngan.bounds import FEW, LARGEST, LAST_SEED, MOST
-from attngan.cli_steps import ConfigOption, DryRun, SetOption, app, configured
+from attngan.config.bounds import FEW, LARGEST, LAST_SEED, MOST
+from attngan.runtime import exit_status
+from attngan.runtime.command_group import Commands
+
+if TYPE_CHECKING:
+    from attngan.config.settings import Config
+
+app = typer.Typer(
+    name="attngan",
+    help="Pictures from sentences (AttnGAN): the six steps of the pipeline, and drawing from a trained bundle.",
+    no_args_is_help=True,
+    add_completion=False,
+    cls=Commands,
+    rich_markup_mode=None,  # rich help takes twice as long to appear
+    pretty_exceptions_enable=False,
+)
+
+INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py step` goes by it
+
+ConfigOption = Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults, or toy, smoke, ...")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
+Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
+State = Annotated[str | None, typer.Option(help="Folder for resuming, which outlives a run; default: beside --out.")]
+DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess wrote.")]
+DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
+GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
+MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate wrote.")]
+
+
+@app.command()
+def preprocess(
+    source: Annotated[str, typer.Option(metavar=INPUT, help="Folder, .tgz or .zip with images.")],
+    out: Out,
+    captions: Annotated[str | None, typer.Option(metavar=INPUT, help="Captions that are not in the source.")] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="vocabulary.json of a model to go on from.")
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Step 1: read the source, clean the captions, build the vocabulary, write the dataset."""
+    with configured(out, config, set_, dry_run) as settings:
+        from attngan.steps import preprocess as step
+        from attngan.storage import places
+
+        with (
+            places.output(out, kind="dataset", inputs=[source, captions, vocabulary]) as to,
+            places.local_input(source) as images,
+            places.local_input(captions) as texts,
+            places.local_input(vocabulary) as words,
+        ):
+            step.preprocess(images, to, settings, captions=texts, vocabulary=words)
+
+
+@app.command("pretrain-damsm")
+def pretrain_damsm(
+    dataset: DatasetFolder,
+    out: Out,
+    inception_weights: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="ImageNet weights of Inception-v3.")
+    ] = None,
+    state: State = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Step 2: train both encoders on matching images and captions."""
+    with configured(out, config, set_, dry_run) as settings:
+        from attngan.runtime import distributed
+        from attngan.steps import pretrain_damsm as step
+        from attngan.storage import shared
+
+        with (
+            distributed.joined(settings.device, settings.num_threads),
+            shared.node_input(dataset) as data,
+            shared.node_input(inception_weights) as weights,
+            shared.first_output(out, kind="damsm", inputs=[dataset, inception_weights]) as to,
+        ):
+            step.pretrain_damsm(data, to, settings, inception_weights=weights, state=_state(state, out))
+
+
+@app.command("train-generator")
+def train_generator(
+    dataset: DatasetFolder,
+    damsm: DamsmFolder,
+    out: Out,
+    state: State = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Step 3: train the generator against its discriminators."""
+    with configured(out, config, set_, dry_run) as settings:
+        from attngan.runtime import distributed
+        from attngan.steps import train_generator as step
+        from attngan.storage import shared
+
+        with (
+            distributed.joined(settings.device, settings.num_threads),
+            shared.node_input(dataset) as data,
+            shared.node_input(damsm) as encoders,
+            shared.first_output(out, kind="generator", inputs=[dataset, damsm]) as to,
+        ):
+            step.train_generator(data, encoders, to, settings, state=_state(state, out))
+
+
+@app.command()
+def evaluate(
+    dataset: DatasetFolder,
+    damsm: DamsmFolder,
+    generator: GeneratorFolder,
+    out: Out,
+    state: State = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Step 4: measure how good the pictures are, and how good the measures."""
+    with configured(out, config, set_, dry_run) as settings:
+        from attngan.steps import evaluate as step
+        from attngan.storage import places
+
+        with (
+            places.output(out, kind="metrics", inputs=[dataset, damsm, generator]) as to,
+            places.local_input(dataset) as data,
+            places.local_input(damsm) as encoders,
+            places.local_input(generator) as model,
+        ):
+            for name, value in step.evaluate(data, encoders, model, to, settings, state=_state(state, out)).items():
+                print(f"{name} {value:.4g}")
+
+
+@app.command("export-samples")
+def export_samples(
+    generator: GeneratorFolder,
+    gallery: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the gallery.")],
+    bundle: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the bundle: all that drawing needs.")],
+    dataset: Annotated[str | None, typer.Option(metavar=INPUT, help="Its test captions are drawn too.")] = None,
+    damsm: Annotated[
+        str | None, typer.Option(metavar=INPUT, help="Orders the variants of a caption, best first.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(metavar=INPUT, help="Kept in the bundle's provenance.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Step 5: draw captions into a gallery, and pack the bundle."""
+    with configured(gallery, config, set_, dry_run) as settings:
+        from attngan.steps import export_samples as step
+        from attngan.storage import places
+
+        inputs = [generator, dataset, damsm, metrics]
+        with (
+            places.output(gallery, kind="gallery", inputs=[*inputs, bundle]) as pictures,
+            places.output(bundle, kind="bundle", inputs=[*inputs, gallery]) as package,
+            places.local_input(generator) as model,
+            places.local_input(dataset) as data,
+            places.local_input(damsm) as encoders,
+            places.local_input(metrics) as scores,
+        ):
+            step.export_samples(model, pictures, package, settings, dataset=data, damsm=encoders, metrics=scores)
+
+
+@app.command()
+def publish(
+    bundle: Annotated[str, typer.Option(metavar=INPUT, help="What export-samples wrote.")],
+    metrics: MetricsFolder,
+    model_uri: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder that holds the champion and the history.")],
+    inputs: Annotated[str | None, typer.Option(help="What detect-changes said of the sources.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Step 6: make the bundle the champion if its metrics are better."""
+    with configured(model_uri, config, set_, dry_run) as settings:
+        from attngan.steps import publish as step
+        from attngan.storage import places
+
+        with places.local_input(bundle) as package, places.local_input(metrics) as scores:
+            print(step.publish(package, scores, model_uri, settings, inputs=inputs, force=force)["reason"])
 
 
 @app.command("draw-birds")
@@ -20,8 +205,8 @@ def draw_birds(
 ) -> None:
     """Draw the toy set: little birds with captions, in the layout of CUB-200-2011."""
     with exit_status.reported(out):
-        from attngan.data import drawn_birds
-        from attngan.run_log import progress
+        from attngan.data.toy import drawn_birds
+        from attngan.runtime.console import progress
 
         with progress("drawing", total=count, unit="birds") as advance:
             drawn_birds.draw(out, count=count, seed=seed, advance=advance)
@@ -40,7 +225,7 @@ def detect_changes(
 ) -> None:
     """Say whether sources or settings are other ones than those of the models before."""
     with configured(model_uri, config, set_, dry_run) as settings:
-        from attngan import detect_changes as step
+        from attngan.steps import detect_changes as step
 
         found = step.detect_changes([source, captions, inception_weights], model_uri, settings, always=always)
         print(found["reason"])
@@ -53,7 +238,7 @@ def restore_champion(
 ) -> None:
     """Put the previous champion back."""
     with exit_status.reported(model_uri):
-        from attngan import publish as step
+        from attngan.steps import publish as step
 
         print(step.restore_previous(model_uri)["reason"])
 
@@ -68,15 +253,15 @@ def import_released(
 ) -> None:
     """Turn the authors' published weights into folders that the steps and generate read."""
     with exit_status.reported(out):
-        from attngan import import_released as importing
-        from attngan import storage
+        from attngan.inference import import_released as importing
+        from attngan.storage import places
 
         with (
-            storage.local_input(text_encoder) as texts,
-            storage.local_input(generator) as network,
-            storage.local_input(vocabulary) as words,
-            storage.local_input(image_encoder) as images,
-            storage.output(out, kind=None, inputs=[text_encoder, generator, vocabulary, image_encoder]) as to,
+            places.local_input(text_encoder) as texts,
+            places.local_input(generator) as network,
+            places.local_input(vocabulary) as words,
+            places.local_input(image_encoder) as images,
+            places.output(out, kind=None, inputs=[text_encoder, generator, vocabulary, image_encoder]) as to,
         ):
             for folder in importing.import_released(texts, network, words, to, image_encoder=images):
                 print(f"{out.rstrip('/')}/{folder.name}")
@@ -94,10 +279,10 @@ def generate(
 ) -> None:
     """Draw a sentence."""
     with exit_status.reported(out):
-        from attngan import generate as drawing
-        from attngan import storage
+        from attngan.inference import generate as drawing
+        from attngan.storage import places
 
-        with storage.output(out, kind=None, inputs=[bundle]) as to, storage.local_input(bundle) as package:
+        with places.output(out, kind=None, inputs=[bundle]) as to, places.local_input(bundle) as package:
             for path in drawing.generate(package, caption, to, num_images=num_images, seed=seed):
                 print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
 
@@ -109,10 +294,10 @@ def export_onnx(
 ) -> None:
     """Write a bundle as ONNX, and check that onnxruntime draws the same pictures."""
     with exit_status.reported(out):
-        from attngan import export_onnx as exporting
-        from attngan import storage
+        from attngan.inference import export_onnx as exporting
+        from attngan.storage import places
 
-        with storage.output(out, kind="onnx", inputs=[bundle]) as to, storage.local_input(bundle) as package:
+        with places.output(out, kind="onnx", inputs=[bundle]) as to, places.local_input(bundle) as package:
             exporting.export_onnx(package, to)
 
 
@@ -127,10 +312,10 @@ def serve(
 ) -> None:
     """Draw sentences on a web page, over HTTP, and in KServe's v2 protocol."""
     with exit_status.reported():
-        from attngan import serve as serving
-        from attngan import storage
+        from attngan.serving import server as serving
+        from attngan.storage import places
 
-        with storage.local_input(bundle) as package:
+        with places.local_input(bundle) as package:
             serving.serve(package, host=host, port=port, name=name, device=device, max_images=max_images)
 
 
@@ -145,12 +330,34 @@ def plan(
 ) -> None:
     """Measure some seconds of both trainings here, and say what all of them will take."""
     with configured(None, config, set_, dry_run) as settings:
-        from attngan import plan as planning
-        from attngan import plan_table, storage
+        from attngan.storage import places
+        from attngan.training import plan as planning
+        from attngan.training import plan_table
 
-        with storage.local_input(dataset) as data, storage.local_input(inception_weights) as weights:
+        with places.local_input(dataset) as data, places.local_input(inception_weights) as weights:
             parts = planning.plan(data, settings, inception_weights=weights)
             plan_table.tell(parts, settings, price_per_hour=price_per_hour)
+
+
+@contextlib.contextmanager
+def configured(out: str | None, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
+    """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
+    with exit_status.reported(out):
+        from attngan.config import settings
+        from attngan.errors import InputError
+
+        if out is not None and not out.strip():
+            raise InputError("expected a folder for the result, found an empty name; name one.")
+        given = overrides or []
+        loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
+        if dry_run:
+            print(settings.dump(loaded), end="")
+            raise typer.Exit
+        yield loaded
+
+
+def _state(state: str | None, out: str) -> str:
+    return state or f"{out.rstrip('/')}.state"
 
 
 def main() -> None:

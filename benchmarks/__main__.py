@@ -11,7 +11,8 @@ from typing import Annotated
 import torch
 import typer
 
-from attngan import acceleration, artifacts, exit_status, weights
+from attngan.runtime import acceleration, exit_status
+from attngan.storage import artifacts
 from benchmarks import growth, measure
 from benchmarks.cases import CASES
 from benchmarks.command_line import check_out, some_of, write_figures
@@ -39,7 +40,7 @@ def main(
     """Measure each part the plain way and ours, in turns, on the paper's networks with untrained weights."""
     check_out(out)
     chosen = some_of(only, [*CASES, "growth"])
-    found = weights.choose_device(recipe(resolution, 2, 2, device))
+    found = acceleration.set_up_device(recipe(resolution, 2, 2, device))
     gan_size = gan_batch or (4 if quick else 64 if found.type == "cuda" else 10)
     damsm_size = damsm_batch or (16 if quick else 48)
     ways = {"compile": compiled, "cuda_graph": graph}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
-from attngan import artifacts
 from attngan.errors import InputError
+from attngan.storage import artifacts
 
 
 def some_of(only: str, names: Collection[str]) -> list[str]:

@@ -9,12 +9,14 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
-from attngan import artifacts, machine, train_generator
 from attngan.data import images
-from attngan.evaluate import evaluate
-from attngan.export_onnx import export_onnx
-from attngan.preprocess import preprocess
-from attngan.text_to_image import TextToImage
+from attngan.inference.export_onnx import export_onnx
+from attngan.inference.text_to_image import TextToImage
+from attngan.runtime import machine
+from attngan.steps.evaluate import evaluate
+from attngan.steps.preprocess import preprocess
+from attngan.storage import artifacts
+from attngan.training import gan_step
 from benchmarks.measure import Case
 from benchmarks.scene import Scene, make_photographs
 
@@ -34,7 +36,7 @@ def loader(scene: Scene) -> Iterator[Case]:
 
     def packed() -> None:
         for step in range(NUM_READ):
-            train_generator.batch_for(run, scene.train, step, 0)
+            gan_step.batch_for(run, scene.train, step, 0)
 
     yield Case("read training batches", decoded, packed, NUM_READ * size, "images", plain_keeps_memory=True)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 import attngan
-from attngan import acceleration, artifacts, machine
+from attngan.runtime import acceleration, machine
+from attngan.storage import artifacts
 
 Work = Callable[[], object]
 SECONDS = 0.5  # that one measurement takes, at the least

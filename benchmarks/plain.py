@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import cached
 
-from attngan import distributed, seeding
-from attngan.damsm_run import DamsmRun
+from attngan import seeding
 from attngan.data.dataset import Batch
-from attngan.gan_run import GanRun
 from attngan.losses.adversarial import fake_loss, generator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, MIN_NORM, matching_loss, sentence_loss
 from attngan.models import layers, text_encoder
 from attngan.models.discriminator import Discriminator
 from attngan.models.image_encoder import add_noise
 from attngan.models.text_encoder import TextEncoder, read_packed
-from attngan.training_run import TrainingRun
+from attngan.runtime import distributed
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
+from attngan.training.run import TrainingRun
 
 
 class PlainDamsm:

@@ -13,12 +13,13 @@ from typing import Annotated
 import safetensors.torch
 import typer
 
-from attngan import artifacts, exit_status, tensor_files, weights
-from attngan import config as configs
-from attngan.config import Config
+from attngan.config import settings as configs
+from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
-from attngan.preprocess import preprocess
-from attngan.pretrain_damsm import pretrain_damsm
+from attngan.runtime import acceleration, exit_status
+from attngan.steps.preprocess import preprocess
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.storage import artifacts, tensor_files
 from benchmarks import measure
 from benchmarks.command_line import check_out, claim, write_figures
 from benchmarks.scene import draw_birds_once
@@ -44,7 +45,7 @@ def main(
 ) -> None:
     """Pretrain in both ways and print how many captions were found among 100, at the best epoch."""
     check_out(out)
-    conditions = measure.conditions(weights.choose_device(configs.load()), "benchmarks.retrieval")
+    conditions = measure.conditions(acceleration.set_up_device(configs.load()), "benchmarks.retrieval")
     with tempfile.TemporaryDirectory(prefix="attngan-retrieval-") as scratch:
         place = folder or Path(scratch)
         pictures = f"{birds} drawn birds" if source is None else str(source)

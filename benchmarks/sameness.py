@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from attngan import artifacts, exit_status, weights
-from attngan import config as configs
-from attngan.config import Config
-from attngan.preprocess import preprocess
-from attngan.pretrain_damsm import pretrain_damsm
-from attngan.train_generator import train_generator
+from attngan.config import settings as configs
+from attngan.config.settings import Config
+from attngan.runtime import acceleration, exit_status
+from attngan.steps.preprocess import preprocess
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.steps.train_generator import train_generator
+from attngan.storage import artifacts
 from benchmarks import measure
 from benchmarks.command_line import check_out, claim, some_of, write_figures
 from benchmarks.scene import draw_birds_once
@@ -40,7 +41,7 @@ def main(
     """Train on drawn birds in several ways, with several seeds each, and print the figures of all of them."""
     check_out(out)
     chosen = some_of(only, WAYS)
-    conditions = measure.conditions(weights.choose_device(_recipe()), "benchmarks.sameness")
+    conditions = measure.conditions(acceleration.set_up_device(_recipe()), "benchmarks.sameness")
     with tempfile.TemporaryDirectory(prefix="attngan-sameness-") as scratch:
         place = folder or Path(scratch)
         claim(place, {"birds": birds})

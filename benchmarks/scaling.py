@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from attngan import exit_status, machine, weights
+from attngan.runtime import acceleration, exit_status, machine
 from benchmarks import measure
 from benchmarks.command_line import check_out, write_figures
 from benchmarks.scaling_model import BACKWARD_END, BUCKET, Link, Message, waits
@@ -59,7 +59,7 @@ def main(
     """Measure how steps of the adversarial training scale here, and model how they would elsewhere."""
     check_out(out)
     resolution = resolution or (64 if quick else 256)
-    found_device = weights.choose_device(recipe(resolution, 2, 2, device))
+    found_device = acceleration.set_up_device(recipe(resolution, 2, 2, device))
     is_cuda = found_device.type == "cuda"
     batch = batch or (4 if quick else 64 if is_cuda else 10)
     if batch < 2:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attngan.gradient_average import BUCKET_BYTES
+from attngan.runtime.gradient_average import BUCKET_BYTES
 
 LINK_BYTES = (4096, BUCKET_BYTES)  # whose sending times tell latency and bandwidth
 

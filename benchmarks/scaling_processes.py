@@ -14,13 +14,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from attngan import distributed, weights
-from attngan.config import Config
+from attngan.config.settings import Config
 from attngan.data.dataset import Batch, Dataset
-from attngan.gan_run import GanRun
-from attngan.gan_step import training_step
 from attngan.losses.damsm import damsm_losses
-from attngan.train_generator import batch_for
+from attngan.runtime import acceleration, distributed
+from attngan.training.gan_run import GanRun
+from attngan.training.gan_step import batch_for, training_step
 from benchmarks.measure import seconds_of
 from benchmarks.scaling_model import LINK_BYTES, Message, link_of
 from benchmarks.scaling_timeline import Timeline
@@ -39,7 +38,7 @@ def work(rank: int, count: int, port: int, folder: Path, config: Config, num_ste
         contextlib.redirect_stdout(io.StringIO()),  # every start would tell of its captions
         distributed.joined(config.device, config.num_threads),
     ):
-        device = weights.choose_device(config)
+        device = acceleration.set_up_device(config)
         train = Dataset.open(folder / "dataset", "train")
         run = GanRun(config, train, folder / "damsm", device)
         batch = batch_for(run, train, 0, 0)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attngan import acceleration, distributed
-from attngan.gradient_average import GradientAverage
+from attngan.runtime import acceleration, distributed
+from attngan.runtime.gradient_average import GradientAverage
 from benchmarks.scaling_model import BACKWARD_END, BUCKET, SCORE_GRADIENTS, SCORES, Message, sums_sent
 
 

@@ -11,15 +11,16 @@ import torch
 import torchvision
 from PIL import Image
 
-from attngan import artifacts, weights
-from attngan import config as configs
-from attngan.config import Config
-from attngan.damsm_run import DamsmRun
-from attngan.data import drawn_birds
+from attngan.config import settings as configs
+from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
+from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
-from attngan.gan_run import GanRun
-from attngan.preprocess import preprocess
+from attngan.inference import weights
+from attngan.steps.preprocess import preprocess
+from attngan.storage import artifacts
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
 
 WORDS = "a bird with wings of many colours that sits on a branch near the water and sings".split()
 STAGES = {64: 1, 128: 2, 256: 3}  # of the generator, by resolution

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from attngan.data.dataset import Batch
-from attngan.gan_run import GanRun
+from attngan.training.gan_run import GanRun
 from benchmarks import plain
 from benchmarks.measure import Case
 from benchmarks.scene import Scene

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from attngan import gan_step, train_generator, trunk_features
-from attngan import pretrain_damsm as damsm_step
-from attngan.damsm_features import kept_features, look
-from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Batch
-from attngan.gan_run import GanRun
 from attngan.losses.adversarial import discriminator_loss
 from attngan.losses.damsm import damsm_losses, word_scores
-from attngan.step_graph import NUM_WARM_UPS
-from attngan.training_run import TrainingRun
+from attngan.runtime.step_graph import NUM_WARM_UPS
+from attngan.training import damsm_step, gan_step, trunk_features
+from attngan.training.damsm_features import kept_features, look
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
+from attngan.training.run import TrainingRun
 from benchmarks import plain
 from benchmarks.measure import Case, Work
 from benchmarks.scene import Scene
@@ -65,7 +64,7 @@ def gan(scene: Scene) -> Iterator[Case]:
         scene.gan_run(),
     )
     size = scene.config.training.batch_size
-    plain_step = _one_after_another(plain_gan.run, plain_gan.step, train_generator.batch_for, scene)
+    plain_step = _one_after_another(plain_gan.run, plain_gan.step, gan_step.batch_for, scene)
     step = _gan_step(ours, scene)
     case = _counted("generator training step", plain_step, step, size, ours)
     _warm_up(ours, step)
@@ -82,7 +81,7 @@ def toy(scene: Scene) -> Iterator[Case]:
     step = our_damsm_step(damsm_run, small)
     yield _counted("DAMSM step (toy)", plain_step, step, small.config.damsm.batch_size, damsm_run)
     plain_gan, gan_run = plain.PlainGan(small.gan_run()), small.gan_run()
-    plain_step = _one_after_another(plain_gan.run, plain_gan.step, train_generator.batch_for, small)
+    plain_step = _one_after_another(plain_gan.run, plain_gan.step, gan_step.batch_for, small)
     step, size = our_gan_step(gan_run, small), small.config.training.batch_size
     yield _counted("generator training step (toy)", plain_step, step, size, gan_run)
 
@@ -105,7 +104,7 @@ def our_gan_step(run: GanRun, scene: Scene) -> Work:
 
 
 def _gan_step(run: GanRun, scene: Scene) -> Work:
-    return _one_after_another(run, functools.partial(gan_step.training_step, run), train_generator.batch_for, scene)
+    return _one_after_another(run, functools.partial(gan_step.training_step, run), gan_step.batch_for, scene)
 
 
 def _warm_up(run: GanRun, step: Work) -> None:
@@ -126,7 +125,7 @@ def _one_after_another(
 
 
 def _inputs(run: GanRun, scene: Scene):
-    batch = train_generator.batch_for(run, scene.train, 0, 0)
+    batch = gan_step.batch_for(run, scene.train, 0, 0)
     with torch.no_grad():
         words, sentence = run.text_encoder(batch.word_ids, batch.lengths)
     noise = torch.randn(len(sentence), run.generator.noise_dim, device=run.device)

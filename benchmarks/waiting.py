@@ -18,9 +18,9 @@ from typing import Annotated
 import torch
 import typer
 
-from attngan import config as configs
-from attngan import exit_status, machine
-from attngan.data import drawn_birds
+from attngan.config import settings as configs
+from attngan.data.toy import drawn_birds
+from attngan.runtime import exit_status, machine
 from benchmarks import measure
 from benchmarks.command_line import check_out, write_figures
 from benchmarks.scene import Scene

@@ -33,9 +33,9 @@ def detect_changes(
     """
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import detect_changes as step
-    from attngan import exit_status
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import detect_changes as step
 
     with exit_status.reported(model_uri):
         sources = [source, captions, inception_weights]

@@ -34,9 +34,9 @@ def evaluate(
     import shutil
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import evaluate as step
-    from attngan import exit_status
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import evaluate as step
 
     out = Path(metrics.path)
     state = checkpoint_root or f"{metrics.uri}.state"  # a retry has the same URI

@@ -31,9 +31,9 @@ def export_samples(
     import shutil
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import exit_status
-    from attngan import export_samples as step
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import export_samples as step
 
     out = Path(gallery.path)
     with exit_status.reported(out):

@@ -6,8 +6,8 @@ import re
 
 from kfp import dsl
 
-from attngan import artifacts
 from attngan.errors import InputError
+from attngan.storage import artifacts
 
 # kfp.local warns about images whose name lacks "python".
 IMAGE = os.environ.get("ATTNGAN_IMAGE") or f"attngan/python:{artifacts.code_revision()}"

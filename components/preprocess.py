@@ -18,14 +18,15 @@ def preprocess(source: str, captions: str, inputs: str, config: str, dataset: Ou
     """
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import exit_status, storage
-    from attngan import preprocess as step
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import preprocess as step
+    from attngan.storage import places
 
     with (
         exit_status.reported(dataset.path),
-        storage.local_input(source) as images,
-        storage.local_input(captions or None) as texts,
+        places.local_input(source) as images,
+        places.local_input(captions or None) as texts,
     ):
         info = step.preprocess(images, Path(dataset.path), settings.load(config), captions=texts, is_for_all=True)
     dataset.metadata["fingerprint"] = str(info.get("fingerprint", ""))

@@ -36,16 +36,18 @@ def pretrain_damsm(
     import shutil
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import exit_status, plan, storage
-    from attngan import pretrain_damsm as step
-    from attngan import train_job as several_nodes
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import pretrain_damsm as step
+    from attngan.storage import places
+    from attngan.training import plan
+    from attngan.training import train_job as several_nodes
 
     data, out, state = Path(dataset.path), Path(damsm.path), checkpoint_root or f"{damsm.uri}.state"  # as of a retry
     with exit_status.reported(out):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         uris = {"dataset": dataset.uri, "inception-weights": inception_weights, "out": damsm.uri, "state": state}
-        with storage.local_input(None if train_job else inception_weights or None) as weights:  # nodes fetch it
+        with places.local_input(None if train_job else inception_weights or None) as weights:  # nodes fetch it
 
             def here() -> dict[str, float]:
                 plan.tell_encoders(data, loaded, inception_weights=weights)

@@ -27,9 +27,9 @@ def publish(
     from collections import namedtuple
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import exit_status
-    from attngan import publish as step
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import publish as step
 
     with exit_status.reported(model_uri):
         decision = step.publish(

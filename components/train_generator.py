@@ -34,10 +34,11 @@ def train_generator(
     import shutil
     from pathlib import Path
 
-    from attngan import config as settings
-    from attngan import exit_status, plan
-    from attngan import train_generator as step
-    from attngan import train_job as several_nodes
+    from attngan.config import settings
+    from attngan.runtime import exit_status
+    from attngan.steps import train_generator as step
+    from attngan.training import plan
+    from attngan.training import train_job as several_nodes
 
     inputs, out = (Path(dataset.path), Path(damsm.path)), Path(generator.path)
     state = checkpoint_root or f"{generator.uri}.state"  # a retry has the same URI

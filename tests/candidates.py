@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from attngan import artifacts, storage
-from attngan.champion import ModelFolder
+from attngan.storage import artifacts, places
+from attngan.storage.champion import ModelFolder
 
 
 def candidate(folder: Path, name: str, r_precision: float, **figures: float) -> tuple[Path, Path]:
@@ -20,4 +20,4 @@ def candidate(folder: Path, name: str, r_precision: float, **figures: float) -> 
 
 def champion(models: str) -> str:
     """Return the name of the champion, read from its stored bundle."""
-    return storage.read(storage.join(models, ModelFolder(models).champion["model"], "content"))[0].decode()
+    return places.read(places.join(models, ModelFolder(models).champion["model"], "content"))[0].decode()

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from attngan import config as configs
-from attngan.config import Config
-from attngan.data import drawn_birds
+from attngan.config import settings as configs
+from attngan.config.settings import Config
+from attngan.data.toy import drawn_birds
 
 if TYPE_CHECKING:
     from kfp_server import Server
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def plots_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plot the same panels once: a page is drawn at every snapshot, and its plots take most of the time."""
-    from attngan import report
+    from attngan.pages import report
 
     plot, drawn = report.curves, {}
 
@@ -65,7 +65,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(birds: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from attngan.preprocess import preprocess
+    from attngan.steps.preprocess import preprocess
 
     folder = tmp_path_factory.mktemp("made") / "dataset"
     preprocess(birds, folder, smoke)
@@ -74,7 +74,7 @@ def dataset(birds: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def damsm(dataset: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from attngan.pretrain_damsm import pretrain_damsm
+    from attngan.steps.pretrain_damsm import pretrain_damsm
 
     folder = tmp_path_factory.mktemp("made") / "damsm"
     pretrain_damsm(dataset, folder, smoke)
@@ -83,7 +83,7 @@ def damsm(dataset: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def generator(dataset: Path, damsm: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from attngan.train_generator import train_generator
+    from attngan.steps.train_generator import train_generator
 
     folder = tmp_path_factory.mktemp("made") / "generator"
     train_generator(dataset, damsm, folder, smoke)
@@ -94,7 +94,7 @@ def generator(dataset: Path, damsm: Path, smoke: Config, tmp_path_factory: pytes
 def metrics(
     dataset: Path, damsm: Path, generator: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    from attngan.evaluate import evaluate
+    from attngan.steps.evaluate import evaluate
 
     folder = tmp_path_factory.mktemp("made") / "metrics"
     evaluate(dataset, damsm, generator, folder, smoke)
@@ -106,7 +106,7 @@ def exported(
     dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """The gallery and the bundle."""
-    from attngan.export_samples import export_samples
+    from attngan.steps.export_samples import export_samples
 
     made = tmp_path_factory.mktemp("made")
     export_samples(generator, made / "gallery", made / "bundle", smoke, dataset=dataset, damsm=damsm, metrics=metrics)

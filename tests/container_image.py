@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attngan import artifacts
+from attngan.storage import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attngan import released
+from attngan.inference import released
 
 BESIDE, OWN = Path(__file__).parents[2] / "shared" / "reference", Path(__file__).parent / "reference"
 FOLDER = BESIDE if (BESIDE / "attngan_ref_seed1.npz").exists() else OWN

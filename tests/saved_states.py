@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from attngan import artifacts, storage
-from attngan.checkpoint import StateStore
+from attngan.storage import artifacts, places
+from attngan.training.states import StateStore
 
 
 def newest_file(root: str | Path) -> Path:
@@ -51,13 +51,13 @@ def load(root: str) -> dict[str, Any] | None:
 
 def states(root: str) -> list[str]:
     """Return the names of the saved states, the newest first."""
-    content = storage.read(storage.join(open_store(root).uri, "latest.json"))[0]
+    content = places.read(places.join(open_store(root).uri, "latest.json"))[0]
     return [entry["file"] for entry in json.loads(content)["states"]]
 
 
 def overwrite(uri: str, content: bytes) -> None:
     """Put other content in the place of a small file, whatever it is now."""
-    storage.write(uri, content, generation=storage.read(uri)[1])
+    places.write(uri, content, generation=places.read(uri)[1])
 
 
 def save_and_wait(store: StateStore, step: int) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from attngan import artifacts, config
-from attngan.config import Config
+from attngan.config import settings as configs
+from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer, write_split
 from attngan.data.records import Record
+from attngan.storage import artifacts
 
 # number, class id, colour; class 1 is one of CUB's published test classes, class 2 and 3 are for training.
 PICTURES = [(1, 2, "red"), (2, 2, "green"), (5, 3, "blue"), (6, 3, "white"), (9, 1, "black"), (11, 1, "yellow")]
@@ -38,7 +39,7 @@ def caption_file(source: Path, number: int) -> Path:
 
 def settings(*overrides: str) -> Config:
     """Return a config at 64 pixels in two stages, with overrides."""
-    return config.load(overrides=["data.resolution=64", "generator.num_stages=2", *overrides])
+    return configs.load(overrides=["data.resolution=64", "generator.num_stages=2", *overrides])
 
 
 def write_cub(folder: Path, size: tuple[int, int] = (60, 50)) -> Path:

@@ -9,19 +9,19 @@ import torch
 from torch.nn.utils.parametrize import cached
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attngan import acceleration
-from attngan import config as configs
-from attngan.caption_features import CaptionFeatures
-from attngan.damsm_run import DamsmRun
+from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead, batch_of_step
 from attngan.errors import InputError
-from attngan.gan_run import GanRun
-from attngan.gan_step import training_step
 from attngan.losses.adversarial import discriminator_loss
 from attngan.models import layers
 from attngan.models.discriminator import Discriminator
-from attngan.pretrain_damsm import training_step as damsm_step
+from attngan.runtime import acceleration
+from attngan.training.caption_features import CaptionFeatures
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.damsm_step import training_step as damsm_step
+from attngan.training.gan_run import GanRun
+from attngan.training.gan_step import training_step
 
 CPU = torch.device("cpu")
 

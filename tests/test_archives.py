@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from attngan.data import archives
+from attngan.data.sources import archives
 from attngan.errors import InputError
 
 FILES = {"birds/a.txt": b"a red bird", "birds/deep/b.bin": bytes(range(256)) * 20}

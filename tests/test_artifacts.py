@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from attngan import artifacts
 from attngan.errors import InputError
+from attngan.storage import artifacts
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import os
 import pytest
 from PIL import Image
 
-from attngan.data import captioned_folder
-from attngan.data.cub import EXTRA
 from attngan.data.records import Record, number_classes, split_by_hash
+from attngan.data.sources import captioned_folder
+from attngan.data.sources.cub import EXTRA
 from attngan.errors import InputError
 
 

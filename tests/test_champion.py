@@ -9,13 +9,13 @@ import types
 import pytest
 from candidates import candidate, champion
 
-from attngan import champion as module
-from attngan import config as configs
-from attngan import storage
-from attngan.champion import ModelFolder, origin
-from attngan.detect_changes import detect_changes
+from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.publish import publish, restore_previous
+from attngan.steps.detect_changes import detect_changes
+from attngan.steps.publish import publish, restore_previous
+from attngan.storage import champion as module
+from attngan.storage import places
+from attngan.storage.champion import ModelFolder, origin
 
 CONFIG = configs.load()
 ENTRY = {"model": "models/0123456789abcdef", "fingerprint": "0" * 64, "figures": {"r_precision": 0.5}}
@@ -65,9 +65,9 @@ def source(tmp_path):
 
 def test_a_damaged_champion_json_is_one_sentence_of_every_step_and_never_the_first_model(tmp_path, source, models):
     first = candidate(tmp_path, "first", 0.5)
-    pointer = storage.join(models, "champion.json")
+    pointer = places.join(models, "champion.json")
     for name, content in DAMAGED.items():
-        storage.write(pointer, content, generation=storage.read(pointer)[1])
+        places.write(pointer, content, generation=places.read(pointer)[1])
         for attempt in (
             lambda: publish(*first, models, CONFIG, force=True),
             lambda: restore_previous(models),
@@ -78,24 +78,22 @@ def test_a_damaged_champion_json_is_one_sentence_of_every_step_and_never_the_fir
             sentence = str(caught.value)
             assert sentence.startswith(f"{pointer}: expected ") and len(sentence.splitlines()) == 1, name
             assert "restore the file from an older version, or remove it" in sentence
-        assert storage.read(pointer)[0] == content
-    storage.remove(pointer)
+        assert places.read(pointer)[0] == content
+    places.remove(pointer)
     assert publish(*first, models, CONFIG)["promoted"] and champion(models) == "first"
 
 
 def test_a_damaged_decision_is_one_sentence_that_names_its_file(source, models):
-    ModelFolder(models).remember(
-        {"promoted": True, "reason": "", "origin": origin(storage.fingerprint(source), CONFIG)}
-    )
+    ModelFolder(models).remember({"promoted": True, "reason": "", "origin": origin(places.fingerprint(source), CONFIG)})
     (name,) = ModelFolder(models).decisions()
-    uri = storage.join(models, "history", name)
+    uri = places.join(models, "history", name)
     for content in (b"", b"{", b"[]", b'{"promoted": 1}', b'{"time": "", "promoted": true}', b"[" * 3000):
-        storage.write(uri, content, generation=storage.read(uri)[1])
+        places.write(uri, content, generation=places.read(uri)[1])
         for config in (CONFIG, configs.load("seed: 2")):  # the decision on this model, and the last one
             with pytest.raises(InputError, match=r"expected .*, found .*; restore the file .*, or remove it") as caught:
                 detect_changes([source], models, config)
             assert str(caught.value).startswith(uri)
-    storage.remove(uri)
+    places.remove(uri)
     assert detect_changes([source], models, CONFIG)["retrain"]
 
 
@@ -104,23 +102,23 @@ def test_a_decision_under_the_name_of_another_is_refused_and_files_of_others_are
     ModelFolder(models).remember({"promoted": True, "reason": "", "origin": made_from})
     (name,) = ModelFolder(models).decisions()
     for foreign in ("notes.json", "99999999T000000.000000Z-unknown.json", f"old/{name}"):
-        storage.write(storage.join(models, "history", foreign), b"[]", generation=0)
+        places.write(places.join(models, "history", foreign), b"[]", generation=0)
     assert ModelFolder(models).decisions() == [name]
-    uri = storage.join(models, "history", name)
-    record = {**json.loads(storage.read(uri)[0]), "origin": origin("others", CONFIG)}
-    storage.write(uri, as_json(record), generation=storage.read(uri)[1])
+    uri = places.join(models, "history", name)
+    record = {**json.loads(places.read(uri)[0]), "origin": origin("others", CONFIG)}
+    places.write(uri, as_json(record), generation=places.read(uri)[1])
     with pytest.raises(InputError, match="found another origin"):
         ModelFolder(models).find(made_from)
 
 
 def damage(models, how):
     """Do harm to the one stored bundle."""
-    (model,) = {name.split("/")[1] for name in storage.names(models) if name.startswith("models/")}
-    uri = storage.join(models, "models", model, "manifest.json" if how == "empty manifest" else "content")
+    (model,) = {name.split("/")[1] for name in places.names(models) if name.startswith("models/")}
+    uri = places.join(models, "models", model, "manifest.json" if how == "empty manifest" else "content")
     if how == "missing":
-        storage.remove(uri)
+        places.remove(uri)
     else:
-        storage.write(uri, b"" if how.startswith("empty") else b"FIRST", generation=storage.read(uri)[1])
+        places.write(uri, b"" if how.startswith("empty") else b"FIRST", generation=places.read(uri)[1])
 
 
 @pytest.mark.parametrize("how", ["missing", "other bytes", "empty manifest"])
@@ -132,23 +130,23 @@ def test_a_stored_copy_that_is_damaged_is_stored_again_also_the_champions(how, t
     assert again["promoted"] and "it is the champion" in again["reason"] and champion(models) == "first"
 
     damage(models, how)
-    storage.remove(storage.join(models, "champion.json"))
+    places.remove(places.join(models, "champion.json"))
     assert publish(*first, models, CONFIG)["promoted"] and champion(models) == "first"
 
 
 def test_a_bundle_that_cannot_be_opened_from_the_folder_is_not_the_champion(tmp_path, models, monkeypatch):
     publish(*candidate(tmp_path, "first", 0.5), models, CONFIG)
-    second, copy = candidate(tmp_path, "second", 0.6), storage.copy
+    second, copy = candidate(tmp_path, "second", 0.6), places.copy
 
     def half(files, uri):
         copy([file for file in files if file[1] != "content"], uri)
 
-    monkeypatch.setattr(storage, "copy", half)
+    monkeypatch.setattr(places, "copy", half)
     with pytest.raises(InputError, match=r"cannot be opened, so the champion stays: .*content: named in manifest.json"):
         publish(*second, models, CONFIG)
     assert champion(models) == "first"
     assert len(ModelFolder(models).decisions()) == 1
-    monkeypatch.setattr(storage, "copy", copy)
+    monkeypatch.setattr(places, "copy", copy)
     assert publish(*second, models, CONFIG)["promoted"] and champion(models) == "second"
 
 
@@ -156,7 +154,7 @@ def test_a_previous_champion_that_cannot_be_opened_is_not_put_back(tmp_path, mod
     publish(*candidate(tmp_path, "first", 0.5), models, CONFIG)
     first = ModelFolder(models).champion["model"]
     publish(*candidate(tmp_path, "second", 0.6), models, CONFIG)
-    storage.remove(storage.join(models, first, "content"))
+    places.remove(places.join(models, first, "content"))
     with pytest.raises(InputError, match=r"content: named in manifest.json but not there.*publish its bundle again"):
         restore_previous(models)
     assert champion(models) == "second"
@@ -228,7 +226,7 @@ def test_a_clock_that_is_set_back_between_the_pointer_and_the_history_changes_no
     set_clock(monkeypatch, 0)
     publish(*candidate(tmp_path, "worse", 0.4), models, CONFIG)
     (name,) = ModelFolder(models).decisions()
-    assert name > json.loads(storage.read(storage.join(models, "champion.json"))[0])["stamp"]
+    assert name > json.loads(places.read(places.join(models, "champion.json"))[0])["stamp"]
 
 
 def test_a_clock_that_stands_still_loses_no_decision(tmp_path, models, monkeypatch):
@@ -277,8 +275,8 @@ def test_a_decision_that_is_kept_late_is_still_the_older_one(tmp_path, models, m
 PUBLISHER = """
 import sys
 from pathlib import Path
-from attngan import config
-from attngan.publish import publish
+from attngan.config import settings as config
+from attngan.steps.publish import publish
 folder, models, start = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()

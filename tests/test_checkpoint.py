@@ -13,9 +13,10 @@ import pytest
 import torch
 from saved_states import load, open_store, overwrite, save, save_and_wait, states
 
-from attngan import artifacts, checkpoint, stopping, storage
-from attngan.checkpoint import StateStore
 from attngan.errors import InputError
+from attngan.runtime import stopping
+from attngan.storage import artifacts, places
+from attngan.training.states import StateStore, restore
 
 
 def test_the_newest_state_is_read_and_the_last_two_are_kept(root):
@@ -23,7 +24,7 @@ def test_the_newest_state_is_read_and_the_last_two_are_kept(root):
     state = load(root)
     assert state["step"] == 10 and state["weights"].tolist() == [10, 10, 10]
     assert [name[:14] for name in states(root)] == ["step-000000010", "step-000000002"]
-    kept = [name for name in storage.names(uri) if not name.endswith(".lock")]
+    kept = [name for name in places.names(uri) if not name.endswith(".lock")]
     assert kept == sorted(["latest.json", *states(root)])
 
 
@@ -41,15 +42,15 @@ def test_no_state_is_no_state(root):
 
 def test_a_state_that_is_cut_off_is_passed_over_for_the_one_before_it(root, capsys):
     uri = save(root, 1, 2)
-    newest = storage.join(uri, states(root)[0])
-    overwrite(newest, storage.read(newest)[0][:-200])
+    newest = places.join(uri, states(root)[0])
+    overwrite(newest, places.read(newest)[0][:-200])
     assert load(root)["step"] == 1
     assert f"the checkpoint {states(root)[0]} cannot be read" in capsys.readouterr().out
 
 
 def test_a_state_that_is_gone_is_passed_over_and_the_run_goes_on_from_there(root):
     uri = save(root, 1, 2)
-    storage.remove(storage.join(uri, states(root)[0]))
+    places.remove(places.join(uri, states(root)[0]))
     save(root, 3)
     assert load(root)["step"] == 3
     assert [name[:14] for name in states(root)] == ["step-000000003", "step-000000001"]
@@ -57,7 +58,7 @@ def test_a_state_that_is_gone_is_passed_over_and_the_run_goes_on_from_there(root
 
 def test_where_no_state_can_be_read_the_run_does_not_start_over_by_itself(root):
     uri = save(root, 1)
-    overwrite(storage.join(uri, states(root)[0]), b"")
+    overwrite(places.join(uri, states(root)[0]), b"")
     with pytest.raises(InputError, match="none of its 1 checkpoints can be read"):
         load(root)
 
@@ -75,10 +76,10 @@ def test_a_state_cannot_run_code(root, tmp_path):
         else:
             torch.save({"step": 1, "weights": Attack()}, tmp_path / "evil.pt")
         content = (tmp_path / "evil.pt").read_bytes()
-        overwrite(storage.join(uri, name), content)
+        overwrite(places.join(uri, name), content)
         sha256 = artifacts.sha256_of(tmp_path / "evil.pt")
         entries.append({"step": 1, "file": name, "bytes": len(content), "sha256": sha256})
-    overwrite(storage.join(uri, "latest.json"), json.dumps({"states": entries}).encode())
+    overwrite(places.join(uri, "latest.json"), json.dumps({"states": entries}).encode())
     with pytest.raises(InputError, match="none of its 2 checkpoints"):
         load(root)
     assert not (tmp_path / "attacked").exists()
@@ -96,21 +97,21 @@ def test_of_two_runs_the_one_that_comes_too_late_stops_and_both_states_stay_whol
     state = load(root)
     assert state["step"] == 4 and state["weights"].tolist() == [0, 0, 0]
     assert all(first._run in name for name in states(root))
-    assert not [name for name in storage.names(first.uri) if second._run in name]
+    assert not [name for name in places.names(first.uri) if second._run in name]
 
 
 def test_a_draft_that_a_run_further_on_has_cleared_away_is_a_run_too_late(tmp_path, monkeypatch):
     root = str(tmp_path)
     with open_store(root) as first, open_store(root) as second:
-        send = storage.send
+        send = places.send
 
         def overtaken(path, uri):
-            monkeypatch.setattr(storage, "send", send)
+            monkeypatch.setattr(places, "send", send)
             for step in (5, 6, 7):
                 first.save(step, {"weights": torch.zeros(3)})
             send(path, uri)
 
-        monkeypatch.setattr(storage, "send", overtaken)
+        monkeypatch.setattr(places, "send", overtaken)
         with pytest.raises(InputError, match="another run"):
             second.save(1, {"weights": torch.zeros(3)})
     assert load(root)["step"] == 7
@@ -129,9 +130,9 @@ def test_scraps_of_killed_saves_are_cleared_away_once_the_run_is_past_them(tmp_p
     root = str(tmp_path)
     uri = save(root, 1)
     for scrap in (".step-000000002-0badcafe.part", "step-000000002-0badcafe.pt", "step-000000009-0badcafe.pt"):
-        storage.write(storage.join(uri, scrap), b"half", generation=0)
+        places.write(places.join(uri, scrap), b"half", generation=0)
     save(root, 3, 4)
-    left = [name for name in storage.names(uri) if "0badcafe" in name and not name.endswith(".lock")]
+    left = [name for name in places.names(uri) if "0badcafe" in name and not name.endswith(".lock")]
     assert left == ["step-000000009-0badcafe.pt"]
 
 
@@ -144,7 +145,7 @@ def test_leaving_waits_until_the_state_is_in_the_cloud(storage_server, bucket):
 
 
 def test_a_state_that_could_not_be_sent_stops_the_run(bucket, monkeypatch):
-    from attngan import google_storage
+    from attngan.storage import google_storage
 
     def fail(*_):
         raise InputError("the cloud is gone")
@@ -168,7 +169,7 @@ def test_a_disk_that_is_full_is_not_taken_for_a_damaged_state(root, monkeypatch)
 def test_a_state_of_other_shapes_is_refused_by_name(tmp_path):
     state = torch.nn.Linear(3, 3).state_dict()
     with pytest.raises(InputError, match=r"the checkpoint's generator does not fit this run.*size mismatch"):
-        checkpoint.restore(torch.nn.Linear(2, 2), state, name="generator", where=str(tmp_path))
+        restore(torch.nn.Linear(2, 2), state, name="generator", where=str(tmp_path))
 
 
 @pytest.mark.parametrize(("number", "leaves_by"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
@@ -209,7 +210,7 @@ def test_what_comes_after_the_step_gone_back_to_is_forgotten(root):
         store.save(3, {"weights": state["weights"] + 0.5}, good=True)
     assert load(root)["weights"].tolist() == [3.5, 3.5, 3.5]
     uri = open_store(root).uri
-    assert sorted(name for name in storage.names(uri) if name.endswith(".pt")) == sorted(states(root))
+    assert sorted(name for name in places.names(uri) if name.endswith(".pt")) == sorted(states(root))
     assert [name[:14] for name in states(root)] == ["step-000000003", "step-000000003"]
 
 

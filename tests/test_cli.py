@@ -1,6 +1,7 @@
 """The command line: exit status, sentences, dry runs, and paths in cloud storage."""
 
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from attngan import cli, exit_status
-from attngan import config as settings
+from attngan import cli
+from attngan.config import settings
 from attngan.errors import InputError
+from attngan.runtime import exit_status
 
 COMMANDS = [
     "draw-birds",
@@ -48,12 +50,11 @@ def step(monkeypatch):
                 raise error
             return result
 
-        module = types.ModuleType(f"attngan.{name}")
+        room = importlib.import_module("attngan.inference" if name in ("generate", "export_onnx") else "attngan.steps")
+        module = types.ModuleType(f"{room.__name__}.{name}")
         setattr(module, function or name, stand_in)
-        monkeypatch.setitem(sys.modules, f"attngan.{name}", module)
-        import attngan
-
-        monkeypatch.setattr(attngan, name, module, raising=False)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(room, name, module, raising=False)
         return calls
 
     return install
@@ -190,10 +191,10 @@ def test_a_mistake_in_the_flags_is_status_two(arguments):
 
 
 def test_the_state_of_a_training_lies_beside_its_result_wherever_that_is(step, bucket, monkeypatch):
-    from attngan import storage
+    from attngan.storage import places
 
     calls = step("train_generator")
-    monkeypatch.setattr(storage, "deliver", lambda *_: None)  # a stand-in leaves nothing
+    monkeypatch.setattr(places, "deliver", lambda *_: None)  # a stand-in leaves nothing
     arguments = ["train-generator", "--dataset", "d", "--damsm", "e", "--out"]
     for out in ("place", "gs://pictures/generator/"):
         assert call(*arguments, out).exit_code == 0
@@ -205,13 +206,13 @@ def test_a_signal_ends_a_command_with_its_status(tmp_path, signum, status):
     code = (
         "import signal, sys, time, types\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "module = types.ModuleType('attngan.preprocess')\n"
+        "module = types.ModuleType('attngan.steps.preprocess')\n"
         "def preprocess(*a, **k):\n"
         "    print('started', flush=True)\n"
         "    time.sleep(60)\n"
         "module.preprocess = preprocess\n"
-        "sys.modules['attngan.preprocess'] = module\n"
-        "import attngan; attngan.preprocess = module\n"
+        "sys.modules['attngan.steps.preprocess'] = module\n"
+        "import attngan.steps; attngan.steps.preprocess = module\n"
         "from attngan.cli import main\n"
         "sys.argv = ['attngan', 'preprocess', '--source', 'x', '--out', 'y']\n"
         "main()\n"

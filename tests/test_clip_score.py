@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from attngan import config as configs
-from attngan.clip_score import open_clip
+from attngan.config import settings as configs
 from attngan.errors import InputError
+from attngan.evaluation.clip_score import open_clip
 
 transformers = pytest.importorskip("transformers")
 

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("kfp")
 
-from attngan import train_job
 from attngan.errors import InputError
+from attngan.training import train_job
 from components.cluster import arguments, commands
 from components.cluster.options import Work, grouped
 

@@ -3,8 +3,8 @@
 import torch
 
 from attngan.data.dataset import Dataset
-from attngan.data.drawn_birds import PALETTE
-from attngan.data.drawn_templates import PARTS, part_templates
+from attngan.data.toy.drawn_birds import PALETTE
+from attngan.data.toy.drawn_templates import PARTS, part_templates
 from attngan.metrics.colour_fidelity import read_colours
 
 NAMES = list(PALETTE)

@@ -10,9 +10,9 @@ pytest.importorskip("kfp")
 from kfp import dsl
 
 import components
-from attngan import artifacts, json_text
-from attngan import config as settings
-from attngan.data import drawn_birds
+from attngan.config import settings
+from attngan.data.toy import drawn_birds
+from attngan.storage import artifacts, json_text
 
 
 @pytest.fixture(scope="module")

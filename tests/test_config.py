@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from attngan import config as configs
-from attngan.config import Config
+from attngan.config import settings as configs
+from attngan.config.settings import Config
 from attngan.errors import InputError
 
 

@@ -10,12 +10,13 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from attngan import config as configs
-from attngan import config_text, train_job
-from attngan.bounds import FEW
-from attngan.config import Config
+from attngan.config import settings as configs
+from attngan.config import yaml_text
+from attngan.config.bounds import FEW
+from attngan.config.section import Section, Text
+from attngan.config.settings import Config
 from attngan.errors import InputError, shown
-from attngan.section import Section, Text
+from attngan.training import train_job
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi")
@@ -125,7 +126,7 @@ def test_a_device_in_place_of_a_config_is_not_read_for_ever():
 
 def test_aliases_that_grow_take_no_memory():
     code = (
-        "import resource, sys; from attngan import config\n"
+        "import resource, sys; from attngan.config import settings as config\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: config.load(sys.argv[1])\n"
         "except ValueError as error: assert 'alias' in str(error)\n"
@@ -145,7 +146,7 @@ def test_what_settings_can_be_is_read_as_it_was_meant():
     k: =
     """
     few = [1, 2.5, True, None, None, False]
-    assert config_text.parse(text.replace("\n    ", "\n"), "here") == {
+    assert yaml_text.parse(text.replace("\n    ", "\n"), "here") == {
         "a": few,
         "b": few,
         "c": {"d": few, "e": 31, "f": 1000, "g": "1e5", "h": 1e5},
@@ -154,15 +155,15 @@ def test_what_settings_can_be_is_read_as_it_was_meant():
         "k": "=",
     }
     for value in ("2020-01-01", "=", "<<", "0x_", "~", "a\x85b", "\U0001f426", "1:2", " x ", "on"):
-        assert config_text.parse(config_text.dump({"a": value}), "here") == {"a": value}
+        assert yaml_text.parse(yaml_text.dump({"a": value}), "here") == {"a": value}
         given = {}
-        config_text.place(f"a={config_text.one_line(value)}", given)
+        yaml_text.place(f"a={yaml_text.one_line(value)}", given)
         assert given == {"a": value}
 
 
 def test_the_same_section_named_twice_is_changed_once():
-    values = config_text.parse("a: &a {b: 1}\nc: *a", "here")
-    config_text.place("c.b=2", values)
+    values = yaml_text.parse("a: &a {b: 1}\nc: *a", "here")
+    yaml_text.place("c.b=2", values)
     assert values == {"a": {"b": 1}, "c": {"b": 2}}
 
 

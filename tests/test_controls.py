@@ -2,8 +2,8 @@
 
 import pytest
 
-from attngan import controls
-from attngan.evaluation_figures import Figure
+from attngan.evaluation import controls
+from attngan.evaluation.measures import Figure
 
 
 def figure(value, spread=0.01):

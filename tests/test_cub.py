@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from small_sources import file_of, replace_line, write_cub
 
-from attngan.data import cub
 from attngan.data.captions import tokenize
 from attngan.data.images import prepare
+from attngan.data.sources import cub
 from attngan.errors import InputError
 
 SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "cub-sample"

@@ -5,11 +5,11 @@ import pytest
 import torch
 from small_sources import CAPTIONS, WORDS, declare_complete, write_dataset
 
-from attngan import artifacts
 from attngan.data import dataset_files
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.dataset_files import read_captions
 from attngan.errors import InputError
+from attngan.storage import artifacts
 
 ALL = {"resolutions": [8, 16], "max_words": 18}
 

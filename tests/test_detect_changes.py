@@ -2,11 +2,11 @@
 
 import pytest
 
-from attngan import config as configs
-from attngan import storage
-from attngan.champion import ModelFolder, origin
-from attngan.detect_changes import detect_changes
+from attngan.config import settings as configs
 from attngan.errors import InputError
+from attngan.steps.detect_changes import detect_changes
+from attngan.storage import places
+from attngan.storage.champion import ModelFolder, origin
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def decide(models, inputs, config, promoted=True):
 def test_without_a_model_before_it_trains(tmp_path, source):
     found = detect_changes([source, "", ""], str(tmp_path / "models"), configs.load())
     assert found["retrain"] and "no model was trained" in found["reason"]
-    assert found["inputs"] == storage.fingerprint(source, "", "")
+    assert found["inputs"] == places.fingerprint(source, "", "")
 
 
 @pytest.mark.parametrize("promoted", [True, False])
@@ -31,7 +31,7 @@ def test_the_same_sources_and_settings_are_not_trained_on_again_whatever_became_
     promoted, tmp_path, source
 ):
     models, config = str(tmp_path / "models"), configs.load()
-    decide(models, storage.fingerprint(source), config, promoted)
+    decide(models, places.fingerprint(source), config, promoted)
     found = detect_changes([source], models, config)
     verdict = "promoted" if promoted else "not promoted"
     assert not found["retrain"] and f"of the model that was {verdict} on 20" in found["reason"]
@@ -49,7 +49,7 @@ def test_the_same_sources_and_settings_are_not_trained_on_again_whatever_became_
 )
 def test_other_settings_are_trained_with_unless_they_are_incidental(text, said, tmp_path, source):
     models = str(tmp_path / "models")
-    decide(models, storage.fingerprint(source), configs.load())
+    decide(models, places.fingerprint(source), configs.load())
     found = detect_changes([source], models, configs.load(text))
     assert found["retrain"] == bool(said)
     assert not said or found["reason"] == "training: settings are not those of the last model"
@@ -57,7 +57,7 @@ def test_other_settings_are_trained_with_unless_they_are_incidental(text, said, 
 
 def test_other_pictures_are_trained_on(tmp_path, source):
     models, config = str(tmp_path / "models"), configs.load()
-    decide(models, storage.fingerprint(source), config)
+    decide(models, places.fingerprint(source), config)
     (tmp_path / "birds" / "two.txt").write_text("a blue bird")
     found = detect_changes([source], models, config)
     assert found["reason"] == "training: sources are not those of the last model"

@@ -20,10 +20,11 @@ import safetensors.torch
 import saved_states
 import torch
 
-from attngan import artifacts, distributed, exit_status, launcher, storage
-from attngan import config as configs
+from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.models.batch_norm import SynchronisedBatchNorm, synchronise_batch_norms_
+from attngan.runtime import distributed, exit_status, launcher
+from attngan.storage import artifacts, places
 
 TOLERANCE = 2e-4
 ADAMS_SHARE = 2e-3
@@ -131,8 +132,8 @@ def test_two_nodes_fetch_their_inputs_once_each_and_deliver_one_result(
     dataset, damsm, settings, tmp_path, storage_server, bucket
 ):
     """Two agents with a process each, as a TrainJob starts them, every folder in the cloud."""
-    storage.deliver(dataset, "gs://pictures/dataset")
-    storage.deliver(damsm, "gs://pictures/damsm")
+    places.deliver(dataset, "gs://pictures/dataset")
+    places.deliver(damsm, "gs://pictures/damsm")
     storage_server.requests.clear()
     flags = {"dataset": "gs://pictures/dataset", "damsm": "gs://pictures/damsm", "out": "gs://pictures/generator"}
     arguments = command("train-generator", settings, tmp_path, **flags)[1:]
@@ -150,7 +151,7 @@ def test_two_nodes_fetch_their_inputs_once_each_and_deliver_one_result(
     assert sum(method == "DELETE" and "/generator/manifest.json" in path for method, path in asked) == 1
     one = command("train-generator", settings, tmp_path, dataset=dataset, damsm=damsm, out=tmp_path / "1")
     assert ran(one, 1).returncode == 0
-    with storage.local_input("gs://pictures/generator") as two:
+    with places.local_input("gs://pictures/generator") as two:
         assert_alike(tmp_path / "1", two, ["generator"])
 
 
@@ -187,7 +188,7 @@ def workers(process):
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"attngan.distributed_worker" in words and str(process.pid).encode() in words:
+        if b"attngan.runtime.distributed_worker" in words and str(process.pid).encode() in words:
             found.append(int(path.parent.name))
     return found
 
@@ -245,7 +246,7 @@ def test_a_process_that_is_told_to_stop_while_it_ends_says_nothing(dataset, dams
     (tmp_path / "late").mkdir()
     late = (
         "import atexit, os, signal, sys\n"
-        "if 'attngan.distributed_worker' in sys.orig_argv:\n"
+        "if 'attngan.runtime.distributed_worker' in sys.orig_argv:\n"
         "    atexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
     )
     (tmp_path / "late" / "sitecustomize.py").write_text(late, encoding="utf-8")

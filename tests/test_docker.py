@@ -16,7 +16,7 @@ from container_image import IMAGE, command, run, wait_for
 
 pytest.importorskip("kfp")
 
-from attngan import json_text
+from attngan.storage import json_text
 from components.local import containers
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("no_container_left")]

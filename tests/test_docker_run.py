@@ -17,7 +17,7 @@ pytest.importorskip("kfp")
 from kfp import dsl, local
 
 import components
-from attngan import artifacts
+from attngan.storage import artifacts
 from components.local import containers, step_log
 from components.local import run as running
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from attngan.artifacts import sha256_of
-from attngan.data import drawn_birds, drawn_captions
 from attngan.data.captions import tokenize
+from attngan.data.toy import drawn_birds, drawn_captions
 from attngan.errors import InputError
+from attngan.storage.artifacts import sha256_of
 
 
 def contents(folder: Path) -> dict[str, str]:

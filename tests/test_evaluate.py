@@ -10,15 +10,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attngan import artifacts, row_store
-from attngan import evaluate as step
 from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.evaluate import evaluate
-from attngan.evaluation_colours import colour_figures
-from attngan.evaluation_pictures import EvaluationPictures
-from attngan.text_to_image import TextToImage
+from attngan.evaluation import row_store
+from attngan.evaluation.drawn_colours import colour_figures
+from attngan.evaluation.picture_sets import EvaluationPictures
+from attngan.inference.text_to_image import TextToImage
+from attngan.steps import evaluate as step
+from attngan.steps.evaluate import evaluate
+from attngan.storage import artifacts
 
 
 def with_settings(config, **changes):
@@ -114,7 +115,7 @@ def test_one_colour_word_is_swapped_and_nothing_else(subject):
 def test_a_killed_evaluation_goes_on(dataset, damsm, generator, metrics, smoke, tmp_path):
     script = f"""
 import os, signal, sys
-from attngan import row_store
+from attngan.evaluation import row_store
 row_store.PART = 5
 keep = row_store.RowStore._keep
 def kept(self, part, made):
@@ -212,8 +213,8 @@ def test_memory_does_not_grow_with_the_pictures(dataset, damsm, generator, tmp_p
     for count in (500, 10_000):
         script = f"""
 from pathlib import Path
-from attngan import config
-from attngan.evaluate import evaluate
+from attngan.config import settings as config
+from attngan.steps.evaluate import evaluate
 settings = config.load_file(Path("smoke"), overrides=["evaluate.num_images={count}"])
 folders = [Path(each) for each in {[str(dataset), str(damsm), str(generator)]!r}]
 evaluate(*folders, Path({str(tmp_path / str(count))!r}), settings)

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from attngan import exit_status
 from attngan.cli import app as attngan_app
+from attngan.runtime import exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = "n" * 300  # a name that no file can have
@@ -136,8 +136,8 @@ def test_bytes_on_the_real_command_line_are_one_line(arguments, tmp_path):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_text_can_be_printed_to_any_output(encoding, tmp_path):
     code = (
-        "from attngan import exit_status\n"
-        "from attngan.run_log import say\n"
+        "from attngan.runtime import exit_status\n"
+        "from attngan.runtime.console import say\n"
         "with exit_status.reported():\n"
         "    print('a \\u65e5 bird \\udcff'); say('a \\u65e5 bird \\udcff')\n"
     )

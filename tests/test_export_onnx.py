@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from attngan import artifacts, export_onnx, weights
-from attngan.config import Config
+from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
-from attngan.text_to_image import TextToImage
+from attngan.inference import export_onnx, weights
+from attngan.inference.text_to_image import TextToImage
+from attngan.storage import artifacts
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")

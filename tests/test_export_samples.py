@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from attngan import artifacts, json_text, weights
 from attngan.errors import InputError
-from attngan.export_samples import export_samples
-from attngan.generate import generate
-from attngan.overlays import attention_overlays
-from attngan.text_to_image import TextToImage
+from attngan.inference import weights
+from attngan.inference.generate import generate
+from attngan.inference.text_to_image import TextToImage
+from attngan.pages.overlays import attention_overlays
+from attngan.steps.export_samples import export_samples
+from attngan.storage import artifacts, json_text
 
 
 def texts_in(path):

@@ -7,15 +7,16 @@ from PIL import Image
 from small_sources import settings, write_cub
 from typer.testing import CliRunner
 
-from attngan import cli, feasible
-from attngan import config as configs
+from attngan import cli
+from attngan.config import settings as configs
+from attngan.data import feasible
 from attngan.data.dataset import Dataset
 from attngan.data.records import LEAST_TEST, Record, caption_labels, divide
 from attngan.errors import InputError
-from attngan.evaluate import evaluate
-from attngan.preprocess import preprocess
-from attngan.pretrain_damsm import pretrain_damsm
-from attngan.train_generator import train_generator
+from attngan.steps.evaluate import evaluate
+from attngan.steps.preprocess import preprocess
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.steps.train_generator import train_generator
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow", "purple", "orange", "brown", "pink")
 
@@ -167,7 +168,7 @@ def test_labels_share_the_number_of_a_text():
 def test_a_figure_that_nothing_can_be_measured_by_is_left_out(few, damsm, capsys):
     import torch
 
-    from attngan.evaluation_figures import FigureMaker
+    from attngan.evaluation.measures import FigureMaker
     from attngan.metrics.distribution import Rows
 
     flat = {"judge": Rows(torch.ones(8, 4))}

@@ -6,10 +6,11 @@ import pytest
 import torch
 import torchvision
 
-from attngan import artifacts, features
-from attngan import config as configs
+from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.features import inception_extractors
+from attngan.evaluation import extractors
+from attngan.evaluation.extractors import inception_extractors
+from attngan.storage import artifacts
 
 
 def opened(setting, path, sha256=""):
@@ -115,7 +116,7 @@ def test_other_tensors_are_refused_in_a_sentence(setting, tmp_path):
 
 
 def test_the_damsm_is_named_after_its_weights(damsm):
-    extractor = features.damsm_extractor(damsm, lambda images: (None, images.mean(dim=(2, 3))))
+    extractor = extractors.damsm_extractor(damsm, lambda images: (None, images.mean(dim=(2, 3))))
     sha256 = artifacts.sha256_of(damsm / "image_encoder.safetensors")
     assert extractor.name == f"damsm-{sha256[:8]}" and extractor.conditions["sha256"] == sha256
     assert extractor.look(torch.ones(2, 3, 4, 4))[0].shape == (2, 3)

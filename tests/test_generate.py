@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attngan import artifacts, storage, text_to_image
 from attngan.errors import InputError
-from attngan.generate import generate, slug
-from attngan.text_to_image import TextToImage
+from attngan.inference import text_to_image
+from attngan.inference.generate import generate, slug
+from attngan.inference.text_to_image import TextToImage
+from attngan.storage import artifacts, places
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,10 +83,10 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(bundle, tmp_path, m
 
 def test_once_done_nothing_is_drawn_again(bundle, tmp_path, monkeypatch):
     generate(bundle, "a red bird", tmp_path, num_images=2, seed=3)
-    before = storage.fingerprint(str(tmp_path))
+    before = places.fingerprint(str(tmp_path))
     monkeypatch.setattr(TextToImage, "draw", lambda *_: pytest.fail("drawn again"))
     generate(bundle, "a red bird", tmp_path, num_images=2, seed=3)
-    assert storage.fingerprint(str(tmp_path)) == before
+    assert places.fingerprint(str(tmp_path)) == before
 
 
 @pytest.mark.parametrize("kind", ["another bundle's", "no picture", "a folder", "a link to nowhere", "the sheet"])
@@ -110,10 +111,10 @@ def test_what_has_a_pictures_name_and_is_something_else_is_named_and_kept(kind, 
         path.symlink_to("nowhere")
     else:
         (out / "a-red-bird-seed-3-grid-of-2.png").write_text("mine")
-    before = storage.fingerprint(str(out))
+    before = places.fingerprint(str(out))
     with pytest.raises(InputError, match=said):
         generate(bundle, "a red bird", out, num_images=2, seed=3)
-    assert storage.fingerprint(str(out)) == before and len(names(out)) == (3 if said.startswith("another") else 1)
+    assert places.fingerprint(str(out)) == before and len(names(out)) == (3 if said.startswith("another") else 1)
 
 
 def test_a_picture_that_was_cut_off_is_drawn_again(bundle, tmp_path):

@@ -7,14 +7,15 @@ import pytest
 import torch
 from two_processes import in_float64
 
-from attngan import artifacts, pretrain_damsm, weights
-from attngan.config import Config
-from attngan.damsm_run import DamsmRun
+from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
-from attngan.gan_run import GanRun
-from attngan.gan_step import training_step
+from attngan.inference import weights
 from attngan.losses.damsm import DAMSM_LOSSES
-from attngan.train_generator import batch_for
+from attngan.storage import artifacts
+from attngan.training import damsm_step
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
+from attngan.training.gan_step import batch_for, training_step
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -84,11 +85,10 @@ def test_the_first_five_steps_of_the_encoders_have_the_promised_losses(dataset, 
     with in_float64():
         run, steps = DamsmRun(smoke, train, torch.device("cpu"), None), []
         for run.step in range(5):
-            run.set_learning_rates()
             run.loss_sums.zero_()
-            batch = pretrain_damsm.batch_for(run, train, run.step, run.seed)
+            batch = damsm_step.batch_for(run, train, run.step, run.seed)
             batch.images[:] = [images.double() for images in batch.images]
-            pretrain_damsm.training_step(run, batch)
+            damsm_step.take_step(run, batch)
             losses = zip(DAMSM_LOSSES, run.loss_sums.tolist(), strict=True)
             steps.append({name: round(loss, 7) for name, loss in losses})
     check_steps("damsm_steps", steps, is_new=request.config.getoption("--golden"))

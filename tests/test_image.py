@@ -10,7 +10,7 @@ import container_image
 import pytest
 from container_image import IMAGE
 
-from attngan import artifacts
+from attngan.storage import artifacts
 
 RESTRICTED = ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--user", "10001:0"]
 
@@ -68,6 +68,6 @@ def test_a_login_shell_finds_the_command(tmp_path):
 
 def test_a_user_that_the_image_does_not_know_can_run_it(tmp_path):
     restricted = [*RESTRICTED[:-1], "4242:4242"]
-    command = ["docker", "run", "--rm", *restricted, IMAGE, "python3", "-c", "import attngan.evaluate"]
+    command = ["docker", "run", "--rm", *restricted, IMAGE, "python3", "-c", "import attngan.steps.evaluate"]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

@@ -7,14 +7,17 @@ import torch
 from authors_files import of_image_encoder, of_text_encoder, text_encoder, write_all, write_vocabulary
 from typer.testing import CliRunner
 
-from attngan import artifacts, cli, config, released
+from attngan import cli
+from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.gan_run import GanRun
-from attngan.import_released import import_released
+from attngan.inference import released
+from attngan.inference.import_released import import_released
+from attngan.inference.text_to_image import TextToImage
 from attngan.models.image_encoder import ImageEncoder
-from attngan.preprocess import preprocess
-from attngan.text_to_image import TextToImage
+from attngan.steps.preprocess import preprocess
+from attngan.storage import artifacts
+from attngan.training.gan_run import GanRun
 
 
 def call(files, out, *more):
@@ -62,7 +65,7 @@ def test_training_goes_on_from_the_imported_encoders(tmp_path, birds):
     assert [folder.name for folder in folders] == ["damsm", "generator", "bundle"]
     damsm, dataset = tmp_path / "out" / "damsm", tmp_path / "dataset"
     small = ["data.resolution=64", "generator.num_stages=1", "discriminator.channels=2"]
-    settings = config.load_file(damsm / "config.yaml", overrides=small)
+    settings = configs.load_file(damsm / "config.yaml", overrides=small)
     preprocess(birds, dataset, settings, vocabulary=damsm / "vocabulary.json")
     run = GanRun(settings, Dataset.open(dataset, "train"), damsm, torch.device("cpu"))
     original = released.load_text_encoder(files["text_encoder"])

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from attngan import json_text
 from attngan.errors import InputError
+from attngan.storage import json_text
 
 DAMAGED = {
     "empty": b"",

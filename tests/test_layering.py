@@ -8,51 +8,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = {"detect_changes", "preprocess", "pretrain_damsm", "train_generator", "evaluate", "export_samples", "publish"}
-FOLDERS = {"data", "models", "losses", "metrics"}
-MAY_IMPORT = {"losses": {"models"}}  # beyond their own folder
-SERVICES = {"storage", "checkpoint", "run_log", "seeding", "errors", "artifacts", "exit_status", "report", "pictures"}
-SERVICES |= {"config", "config_errors", "config_text", "google_storage", "champion", "distributed", "launcher"}
-SERVICES |= {"train_job", "train_job_cluster", "overlays", "stopping", "pace", "acceleration", "section"}
-SERVICES |= {"gradient_average", "step_graph", "scratch", "machine", "json_text", "result_folder"}
-SERVICES |= {"tensor_files", "command_group", "bounds"}
-ASSEMBLIES = {
-    "weights",
-    "text_to_image",
-    "caption_features",
-    "damsm_run",
-    "gan_run",
-    "gan_step",
-    "snapshots",
-    "snapshot_figures",
-    "watchdog",
-    "watcher",
-    "gan_watcher",
-    "training_run",
-    "trunk_features",
-    "damsm_features",
-    "damsm_progress",
-    "features",
-    "gallery",
-    "drawing",
-    "studio",
-    "clip_score",
-    "row_store",
-    "controls",
-    "evaluation_pictures",
-    "evaluation_figures",
-    "evaluation_colours",
-    "evaluation_report",
-    "bundle",
-    "released",
-    "feasible",
-}  # parts and settings put together
-FREE = {
-    "errors",
-    "artifacts",
-    "seeding",
-    "json_text",
-}  # which any part may use: they know nothing of config, logs or Kubeflow
+# Of attngan, from top to bottom: each room imports itself and what stands below it.
+ROOMS = (
+    *(
+        "__main__",
+        "cli",
+        "steps",
+        "training",
+        "evaluation",
+        "serving",
+        "inference",
+        "pages",
+        "data",
+        "storage",
+        "runtime",
+    ),
+    *("config", "losses", "metrics", "models", "seeding", "errors"),
+)
+MOST_AT_THE_TOP = 18  # names a newcomer reads first
 FILES = sorted([*ROOT.glob("attngan/**/*.py"), *ROOT.glob("components/**/*.py"), ROOT / "pipeline.py"])
 
 
@@ -69,23 +42,24 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def own(path: Path) -> set[str]:
-    """Return what a file imports of attngan: "config", "models", ..., one name for each module or folder."""
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("attngan.")}
-    known = {entry.stem for entry in (ROOT / "attngan").iterdir()}
-    return names & known
+def room_of(path: Path) -> str:
+    """Return the room of a file of attngan, or the file's own name at the top."""
+    return path.relative_to(ROOT / "attngan").parts[0].removesuffix(".py")
 
 
-def layer_files(names: set[str]) -> list[Path]:
-    return [path for path in FILES if path.parent == ROOT / "attngan" and path.stem in names]
-
-
-def part_files() -> list[Path]:
-    return [path for path in FILES if path.parent.name in FOLDERS]
+def rooms_of(path: Path) -> set[str]:
+    """Return the rooms of attngan that a file imports something of."""
+    return {name.split(".")[1] for name in imported(path) if name.startswith("attngan.")} & set(ROOMS)
 
 
 def below_components() -> list[Path]:
     return [path for path in FILES if path.parent.parent == ROOT / "components"]
+
+
+def in_attngan() -> list[Path]:
+    return [
+        path for path in FILES if path.is_relative_to(ROOT / "attngan") and path != ROOT / "attngan" / "__init__.py"
+    ]
 
 
 def relative(path: Path) -> str:
@@ -118,61 +92,39 @@ def test_only_train_jobs_import_the_clients_of_kubernetes(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_only_config_text_reads_yaml(path):
-    if path.name not in ("config_text.py", "compiled.py"):  # the other reads back what kfp compiled
+def test_only_config_reads_yaml(path):
+    if path.name not in ("yaml_text.py", "compiled.py"):  # the other reads back what kfp compiled
         assert "yaml" not in imported(path)
 
 
-@pytest.mark.parametrize("path", layer_files(STEPS), ids=relative)
+@pytest.mark.parametrize("path", in_attngan(), ids=relative)
+def test_rooms_import_downwards_only(path):
+    below = ROOMS[ROOMS.index(room_of(path)) :]
+    assert rooms_of(path) <= set(below)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "attngan" / "steps").glob("*.py")), ids=relative)
 def test_no_step_imports_another(path):
-    assert not own(path) & (STEPS | {"cli", "cli_steps"})
+    assert not {name for name in imported(path) if name.startswith("attngan.steps.")}
 
 
-@pytest.mark.parametrize("path", part_files(), ids=relative)
-def test_parts_import_their_own_folder_and_nothing_above(path):
-    folder = path.parent.name
-    assert own(path) <= {folder} | MAY_IMPORT.get(folder, set()) | FREE
-
-
-@pytest.mark.parametrize("path", layer_files(SERVICES), ids=relative)
-def test_services_import_only_services(path):
-    assert own(path) <= SERVICES
-
-
-@pytest.mark.parametrize("path", layer_files(ASSEMBLIES), ids=relative)
-def test_assemblies_know_no_step(path):
-    assert own(path) <= SERVICES | ASSEMBLIES | FOLDERS
-
-
-def test_every_module_has_a_layer():
-    modules = {path.stem for path in FILES if path.parent == ROOT / "attngan"}
-    assert modules == STEPS | SERVICES | ASSEMBLIES | {
-        "__init__",
-        "__main__",
-        "cli",
-        "cli_steps",
-        "distributed_worker",
-        "generate",
-        "import_released",
-        "export_onnx",
-        "serve",
-        "serve_connections",
-        "serve_shapes",
-        "serve_v2",
-        "plan",
-        "plan_table",
-    }
+def test_every_room_is_listed_and_says_what_it_is_for():
+    names = [entry for entry in (ROOT / "attngan").iterdir() if entry.name != "__pycache__"]
+    assert {entry.stem for entry in names} == {*ROOMS, "__init__"} and len(names) <= MOST_AT_THE_TOP
+    for folder in {path.parent for path in in_attngan()} - {ROOT / "attngan"}:
+        assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))) > 40, folder
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT / "components"], ids=relative)
 def test_a_component_calls_one_step_with_config_and_services(path):
-    allowed = {path.stem, "config", "exit_status", "storage", "errors", "artifacts", "train_job", "plan"}
-    assert own(path) <= allowed
+    assert rooms_of(path) <= {"steps", "training", "storage", "runtime", "config", "errors"}
+    steps = {name.split(".")[2] for name in imported(path) if name.startswith("attngan.steps.")}
+    assert steps <= {path.stem}
 
 
 @pytest.mark.parametrize("path", below_components(), ids=relative)
 def test_what_runs_components_knows_services_and_the_command_line_but_no_step(path):
-    assert own(path) <= SERVICES | {"cli", "cli_steps"}
+    assert rooms_of(path) <= {"cli", "storage", "runtime", "config", "errors"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if relative(path).startswith("components/")], ids=relative)
@@ -182,7 +134,7 @@ def test_components_know_no_pipeline(path):
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT / "components/cluster"], ids=relative)
 def test_the_cluster_side_knows_the_compiled_pipeline_and_no_step(path):
-    assert own(path) <= {"config", "exit_status", "errors"}
+    assert rooms_of(path) <= {"config", "runtime", "errors"}
     ours = {name for name in imported(path) if name.split(".")[0] in ("components", "pipeline")} - {"components"}
     assert all(name.startswith(("components.cluster", "components.compiled", "components.image")) for name in ours)
 
@@ -212,7 +164,7 @@ def test_attngan_imports_without_kfp_and_google_cloud():
     modules = [
         name.removesuffix(".py").replace("/", ".")
         for name in map(relative, FILES)
-        if name.startswith("attngan") and name != "attngan/google_storage.py"
+        if name.startswith("attngan") and name != "attngan/storage/google_storage.py"
     ]
     blocked = "import sys; sys.modules.update(dict.fromkeys(['kfp', 'google', 'google.cloud', 'kubernetes']))\n"
     lines = "\n".join(f"import {name.removesuffix('.__init__')}" for name in modules if not name.endswith("__main__"))

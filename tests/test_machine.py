@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from attngan import machine, weights
-from attngan.config import Config
+from attngan.config.settings import Config
+from attngan.runtime import acceleration, machine
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def test_torch_starts_no_more_threads_than_the_container_has_cores(limits):
     try:
         torch.set_num_threads(2)
         limits(cpu_dot_max="100000 100000\n")
-        weights.choose_device(Config(device="cpu"))
+        acceleration.set_up_device(Config(device="cpu"))
         assert torch.get_num_threads() == 1
-        weights.choose_device(Config(device="cpu", num_threads=2))  # as it is set
+        acceleration.set_up_device(Config(device="cpu", num_threads=2))  # as it is set
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

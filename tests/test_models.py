@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from attngan.config import Config
+from attngan.config.settings import Config
+from attngan.inference.weights import build_discriminators, build_generator, build_text_encoder
 from attngan.models.discriminator import Discriminator
 from attngan.models.ema import averaged_copy, update_average_
 from attngan.models.generator import ConditioningAugmentation, Generator
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
 from attngan.models.text_encoder import TextEncoder, read_packed, read_turned
-from attngan.weights import build_discriminators, build_generator, build_text_encoder
 
 
 def num_parameters(network: nn.Module) -> int:

@@ -2,8 +2,8 @@
 
 import torch
 
-from attngan import pace
-from attngan.pace import Pace
+from attngan.training import pace
+from attngan.training.pace import Pace
 
 CPU = torch.device("cpu")
 

@@ -16,8 +16,8 @@ pytest.importorskip("kfp")
 
 import components
 import pipeline
-from attngan import config as configs
-from attngan.data import drawn_birds
+from attngan.config import settings as configs
+from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
 from components import compiled
 from components.image import check_pinned
@@ -256,7 +256,7 @@ def test_a_signal_lets_the_step_finish_its_save_and_leaves_no_process(tmp_path, 
         "import pathlib, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from attngan import exit_status\n"
+        "from attngan.runtime import exit_status\n"
         "from components.local import processes\n"
         "here = pathlib.Path('.')\n"
         "with exit_status.reported(here):\n"

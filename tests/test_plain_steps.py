@@ -7,10 +7,10 @@ import pytest
 import torch
 from two_processes import in_float64
 
-from attngan import gan_step, pretrain_damsm, train_generator
-from attngan.damsm_run import DamsmRun
 from attngan.data.dataset import Dataset
-from attngan.gan_run import GanRun
+from attngan.training import damsm_step, gan_step
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
 from benchmarks import switch_cases
 from benchmarks.plain import PlainDamsm, PlainGan
 
@@ -36,8 +36,8 @@ def gan_steps(config, dataset, damsm, count):
     plain_gan = PlainGan(plain)
     for step in range(count):
         ours.step = plain.step = step
-        found = gan_step.training_step(ours, in_double(train_generator.batch_for(ours, train, step, 0)))
-        expected = plain_gan.step(in_double(train_generator.batch_for(plain, train, step, 0)))
+        found = gan_step.training_step(ours, in_double(gan_step.batch_for(ours, train, step, 0)))
+        expected = plain_gan.step(in_double(gan_step.batch_for(plain, train, step, 0)))
         yield ours, plain, {name: found[name].item() for name in expected}, expected
 
 
@@ -50,8 +50,8 @@ def encoder_steps(config, dataset, count):
     for step in range(count):
         ours.step = plain.step = step
         ours.loss_sums.zero_()
-        pretrain_damsm.training_step(ours, in_double(pretrain_damsm.batch_for(ours, train, step, 0)))
-        expected = plain_damsm.step(in_double(pretrain_damsm.batch_for(plain, train, step, 0)))
+        damsm_step.training_step(ours, in_double(damsm_step.batch_for(ours, train, step, 0)))
+        expected = plain_damsm.step(in_double(damsm_step.batch_for(plain, train, step, 0)))
         yield ours, plain, ours.loss_sums.tolist(), list(expected.values())
 
 
@@ -81,9 +81,9 @@ def test_in_float32_a_step_is_the_same_without_an_optimisation(name, dataset, da
     ours, less = (GanRun(config, train, damsm, CPU) for _ in range(2))
     before = {part: copy.deepcopy(network.state_dict()) for part, network in ours.networks().items()}
     context = switch_cases.LESS[name](less) or contextlib.nullcontext
-    found = gan_step.training_step(ours, train_generator.batch_for(ours, train, 0, 0))
+    found = gan_step.training_step(ours, gan_step.batch_for(ours, train, 0, 0))
     with context():
-        expected = gan_step.training_step(less, train_generator.batch_for(less, train, 0, 0))
+        expected = gan_step.training_step(less, gan_step.batch_for(less, train, 0, 0))
     for loss, value in expected.items():
         assert found[loss].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-5), loss
     for part, network in ours.networks().items():

@@ -11,11 +11,12 @@ import torch
 import torchvision
 from typer.testing import CliRunner
 
-from attngan import acceleration, plan
-from attngan import config as configs
 from attngan.cli import app
+from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.train_generator import train_generator
+from attngan.runtime import acceleration
+from attngan.steps.train_generator import train_generator
+from attngan.training import gan_step, plan
 
 CPU = torch.device("cpu")
 
@@ -147,12 +148,11 @@ def test_a_missing_kernel_is_no_lack_of_memory_unless_fewer_pictures_run():
 
 
 def test_a_batch_whose_making_does_not_fit_says_so(dataset, damsm, smoke, tmp_path, monkeypatch):
-    from attngan import train_generator as module
 
     def make(*_):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(module, "batch_for", make)
+    monkeypatch.setattr(gan_step, "batch_for", make)
     with pytest.raises(InputError, match=r"training.batch_size: a batch of 8 .* set a smaller one"):
         train_generator(dataset, damsm, tmp_path / "out", smoke)
 
@@ -174,13 +174,12 @@ def test_on_several_gpus_one_is_measured_with_its_share(smoke, monkeypatch, caps
 
 
 def test_a_training_that_does_not_fit_says_so(dataset, damsm, smoke, tmp_path, monkeypatch):
-    from attngan import train_generator as module
 
     def step(run, batch):
         if len(batch.lengths) > 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         return {}
 
-    monkeypatch.setattr(module, "training_step", step)
+    monkeypatch.setattr(gan_step, "training_step", step)
     with pytest.raises(InputError, match=r"training.batch_size: a batch of 8 pictures does not fit .* one of 2 does"):
         train_generator(dataset, damsm, tmp_path / "out", smoke)

@@ -7,11 +7,13 @@ import torch
 from PIL import Image
 from small_sources import caption_file, file_of, pack, settings, write_cub
 
-from attngan import artifacts, config, json_text, machine
+from attngan.config import settings as configs
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.preprocess import preprocess
+from attngan.runtime import machine
+from attngan.steps.preprocess import preprocess
+from attngan.storage import artifacts, json_text
 
 SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "cub-sample"
 
@@ -55,7 +57,7 @@ def test_the_result_is_complete_and_says_what_it_is(source, out):
     info = preprocess(source, out, settings("seed=5"))
     manifest = artifacts.check(out, "dataset", contents=True)
     assert manifest["fingerprint"] == info["fingerprint"]
-    assert config.load_file(out / "config.yaml").seed == 5
+    assert configs.load_file(out / "config.yaml").seed == 5
     written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert written == {*manifest["files"], "manifest.json"}
 

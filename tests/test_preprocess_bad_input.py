@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from small_sources import caption_file, file_of, pack, replace_line, settings, write_cub
 
-from attngan import artifacts, storage
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.preprocess import preprocess
+from attngan.steps.preprocess import preprocess
+from attngan.storage import artifacts, places
 
 LENIENT = settings("data.max_rejected_share=0.5")
 
@@ -154,7 +154,7 @@ def test_rejections_within_the_share_are_told_too_and_a_great_many_are_counted(s
         f"rejected: {file_of(number)}: not a picture that can be read (JPEG, PNG, WebP, GIF, BMP or TIFF)"
         for number in (5, 6)
     ]
-    monkeypatch.setattr("attngan.preprocess.LINES_SHOWN", 1)
+    monkeypatch.setattr("attngan.steps.preprocess.LINES_SHOWN", 1)
     preprocess(source, out, LENIENT)
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("rejected: ") for line in lines) == 1
@@ -264,7 +264,7 @@ def test_a_split_whose_pictures_are_all_bad_stops(source, out):
 
 def test_a_full_disk_leaves_the_earlier_result_and_no_half_file(source, out, monkeypatch):
     preprocess(source, out, settings())
-    before = storage.fingerprint(str(out))
+    before = places.fingerprint(str(out))
 
     def full(self, pixels):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -273,7 +273,7 @@ def test_a_full_disk_leaves_the_earlier_result_and_no_half_file(source, out, mon
     with pytest.raises(OSError, match="No space left"):
         preprocess(source, out, settings())
     artifacts.check(out, "dataset", contents=True)
-    assert storage.fingerprint(str(out)) == before
+    assert places.fingerprint(str(out)) == before
 
 
 def test_a_folder_without_captions_says_what_is_expected(tmp_path, out):

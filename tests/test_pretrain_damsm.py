@@ -7,13 +7,13 @@ import pytest
 import saved_states
 import torch
 
-from attngan import artifacts
-from attngan import config as configs
-from attngan import pretrain_damsm as step
-from attngan.damsm_run import DamsmRun
+from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.pretrain_damsm import pretrain_damsm
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.storage import artifacts
+from attngan.training import damsm_step
+from attngan.training.damsm_run import DamsmRun
 
 
 def fingerprint(folder):
@@ -41,7 +41,7 @@ def test_the_rate_decays_and_adam_keeps_its_moments(damsm):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(dataset, smoke, damsm, tmp_path, monkeypatch):
-    real_step = step.training_step
+    real_step = damsm_step.training_step
 
     def interrupted_step(run, batch):
         if run.step == 4:
@@ -49,12 +49,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(dataset, smo
         real_step(run, batch)
 
     eager = smoke.model_copy(update={"damsm": smoke.damsm.model_copy(update={"checkpoint_every_seconds": 0.0})})
-    monkeypatch.setattr(step, "training_step", interrupted_step)
+    monkeypatch.setattr(damsm_step, "training_step", interrupted_step)
     with pytest.raises(KeyboardInterrupt):
         pretrain_damsm(dataset, tmp_path / "damsm", eager)
     with pytest.raises(InputError, match="not complete"):
         artifacts.check(tmp_path / "damsm", "damsm")
-    monkeypatch.setattr(step, "training_step", real_step)
+    monkeypatch.setattr(damsm_step, "training_step", real_step)
     pretrain_damsm(dataset, tmp_path / "damsm", eager)
     assert fingerprint(tmp_path / "damsm") == fingerprint(damsm)
 
@@ -107,9 +107,9 @@ def test_validation_asks_with_five_captions_of_every_picture(dataset, smoke, mon
         asked.append((k, captions))
         return 0.25 * k
 
-    monkeypatch.setattr(step, "recall_at", recall)
+    monkeypatch.setattr(damsm_step, "recall_at", recall)
     test = Dataset.open(dataset, "test")
     run = DamsmRun(smoke, test, torch.device("cpu"), None)
-    assert step.validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
+    assert damsm_step.validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
     texts = [text for k, captions in asked if k == 1 for text in captions]
     assert sorted(texts) == sorted(text for record in test.records for text in record["captions"][:5])

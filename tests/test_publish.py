@@ -3,11 +3,11 @@
 import pytest
 from candidates import candidate, champion
 
-from attngan import config as configs
-from attngan import storage
-from attngan.champion import ModelFolder, origin
+from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.publish import publish, restore_previous
+from attngan.steps.publish import publish, restore_previous
+from attngan.storage import places
+from attngan.storage.champion import ModelFolder, origin
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path, models):
     fresh = candidate(tmp_path, "fresh", 0.9, body_colour=0.9)
     with pytest.raises(InputError, match="without it"):
         publish(*fresh, models, configs.load("publish: {metric: body_colour}"))
-    pointer = storage.join(models, "champion.json")
-    storage.write(pointer, b"[]", generation=storage.read(pointer)[1])
+    pointer = places.join(models, "champion.json")
+    places.write(pointer, b"[]", generation=places.read(pointer)[1])
     with pytest.raises(InputError, match="restore the file"):
         publish(*fresh, models, configs.load())
 

@@ -16,15 +16,15 @@ from reference_numbers import (
 )
 from torch import nn
 
-from attngan import config as configs
-from attngan import gan_step, pretrain_damsm
-from attngan.damsm_run import DamsmRun
+from attngan.config import settings as configs
 from attngan.data.dataset import Batch
-from attngan.gradient_average import GradientAverage
 from attngan.losses.adversarial import discriminator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.models import generator as generator_module
 from attngan.models.ema import averaged_copy
+from attngan.runtime.gradient_average import GradientAverage
+from attngan.training import damsm_step, gan_step
+from attngan.training.damsm_run import DamsmRun
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,7 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
 
     def step():
         run.loss_sums.zero_()
-        pretrain_damsm.training_step(run, batch)
+        damsm_step.training_step(run, batch)
         return torch.cat([run.loss_sums, run.loss_sums.sum()[None]])
 
     found["losses_before"] = step()

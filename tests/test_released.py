@@ -21,8 +21,8 @@ from authors_files import (
     write_vocabulary,
 )
 
-from attngan import released
 from attngan.errors import InputError
+from attngan.inference import released
 from attngan.models.discriminator import Discriminator
 from attngan.models.image_encoder import ImageEncoder
 
@@ -203,7 +203,7 @@ def test_the_vocabulary_comes_back_from_pickles_of_either_python(tmp_path):
 
 @pytest.mark.parametrize("number", [np.int64(5), np.int32(-5), np.uint8(5), np.float32(0.5), np.bool_(True), 2**70])
 def test_numbers_of_numpy_become_plain_ones(tmp_path, number):
-    from attngan.data import plain_pickle
+    from attngan.inference import plain_pickle
 
     for protocol in range(2, 5):
         (tmp_path / "p").write_bytes(pickle.dumps({"n": [number, number]}, protocol=protocol))

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from attngan import artifacts, cli, result_folder, storage
-from attngan import config as configs
+from attngan import cli
+from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.preprocess import preprocess
-from attngan.result_folder import UNFINISHED, result
+from attngan.steps.preprocess import preprocess
+from attngan.storage import artifacts, places, result_folder
+from attngan.storage.result_folder import UNFINISHED, result
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +87,12 @@ def test_an_output_that_comes_too_near_an_input_is_refused_before_anything_is_wr
     arguments += ["a red bird"] if command == "generate" else []
     arguments += [text for name, place in places.items() for text in (f"--{name}", place)]
     arguments += ["--config", "smoke"] if command in HAS_CONFIG else []
-    before = storage.fingerprint(str(world))
+    before = places.fingerprint(str(world))
     ended = CliRunner().invoke(cli.app, arguments)
     assert ended.exit_code == 2, ended.output
     assert len(ended.stderr.splitlines()) == 1
     assert " the input " in ended.stderr or "expected a folder for the result, found a file" in ended.stderr
-    assert storage.fingerprint(str(world)) == before
+    assert places.fingerprint(str(world)) == before
     assert not [path for path in tmp_path.iterdir() if path.name != "link"]
 
 
@@ -129,7 +130,7 @@ def make(folder: Path, files: dict[str, str], **options: bool) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {name: (folder / name).read_text() for name in storage.names(str(folder)) if name != "manifest.json"}
+    return {name: (folder / name).read_text() for name in places.names(str(folder)) if name != "manifest.json"}
 
 
 def test_a_new_result_takes_the_place_of_an_earlier_one_and_foreign_files_stay(tmp_path):
@@ -157,7 +158,7 @@ def test_what_stands_in_the_way_is_named_and_kept(name, tmp_path):
     with pytest.raises(InputError, match="stands in the way of the result") as caught:
         make(folder, FIRST)
     assert name.split("/")[0] in str(caught.value)
-    assert {each: (folder / each).read_text() for each in storage.names(str(folder))} == {name: "mine"}
+    assert {each: (folder / each).read_text() for each in places.names(str(folder))} == {name: "mine"}
 
 
 def test_a_folder_in_the_place_of_a_file_and_a_link_in_that_of_a_folder_are_named_too(tmp_path):
@@ -174,10 +175,10 @@ def test_a_folder_in_the_place_of_a_file_and_a_link_in_that_of_a_folder_are_name
 
 def test_a_complete_folder_of_another_kind_is_not_turned_into_this_one(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "bundle")
-    before = storage.fingerprint(str(tmp_path))
+    before = places.fingerprint(str(tmp_path))
     with pytest.raises(InputError, match="expected a place for the generator, found a complete bundle folder"):
         make(tmp_path / "bundle", FIRST)
-    assert storage.fingerprint(str(tmp_path)) == before
+    assert places.fingerprint(str(tmp_path)) == before
 
 
 def fail_half_way(folder: Path, **options: bool) -> None:
@@ -242,9 +243,9 @@ def test_two_processes_do_not_make_a_result_in_one_folder(tmp_path):
 
 def test_a_step_that_fails_leaves_its_earlier_result(birds, dataset, damsm, generator, smoke, tmp_path):
     """A broken picture too many, weights that are missing, a batch that does not fit."""
-    from attngan.evaluate import evaluate
-    from attngan.pretrain_damsm import pretrain_damsm
-    from attngan.train_generator import train_generator
+    from attngan.steps.evaluate import evaluate
+    from attngan.steps.pretrain_damsm import pretrain_damsm
+    from attngan.steps.train_generator import train_generator
 
     shutil.copytree(birds, tmp_path / "birds")
     for path in sorted((tmp_path / "birds" / "images").rglob("*.jpg"))[:20]:
@@ -264,11 +265,11 @@ def test_a_step_that_fails_leaves_its_earlier_result(birds, dataset, damsm, gene
         out.mkdir()
         (out / "content").write_text("earlier")
         artifacts.finish(out, kind, ["content"], figures={}, generator="g")
-        before = storage.fingerprint(str(out))
+        before = places.fingerprint(str(out))
         with pytest.raises(InputError):
             step(out)
         shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-        assert storage.fingerprint(str(out)) == before, kind
+        assert places.fingerprint(str(out)) == before, kind
 
 
 def test_what_steps_write_is_what_their_folders_are_said_to_hold(dataset, damsm, generator, metrics, exported):
@@ -282,7 +283,8 @@ def test_what_steps_write_is_what_their_folders_are_said_to_hold(dataset, damsm,
 def test_a_training_that_was_killed_leaves_its_page_where_it_is_made(dataset, smoke, tmp_path):
     """Ended from outside at its first save, a training leaves its page and figures for those who watch."""
     code = (
-        "import os, sys; from pathlib import Path; from attngan import checkpoint, config, pretrain_damsm\n"
+        "import os, sys; from pathlib import Path; from attngan.config import settings\n"
+        "from attngan.steps import pretrain_damsm; from attngan.training import states\n"
         "save = checkpoint.StateStore.save\n"
         "def die(self, step, *a, **k):\n"
         "    save(self, step, *a, **k)\n"
@@ -330,7 +332,7 @@ def test_a_link_in_the_place_of_a_pointers_lock_costs_nothing(tmp_path):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / ".latest.json.lock").symlink_to(tmp_path / "mine")
     with pytest.raises(OSError, match="symbolic links"):
-        storage.write(str(tmp_path / "latest.json"), b"{}", generation=0)
+        places.write(str(tmp_path / "latest.json"), b"{}", generation=0)
     assert (tmp_path / "mine").read_text() == "precious"
 
 
@@ -340,10 +342,10 @@ def test_a_folder_in_the_place_of_a_file_of_the_earlier_result_is_named_before_a
     (folder / "config.yaml").unlink()
     (folder / "config.yaml").mkdir()
     (folder / "config.yaml" / "mine").write_text("mine")
-    before = storage.fingerprint(str(folder))
+    before = places.fingerprint(str(folder))
     with pytest.raises(InputError, match=r"config\.yaml: stands in the way"):
         make(folder, {"film.webp": "film"})
-    assert storage.fingerprint(str(folder)) == before
+    assert places.fingerprint(str(folder)) == before
 
 
 def test_a_mark_that_was_removed_while_it_was_waited_for_is_not_taken_for_ours(tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ import tempfile
 import pytest
 import torch
 
-from attngan import scratch, storage
 from attngan.errors import InputError
-from attngan.row_store import PART, open_store
+from attngan.evaluation.row_store import PART, open_store
+from attngan.runtime import scratch
+from attngan.storage import places
 
 COUNT = 2 * PART + 30
 HANDED_BACK = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}  # glibc then keeps no large piece that was freed
@@ -28,8 +29,8 @@ def test_a_table_holds_the_rows_in_order_and_leaves_nothing_behind(root):
         table = store.table("numbers", COUNT, 64, make)
         assert table["square"][:].tolist() == [[n**2] * 3 for n in range(COUNT)]
         assert table["even"][:].tolist() == [n % 2 == 0 for n in range(COUNT)]
-        assert len(storage.names(store.uri)) == 3
-    assert storage.names(root) == []
+        assert len(places.names(store.uri)) == 3
+    assert places.names(root) == []
 
 
 def test_a_killed_run_goes_on_with_what_it_has_seen(root):
@@ -78,7 +79,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     script = """
 import sys, torch
 from attngan.metrics import distribution
-from attngan.row_store import open_store
+from attngan.evaluation.row_store import open_store
 count = int(sys.argv[1])
 with open_store(sys.argv[2], "key") as store:
     rows = store.table("rows", count, 500, lambda numbers: {"a": torch.randn(len(numbers), 1024)})["a"]

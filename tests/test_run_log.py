@@ -4,14 +4,14 @@ import json
 
 from PIL import Image
 
-from attngan import run_log
+from attngan.runtime import console
 
 
 def test_figures_go_on_from_those_of_an_earlier_run(tmp_path):
-    log = run_log.RunLog(tmp_path, [])
+    log = console.RunLog(tmp_path, [])
     log.write(step=1, loss=0.5)
     log.close()
-    again = run_log.RunLog(tmp_path, log.rows)
+    again = console.RunLog(tmp_path, log.rows)
     again.write(step=2, loss=0.25)
     files = again.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -22,7 +22,7 @@ def test_figures_go_on_from_those_of_an_earlier_run(tmp_path):
 def test_tensorboard_reads_the_events(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = run_log.RunLog(tmp_path, [{"step": 1, "loss": 0.5}])
+    log = console.RunLog(tmp_path, [{"step": 1, "loss": 0.5}])
     log.write(step=2, loss=0.25)
     log.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -31,8 +31,8 @@ def test_tensorboard_reads_the_events(tmp_path):
 
 
 def test_progress_without_a_terminal_is_whole_lines_with_rate_and_note(capsys, monkeypatch):
-    monkeypatch.setattr(run_log, "LINE_EVERY_SECONDS", 0.0)
-    with run_log.progress("training", total=10, unit="images", start=4) as advance:
+    monkeypatch.setattr(console, "LINE_EVERY_SECONDS", 0.0)
+    with console.progress("training", total=10, unit="images", start=4) as advance:
         advance(3, "loss 1.5")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("training: 7/10 images (70 %), ") and lines[0].endswith("loss 1.5")
@@ -41,7 +41,7 @@ def test_progress_without_a_terminal_is_whole_lines_with_rate_and_note(capsys, m
 def test_figures_that_went_wrong_are_forgotten_where_the_run_goes_back(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = run_log.RunLog(tmp_path, [])
+    log = console.RunLog(tmp_path, [])
     for step in (1, 2, 3):
         log.write(step=step, loss=0.5)
     log.restart(log.rows[:1])

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from attngan import machine
-from attngan.gradient_average import BUCKET_BYTES, GradientAverage
+from attngan.runtime import machine
+from attngan.runtime.gradient_average import BUCKET_BYTES, GradientAverage
 from benchmarks import scaling, scaling_model, scaling_timeline
 from benchmarks.scaling_model import (
     BACKWARD_END,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from attngan import exit_status, scratch
 from attngan.errors import InputError
+from attngan.runtime import exit_status, scratch
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_no_room_is_told_before_anything_is_written(temporary, monkeypatch):
 
 HOLDER = """
 import time
-from attngan import scratch
+from attngan.runtime import scratch
 with scratch.folder("held") as folder:
     (folder / "deep").mkdir()
     (folder / "deep" / "file").write_text("x")
@@ -218,7 +218,7 @@ def test_mapped_numbers_have_their_room_before_they_are_written(temporary, monke
 LIMITED = """
 import resource, shutil, sys
 import torch
-from attngan import exit_status, scratch
+from attngan.runtime import exit_status, scratch
 shutil.disk_usage = lambda _: shutil._ntuple_diskusage(10**12, 0, 10**12)
 if len(sys.argv) > 1:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attngan import artifacts, drawing, serve
-from attngan.generate import generate
-from attngan.studio import Studio
+from attngan.inference.generate import generate
+from attngan.serving import drawing, server
+from attngan.serving.drawing_queue import Studio
+from attngan.storage import artifacts
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -31,7 +32,7 @@ def studio(bundle):
 def client(studio):
     from fastapi.testclient import TestClient
 
-    return TestClient(serve.create_app(studio))
+    return TestClient(server.create_app(studio))
 
 
 def picture(png):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from attngan import serve
-from attngan.studio import Studio
+from attngan.serving import server
+from attngan.serving.drawing_queue import Studio
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -22,7 +22,7 @@ GOOD = {"/generate": '"caption": "a red bird", "num_images": 1', INFER: f'"input
 def client(bundle):
     from fastapi.testclient import TestClient
 
-    app = serve.create_app(Studio(bundle, name="birds", device="cpu", max_images=5))
+    app = server.create_app(Studio(bundle, name="birds", device="cpu", max_images=5))
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -150,7 +150,7 @@ def test_a_fault_of_the_server_is_counted_and_keeps_its_traceback(bundle, monkey
 
     studio = Studio(bundle, name="birds", device="cpu", max_images=5)
     monkeypatch.setattr(studio, "draw", lambda *_: 1 / 0)
-    client = TestClient(serve.create_app(studio))
+    client = TestClient(server.create_app(studio))
     with pytest.raises(ZeroDivisionError):
         client.post("/generate", json={"caption": "a red bird"})
     assert studio.counts.requests["/generate", 500] == 1

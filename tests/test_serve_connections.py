@@ -15,7 +15,7 @@ import time
 import pytest
 
 pytest.importorskip("fastapi")
-serve_connections = pytest.importorskip("attngan.serve_connections")
+serve_connections = pytest.importorskip("attngan.serving.connections")
 httpx = pytest.importorskip("httpx")
 FILES = 256  # that the server may have open
 PROMPT = 2  # seconds for an answer while others misbehave
@@ -24,7 +24,7 @@ HALF_HEAD = b"POST /generate HTTP/1.1\r\nHost: x\r\nX-Slow"
 CLIENT_SECONDS = 1.5  # instead of the server's five, which these tests would wait for often
 PATIENCE = 20  # seconds until what should be dropped is dropped, on a busy machine
 COMMAND = f"""
-from attngan import serve_connections
+from attngan.serving import connections as serve_connections
 serve_connections.CLIENT_SECONDS = {CLIENT_SECONDS}
 from attngan.cli import main
 main()

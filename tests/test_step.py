@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 pytest.importorskip("kfp")
 
 import pipeline
-from attngan import json_text
+from attngan.storage import json_text
 from components.local import step as steps
 
 

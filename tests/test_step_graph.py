@@ -5,14 +5,13 @@ import functools
 import pytest
 import torch
 
-from attngan import acceleration
-from attngan.checkpoint import StateStore
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead
-from attngan.gan_run import GanRun
-from attngan.gan_step import training_step
-from attngan.step_graph import NUM_WARM_UPS, StepGraph
-from attngan.train_generator import batch_for, try_step
+from attngan.runtime import acceleration
+from attngan.runtime.step_graph import NUM_WARM_UPS, StepGraph
+from attngan.training.gan_run import GanRun
+from attngan.training.gan_step import batch_for, training_step, try_step
+from attngan.training.states import StateStore
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 pytest.importorskip("kfp")
 
 import pipeline
-from attngan import json_text, storage
 from attngan.errors import InputError
+from attngan.storage import json_text, places
 from components.local import inputs
 
 
@@ -18,13 +18,13 @@ from components.local import inputs
 def fetches(monkeypatch) -> list[str]:
     """Record the URIs that are downloaded."""
     fetched: list[str] = []
-    fetch = storage.fetch
+    fetch = places.fetch
 
     def recorded(uri: str, into: Path) -> Path:
         fetched.append(uri)
         return fetch(uri, into)
 
-    monkeypatch.setattr(storage, "fetch", recorded)
+    monkeypatch.setattr(places, "fetch", recorded)
     return fetched
 
 
@@ -57,29 +57,29 @@ def test_a_file_keeps_its_name_and_a_folder_inside_another_has_its_own_place(buc
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, InputError])
 def test_an_interrupted_download_leaves_nothing_that_looks_complete(bucket, tmp_path, monkeypatch, stop):
     bucket.blob("run/dataset/words.txt").upload_from_string("a red bird")
-    fetch = storage.fetch
+    fetch = places.fetch
 
     def interrupted(uri: str, into: Path) -> Path:
         fetch(uri, into)
         raise stop
 
-    monkeypatch.setattr(storage, "fetch", interrupted)
+    monkeypatch.setattr(places, "fetch", interrupted)
     with pytest.raises(stop):
         inputs.local("gs://pictures/run/dataset", tmp_path / "cache")
-    monkeypatch.setattr(storage, "fetch", fetch)
+    monkeypatch.setattr(places, "fetch", fetch)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
     assert (inputs.local("gs://pictures/run/dataset", tmp_path / "cache") / "words.txt").is_file()
 
 
 def test_an_input_that_changes_while_it_is_downloaded_is_refused(bucket, tmp_path, monkeypatch):
     bucket.blob("run/dataset/words.txt").upload_from_string("a red bird")
-    fetch = storage.fetch
+    fetch = places.fetch
 
     def overtaken(uri: str, into: Path) -> Path:
         bucket.blob("run/dataset/words.txt").upload_from_string("a blue bird")
         return fetch(uri, into)
 
-    monkeypatch.setattr(storage, "fetch", overtaken)
+    monkeypatch.setattr(places, "fetch", overtaken)
     with pytest.raises(InputError, match="changed while it was downloaded"):
         inputs.local("gs://pictures/run/dataset", tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -87,14 +87,14 @@ def test_an_input_that_changes_while_it_is_downloaded_is_refused(bucket, tmp_pat
 
 def test_two_commands_that_download_the_same_both_get_it(bucket, tmp_path, monkeypatch):
     bucket.blob("run/dataset/words.txt").upload_from_string("a red bird")
-    fetch = storage.fetch
+    fetch = places.fetch
 
     def slower(uri: str, into: Path) -> Path:
-        monkeypatch.setattr(storage, "fetch", fetch)
+        monkeypatch.setattr(places, "fetch", fetch)
         inputs.local(uri, tmp_path)  # the other command, which ends first
         return fetch(uri, into)
 
-    monkeypatch.setattr(storage, "fetch", slower)
+    monkeypatch.setattr(places, "fetch", slower)
     place = inputs.local("gs://pictures/run/dataset", tmp_path)
     assert (place / "words.txt").is_file()
     assert list(tmp_path.glob(".part-*")) == []
@@ -153,9 +153,9 @@ def step(*arguments: object):
 
 def test_a_step_is_run_again_with_what_a_clusters_run_left(bucket, dataset, damsm, generator, metrics, tmp_path):
     root = "gs://pictures/root/attngan/run-1"
-    storage.deliver(dataset, f"{root}/preprocess/u1/dataset")
-    storage.deliver(damsm, f"{root}/pretrain-damsm/u2/damsm")
-    storage.deliver(generator, f"{root}/train-generator/u3/generator")
+    places.deliver(dataset, f"{root}/preprocess/u1/dataset")
+    places.deliver(damsm, f"{root}/pretrain-damsm/u2/damsm")
+    places.deliver(generator, f"{root}/train-generator/u3/generator")
     run = ["--from-run", "run-1", "--pipeline-root", "gs://pictures/root", "--cache", tmp_path / "cache"]
     result = step("evaluate", *run, "--out", tmp_path / "metrics", "--config", "smoke")
     assert result.exit_code == 0, result.stderr

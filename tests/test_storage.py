@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from attngan import artifacts, cli, exit_status, storage
-from attngan.data import drawn_birds
+from attngan import cli
+from attngan.data.toy import drawn_birds
 from attngan.errors import Changed, InputError
-from attngan.result_folder import result
+from attngan.runtime import exit_status
+from attngan.storage import artifacts, places
+from attngan.storage.result_folder import result
 
 pytest.importorskip("google.cloud.storage")
 
-from attngan import google_storage
+from attngan.storage import google_storage
 
 
 def result_folder(folder: Path) -> Path:
@@ -36,22 +38,22 @@ def names(bucket) -> set[str]:
 
 def test_a_delivered_folder_comes_back_byte_for_byte(bucket, tmp_path):
     folder = result_folder(tmp_path / "dataset")
-    storage.deliver(folder, "gs://pictures/runs/one")
-    back = storage.fetch("gs://pictures/runs/one", tmp_path / "back")
+    places.deliver(folder, "gs://pictures/runs/one")
+    back = places.fetch("gs://pictures/runs/one", tmp_path / "back")
     assert back == tmp_path / "back" / "one"
     artifacts.check(back, "dataset", contents=True)
     assert (back / "deep" / "er" / "numbers.bin").read_bytes() == bytes(range(256)) * 1000
 
 
 def test_only_the_files_of_the_manifest_are_delivered(bucket, tmp_path):
-    storage.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one/")
+    places.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one/")
     assert names(bucket) == {"one/deep/er/numbers.bin", "one/words.txt", "one/manifest.json"}
 
 
 def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(storage_server, bucket, tmp_path):
     bucket.blob("one/manifest.json").upload_from_string("{}")
     storage_server.requests.clear()
-    storage.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one")
+    places.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one")
     methods = [method for method, path in storage_server.requests if "/o" in path and method != "GET"]
     # A note whose files these are; the old manifest; two files; the manifest; the note.
     assert methods == ["POST", "DELETE", "POST", "POST", "POST", "DELETE"]
@@ -62,37 +64,37 @@ def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(stora
 
 def test_a_single_object_is_fetched_as_a_file(bucket, tmp_path):
     bucket.blob("archives/birds.tgz").upload_from_string(b"not really an archive")
-    assert storage.fetch("gs://pictures/archives/birds.tgz", tmp_path).read_bytes() == b"not really an archive"
+    assert places.fetch("gs://pictures/archives/birds.tgz", tmp_path).read_bytes() == b"not really an archive"
 
 
 def test_a_prefix_does_not_take_its_longer_namesake(bucket, tmp_path):
     bucket.blob("one/a.txt").upload_from_string("a")
     bucket.blob("one-more/b.txt").upload_from_string("b")
-    folder = storage.fetch("gs://pictures/one", tmp_path)
+    folder = places.fetch("gs://pictures/one", tmp_path)
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
 
 
 def test_a_local_input_is_given_as_it_is_and_none_stays_none(tmp_path):
-    with storage.local_input(str(tmp_path)) as path, storage.local_input(None) as nothing:
+    with places.local_input(str(tmp_path)) as path, places.local_input(None) as nothing:
         assert (path, nothing) == (tmp_path, None)
 
 
 def test_a_remote_input_is_gone_after_the_block(bucket):
     bucket.blob("one/a.txt").upload_from_string("a")
-    with storage.local_input("gs://pictures/one") as folder:
+    with places.local_input("gs://pictures/one") as folder:
         assert (folder / "a.txt").read_text(encoding="utf-8") == "a"
     assert not folder.exists()
 
 
 def test_a_remote_output_is_delivered_only_if_the_step_succeeded(bucket):
     def fail():
-        with storage.output("gs://pictures/failed", kind="dataset", inputs=[]) as folder:
+        with places.output("gs://pictures/failed", kind="dataset", inputs=[]) as folder:
             result_folder(folder)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with storage.output("gs://pictures/good", kind="dataset", inputs=[]) as folder:
+    with places.output("gs://pictures/good", kind="dataset", inputs=[]) as folder:
         result_folder(folder)
     assert {name.partition("/")[0] for name in names(bucket)} == {"good"}
 
@@ -103,7 +105,7 @@ def test_an_object_that_is_damaged_where_it_lies_is_refused(storage_server, buck
     assert stored["pictures/one/a.txt"] == b"what was stored"
     stored["pictures/one/a.txt"] = b"what was st0red"
     with pytest.raises(InputError, match="crc32c"):
-        storage.fetch("gs://pictures/one", tmp_path)
+        places.fetch("gs://pictures/one", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_an_object_that_is_damaged_where_it_lies_is_refused(storage_server, buck
 )
 def test_what_is_missing_is_named(bucket, tmp_path, uri, said):
     with pytest.raises(InputError, match=said):
-        storage.fetch(uri, tmp_path)
+        places.fetch(uri, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil", "a//b"])
@@ -130,14 +132,14 @@ def test_a_server_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 0.5)
     with pytest.raises(InputError, match="cloud storage does not answer"):
-        storage.fetch("gs://pictures/one", tmp_path)
+        places.fetch("gs://pictures/one", tmp_path)
 
 
 def test_missing_credentials_are_a_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(InputError, match="no valid Google Cloud credentials"):
-        storage.fetch("gs://pictures/one", tmp_path)
+        places.fetch("gs://pictures/one", tmp_path)
 
 
 def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
@@ -145,15 +147,15 @@ def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
     monkeypatch.setitem(sys.modules, "google.cloud", None)
-    monkeypatch.delitem(sys.modules, "attngan.google_storage")
+    monkeypatch.delitem(sys.modules, "attngan.storage.google_storage")
     monkeypatch.delattr(attngan, "google_storage")
     with pytest.raises(InputError, match="install the gcs extra"):
-        storage.fetch("gs://pictures/one", tmp_path)
+        places.fetch("gs://pictures/one", tmp_path)
 
 
 def test_a_folder_without_manifest_is_delivered_whole(bucket, tmp_path):
     def draw(content, name="1.png"):
-        with storage.output("gs://pictures/drawn", kind=None, inputs=[]) as folder:
+        with places.output("gs://pictures/drawn", kind=None, inputs=[]) as folder:
             folder.mkdir()
             (folder / name).write_bytes(content)
 
@@ -170,7 +172,7 @@ def test_a_folder_without_manifest_is_delivered_whole(bucket, tmp_path):
 def test_what_others_keep_in_the_cloud_is_not_replaced(bucket, tmp_path):
     folder = result_folder(tmp_path / "dataset")
     bucket.blob("one/notes.txt").upload_from_string("mine")
-    with storage.output("gs://pictures/one", kind="dataset", inputs=["gs://pictures/two", "gs://other/one"]) as out:
+    with places.output("gs://pictures/one", kind="dataset", inputs=["gs://pictures/two", "gs://other/one"]) as out:
         shutil.copytree(folder, out)
     assert bucket.blob("one/notes.txt").download_as_bytes() == b"mine"
     refused = [
@@ -183,14 +185,14 @@ def test_what_others_keep_in_the_cloud_is_not_replaced(bucket, tmp_path):
     ]
     bucket.blob("two/config.yaml").upload_from_string("mine")
     bucket.blob("three/manifest.json").upload_from_string('{"name": "an app"}')
-    before = storage.fingerprint("gs://pictures")
+    before = places.fingerprint("gs://pictures")
     for name, kind, inputs, said in refused:
         with (
             pytest.raises(InputError, match=said),
-            storage.output(f"gs://pictures/{name}", kind=kind, inputs=inputs),
+            places.output(f"gs://pictures/{name}", kind=kind, inputs=inputs),
         ):
             pytest.fail("nothing is made")
-    assert storage.fingerprint("gs://pictures") == before
+    assert places.fingerprint("gs://pictures") == before
 
 
 def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(bucket, tmp_path):
@@ -201,16 +203,16 @@ def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(buck
     flags = ["--source", "gs://pictures/birds.tgz", "--out", "gs://pictures/run/dataset", "--set", "data.resolution=64"]
     result = CliRunner().invoke(cli.app, ["preprocess", *flags])
     assert result.exit_code == 0, result.output
-    back = storage.fetch("gs://pictures/run/dataset", tmp_path / "back")
+    back = places.fetch("gs://pictures/run/dataset", tmp_path / "back")
     assert artifacts.check(back, "dataset", contents=True)["kind"] == "dataset"
 
 
 def test_a_folder_is_delivered_to_a_local_place_in_the_same_way(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "manifest.json").write_text("an older one", encoding="utf-8")
-    storage.deliver(result_folder(tmp_path / "dataset"), str(tmp_path / "there"))
+    places.deliver(result_folder(tmp_path / "dataset"), str(tmp_path / "there"))
     artifacts.check(tmp_path / "there", "dataset", contents=True)
-    assert storage.names(str(tmp_path / "there")) == ["deep/er/numbers.bin", "manifest.json", "words.txt"]
+    assert places.names(str(tmp_path / "there")) == ["deep/er/numbers.bin", "manifest.json", "words.txt"]
 
 
 @pytest.fixture(params=["local", "gs"])
@@ -223,31 +225,31 @@ def place(request, tmp_path):
 
 
 def test_a_pointer_is_written_only_over_the_one_that_was_read(place):
-    uri = storage.join(place, "latest.json")
-    assert storage.read(uri) == (b"", 0)
-    first = storage.write(uri, b"first", generation=0)
-    assert storage.read(uri) == (b"first", first)
-    second = storage.write(uri, b"second", generation=first)
+    uri = places.join(place, "latest.json")
+    assert places.read(uri) == (b"", 0)
+    first = places.write(uri, b"first", generation=0)
+    assert places.read(uri) == (b"first", first)
+    second = places.write(uri, b"second", generation=first)
     for stale in (0, first):
         with pytest.raises(Changed):
-            storage.write(uri, b"third", generation=stale)
-    assert storage.read(uri) == (b"second", second)
+            places.write(uri, b"third", generation=stale)
+    assert places.read(uri) == (b"second", second)
 
 
 def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(place):
-    uri = storage.join(place, "latest.json")
+    uri = places.join(place, "latest.json")
 
     def increase(_):
         while True:
-            content, generation = storage.read(uri)
+            content, generation = places.read(uri)
             try:
-                return storage.write(uri, str(int(content or b"0") + 1).encode(), generation=generation)
+                return places.write(uri, str(int(content or b"0") + 1).encode(), generation=generation)
             except Changed:
                 continue
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(increase, range(12)))
-    assert storage.read(uri)[0] == b"12"
+    assert places.read(uri)[0] == b"12"
 
 
 @pytest.mark.parametrize(
@@ -256,69 +258,69 @@ def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(place):
 def test_a_uri_of_an_unknown_kind_is_neither_local_nor_remote(uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"expected a local path or gs://BUCKET/NAME; put ./ before a local one"):
-        storage.is_remote(uri)
+        places.is_remote(uri)
     with pytest.raises(InputError), result(Path(uri), "dataset", inputs=[]):
         pass
-    assert list(tmp_path.iterdir()) == [] and not storage.is_remote("./gs:/x") and not storage.is_remote("a:b/c")
+    assert list(tmp_path.iterdir()) == [] and not places.is_remote("./gs:/x") and not places.is_remote("a:b/c")
 
 
 def test_a_full_disk_is_that_of_the_folder_that_is_fetched_into(bucket, tmp_path, monkeypatch):
-    storage.write("gs://pictures/one", b"x", generation=0)
+    places.write("gs://pictures/one", b"x", generation=0)
 
     def download(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(google_storage, "_download", download)
     with pytest.raises(OSError, match="No space") as caught:
-        storage.fetch("gs://pictures/one", tmp_path)
+        places.fetch("gs://pictures/one", tmp_path)
     assert exit_status.explain(caught.value, "out").startswith(f"{tmp_path}: the disk is full")
 
 
 def test_files_are_moved_listed_and_removed(place, tmp_path):
     (tmp_path / "one.bin").write_bytes(b"1")
-    Path(place).mkdir(exist_ok=True) if not storage.is_remote(place) else None
-    storage.send(tmp_path / "one.bin", storage.join(place, "a.bin"))
+    Path(place).mkdir(exist_ok=True) if not places.is_remote(place) else None
+    places.send(tmp_path / "one.bin", places.join(place, "a.bin"))
     assert not (tmp_path / "one.bin").exists()
-    assert storage.names(place) == ["a.bin"]
-    storage.remove(storage.join(place, "a.bin"))
-    storage.remove(storage.join(place, "a.bin"))
-    assert storage.names(place) == []
+    assert places.names(place) == ["a.bin"]
+    places.remove(places.join(place, "a.bin"))
+    places.remove(places.join(place, "a.bin"))
+    assert places.names(place) == []
 
 
 def test_the_fingerprint_follows_names_and_contents(place, tmp_path):
     folder = result_folder(tmp_path / "dataset")
-    storage.deliver(folder, place)
-    first = storage.fingerprint(place, "")
-    storage.deliver(folder, place)
-    assert storage.fingerprint(place, "") == first
-    assert storage.fingerprint("", place) != first
+    places.deliver(folder, place)
+    first = places.fingerprint(place, "")
+    places.deliver(folder, place)
+    assert places.fingerprint(place, "") == first
+    assert places.fingerprint("", place) != first
     (folder / "words.txt").write_text("a blue bird", encoding="utf-8")
     artifacts.finish(folder, "dataset", ["deep/er/numbers.bin", "words.txt"])
-    storage.deliver(folder, place)
-    assert storage.fingerprint(place, "") != first
+    places.deliver(folder, place)
+    assert places.fingerprint(place, "") != first
 
 
 def test_the_fingerprint_of_what_is_not_there_is_refused(place):
     with pytest.raises(InputError, match=r"no such file|nothing is there|not found"):
-        storage.fingerprint(place)
+        places.fingerprint(place)
 
 
 def test_a_pointer_that_is_replaced_while_it_is_read_is_read_again(bucket, monkeypatch):
     from google.api_core.exceptions import NotFound
     from google.cloud.storage import Blob
 
-    storage.write("gs://pictures/latest.json", b"first", generation=0)
+    places.write("gs://pictures/latest.json", b"first", generation=0)
     download, refused = Blob.download_as_bytes, []
 
     def replaced(blob, **options):
         if not refused:
             refused.append(blob.generation)
-            storage.write("gs://pictures/latest.json", b"second", generation=blob.generation)
+            places.write("gs://pictures/latest.json", b"second", generation=blob.generation)
             raise NotFound("no such generation")
         return download(blob, **options)
 
     monkeypatch.setattr(Blob, "download_as_bytes", replaced)
-    assert storage.read("gs://pictures/latest.json")[0] == b"second" and refused
+    assert places.read("gs://pictures/latest.json")[0] == b"second" and refused
 
 
 def test_what_is_said_of_an_upload_does_not_hold_its_key():

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from attngan import artifacts, storage
 from attngan.errors import InputError
+from attngan.storage import artifacts, places
 
 pytest.importorskip("google.cloud.storage")
 
-from attngan import google_storage
+from attngan.storage import google_storage
 
 PASSING = ["503", "503 after", "reset", "reset after", "truncated", "slow"]  # gone when tried again
 
@@ -53,8 +53,8 @@ def first_of_each(fault):
 def test_a_folder_passes_both_ways_where_every_request_stumbles_once(fault, storage_server, bucket, tmp_path):
     folder = folder_of(tmp_path / "dataset", 3)
     storage_server.choose_fault = first_of_each(fault)
-    storage.deliver(folder, "gs://pictures/one")
-    back = storage.fetch("gs://pictures/one", tmp_path / "back")
+    places.deliver(folder, "gs://pictures/one")
+    back = places.fetch("gs://pictures/one", tmp_path / "back")
     artifacts.check(back, "dataset", contents=True)
 
 
@@ -69,17 +69,17 @@ def test_a_folder_passes_both_ways_where_a_third_of_the_requests_stumble(storage
         return fault
 
     storage_server.choose_fault = choose
-    storage.deliver(folder, "gs://pictures/one")
-    back = storage.fetch("gs://pictures/one", tmp_path / "back")
+    places.deliver(folder, "gs://pictures/one")
+    back = places.fetch("gs://pictures/one", tmp_path / "back")
     artifacts.check(back, "dataset", contents=True)
     assert sum(fault is not None for fault in stumbled) > 20
 
 
 def test_what_is_damaged_on_its_way_is_refused_not_kept(storage_server, bucket, tmp_path):
-    storage.deliver(folder_of(tmp_path / "dataset", 2), "gs://pictures/one")
+    places.deliver(folder_of(tmp_path / "dataset", 2), "gs://pictures/one")
     storage_server.choose_fault = lambda method, path, number: "damaged" if "alt=media" in path else None
     with pytest.raises(InputError, match="crc32c"):
-        storage.fetch("gs://pictures/one", tmp_path / "back")
+        places.fetch("gs://pictures/one", tmp_path / "back")
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "slow"])
@@ -88,28 +88,28 @@ def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complet
 ):
     monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 1.0)
     folder = folder_of(tmp_path / "dataset", 2)
-    storage.deliver(folder, "gs://pictures/one")
+    places.deliver(folder, "gs://pictures/one")
     for is_said, is_there in ((True, False), (False, True)):  # whether the note of what comes can be written
         storage_server.choose_fault = lambda method, path, number, is_said=is_said: (
             fault if method == "POST" and not (is_said and "ifGenerationMatch" in path) else None
         )
         start = time.monotonic()
         with pytest.raises(InputError, match="does not answer"):
-            storage.deliver(folder, "gs://pictures/one")
+            places.deliver(folder, "gs://pictures/one")
         assert time.monotonic() - start < 15
         storage_server.choose_fault = lambda method, path, number: None
-        assert ("manifest.json" in storage.names("gs://pictures/one")) == is_there
-        with storage.output("gs://pictures/one", kind="dataset", inputs=[]) as again:  # what is there is ours
+        assert ("manifest.json" in places.names("gs://pictures/one")) == is_there
+        with places.output("gs://pictures/one", kind="dataset", inputs=[]) as again:  # what is there is ours
             shutil.copytree(folder, again)
-        assert sorted(storage.names("gs://pictures/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
+        assert sorted(places.names("gs://pictures/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
 
 
 @pytest.mark.parametrize("fault", ["503 after", "reset after", "truncated"])
 def test_a_pointer_that_arrived_while_its_answer_was_lost_is_ours(fault, storage_server, bucket):
-    first = storage.write("gs://pictures/latest.json", b"first", generation=0)
+    first = places.write("gs://pictures/latest.json", b"first", generation=0)
     storage_server.choose_fault = first_of_each(fault)
-    second = storage.write("gs://pictures/latest.json", b"second", generation=first)
-    assert storage.read("gs://pictures/latest.json") == (b"second", second)
+    second = places.write("gs://pictures/latest.json", b"second", generation=first)
+    assert places.read("gs://pictures/latest.json") == (b"second", second)
 
 
 @pytest.mark.parametrize("fault", [None, "503", "truncated", "reset"])
@@ -120,7 +120,7 @@ def test_a_large_object_is_fetched_in_parts_and_checked(fault, storage_server, b
     if fault:
         storage_server.choose_fault = first_of_each(fault)
     storage_server.requests.clear()
-    assert storage.fetch("gs://pictures/large.bin", tmp_path).read_bytes() == content
+    assert places.fetch("gs://pictures/large.bin", tmp_path).read_bytes() == content
     assert sum("alt=media" in path for _, path in storage_server.requests) >= 11
 
 
@@ -129,4 +129,4 @@ def test_a_large_object_that_is_damaged_on_its_way_is_refused(storage_server, bu
     bucket.blob("large.bin").upload_from_string(random.Random(3).randbytes(450_000))
     storage_server.choose_fault = lambda method, path, number: "damaged" if "alt=media" in path else None
     with pytest.raises(InputError, match="crc32c"):
-        storage.fetch("gs://pictures/large.bin", tmp_path)
+        places.fetch("gs://pictures/large.bin", tmp_path)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from attngan import artifacts
-from attngan import config as configs
-from attngan.train_generator import train_generator
+from attngan.config import settings as configs
+from attngan.steps.train_generator import train_generator
+from attngan.storage import artifacts
 
 pytestmark = pytest.mark.slow
 
@@ -159,10 +159,10 @@ def test_of_two_runs_on_one_key_one_stops_with_a_sentence_and_the_other_ends_as_
 
 def test_a_result_in_the_cloud_made_from_the_cloud_is_that_of_local_folders(dataset, damsm, smoke, generator, bucket):
     """The step as a pod would run it by itself: every folder is gs://, the state too."""
-    from attngan import storage
+    from attngan.storage import places
 
-    storage.deliver(dataset, "gs://pictures/dataset")
-    storage.deliver(damsm, "gs://pictures/damsm")
+    places.deliver(dataset, "gs://pictures/dataset")
+    places.deliver(damsm, "gs://pictures/damsm")
     config = Path(generator).parent / "cloud.yaml"
     config.write_text(configs.dump(smoke))
     flags = ["--dataset", "gs://pictures/dataset", "--damsm", "gs://pictures/damsm", "--out", "gs://pictures/generator"]
@@ -170,6 +170,6 @@ def test_a_result_in_the_cloud_made_from_the_cloud_is_that_of_local_folders(data
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    with storage.local_input("gs://pictures/generator") as folder:
+    with places.local_input("gs://pictures/generator") as folder:
         assert digest(folder) == digest(generator)
-    assert any(name.endswith("latest.json") for name in storage.names("gs://pictures/generator.state"))
+    assert any(name.endswith("latest.json") for name in places.names("gs://pictures/generator.state"))

@@ -9,7 +9,7 @@ import time
 import pytest
 from test_archives import contents, refusal, unpack
 
-from attngan.data import archives
+from attngan.data.sources import archives
 
 
 def header(kind=tarfile.REGTYPE, name="a.txt", size=0, **fields):

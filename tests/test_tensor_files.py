@@ -8,8 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from attngan import tensor_files
 from attngan.errors import InputError
+from attngan.storage import tensor_files
 
 
 def saved(value, path, **options):

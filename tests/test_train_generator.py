@@ -13,16 +13,16 @@ import saved_states
 import torch
 from PIL import Image, ImageChops, ImageStat
 
-from attngan import artifacts, json_text
-from attngan import config as configs
-from attngan import train_generator as step
-from attngan.checkpoint import StateStore
+from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.gan_run import GanRun
-from attngan.gan_step import training_step
 from attngan.losses.damsm import DAMSM_LOSSES
-from attngan.train_generator import train_generator
+from attngan.steps.train_generator import train_generator
+from attngan.storage import artifacts, json_text
+from attngan.training import gan_step
+from attngan.training.gan_run import GanRun
+from attngan.training.gan_step import training_step
+from attngan.training.states import StateStore
 
 pytestmark = pytest.mark.usefixtures("plots_once")
 
@@ -103,10 +103,10 @@ def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
         return training_step(run, batch)
 
     eager = changed(smoke, checkpoint_every_seconds=0.0)
-    monkeypatch.setattr(step, "training_step", dying_step)
+    monkeypatch.setattr(gan_step, "training_step", dying_step)
     with pytest.raises(RuntimeError):
         train_generator(dataset, damsm, tmp_path / "generator", eager)
-    monkeypatch.setattr(step, "training_step", training_step)
+    monkeypatch.setattr(gan_step, "training_step", training_step)
     train_generator(dataset, damsm, tmp_path / "generator", eager)
     assert weights_of(tmp_path / "generator") == weights_of(generator)
 
@@ -138,7 +138,7 @@ def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, datase
 def test_a_run_that_is_stopped_says_that_its_state_could_not_be_sent(
     dataset, damsm, smoke, tmp_path, bucket, monkeypatch
 ):
-    from attngan import google_storage
+    from attngan.storage import google_storage
 
     def stopped_step(run, batch):
         if run.step == 3:
@@ -148,7 +148,7 @@ def test_a_run_that_is_stopped_says_that_its_state_could_not_be_sent(
     def fail(*_):
         raise InputError("the cloud is gone")
 
-    monkeypatch.setattr(step, "training_step", stopped_step)
+    monkeypatch.setattr(gan_step, "training_step", stopped_step)
     monkeypatch.setattr(google_storage, "upload", fail)
     with pytest.raises(InputError, match="the cloud is gone"):
         train_generator(dataset, damsm, tmp_path / "generator", smoke, state="gs://pictures/state")
@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(datase
         losses = training_step(run, batch)
         return {name: loss * float("nan") for name, loss in losses.items()} if run.step >= 3 else losses
 
-    monkeypatch.setattr(step, "training_step", broken_step)
+    monkeypatch.setattr(gan_step, "training_step", broken_step)
     with pytest.raises(InputError, match="step 4: the loss discriminator is nan"):
         train_generator(dataset, damsm, tmp_path / "generator", smoke)
 
@@ -199,9 +199,9 @@ def test_a_damsm_of_another_vocabulary_is_refused(dataset, damsm, smoke, tmp_pat
 @pytest.mark.slow
 def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
     """Full size: Inception-v3 with random weights, three stages, three discriminators, batch of two."""
-    from attngan.damsm_run import DamsmRun
-    from attngan.preprocess import preprocess
-    from attngan.pretrain_damsm import training_step as damsm_training_step
+    from attngan.steps.preprocess import preprocess
+    from attngan.steps.pretrain_damsm import training_step as damsm_training_step
+    from attngan.training.damsm_run import DamsmRun
 
     config = configs.load("damsm: {batch_size: 2}\ntraining: {batch_size: 2}")
     preprocess(birds, tmp_path / "dataset", config)
@@ -219,7 +219,7 @@ def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
 
 
 def _full_size_run(config, train, damsm_run, folder):
-    from attngan import weights
+    from attngan.inference import weights
 
     out = folder / "damsm"
     out.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,10 @@ import local_server
 from kubeflow_trainer_api import models
 from kubernetes_api import condition, pod
 
-from attngan import config as configs
-from attngan import storage, train_job, train_job_cluster
+from attngan.config import settings as configs
 from attngan.errors import InputError
+from attngan.storage import places
+from attngan.training import train_job, train_job_cluster
 
 SETTINGS = """
 nodes: 3
@@ -258,7 +259,8 @@ def test_without_a_cluster_the_sentence_says_where_to_run(monkeypatch, tmp_path)
 def test_a_coordinator_that_is_stopped_deletes_its_job(api, sent, status):
     api.script = [[]]
     script = (
-        "import sys, json\nfrom attngan import exit_status, train_job\nfrom attngan.train_job_cluster import Cluster\n"
+        "import sys, json\nfrom attngan.runtime import exit_status; from attngan.training import train_job\n"
+        "from attngan.training.train_job_cluster import Cluster\n"
         "with exit_status.reported():\n    train_job.run(Cluster(), json.loads(sys.argv[1]))"
     )
     command = [sys.executable, "-c", script, json.dumps(made())]
@@ -294,7 +296,7 @@ def test_local_folders_are_refused_before_anything_is_submitted(tmp_path):
 )
 def test_the_result_of_the_nodes_is_fetched_with_its_figures(api, bucket, tmp_path, file, text, figures):
     (tmp_path / file).write_text(text)
-    storage.send(tmp_path / file, f"gs://pictures/run/generator/{file}")
+    places.send(tmp_path / file, f"gs://pictures/run/generator/{file}")
     flags = {"inception-weights": "", "dataset": "gs://b/dataset", "out": "gs://pictures/run/generator"}
     config = configs.load(overrides=["seed=7", "training={epochs: 3}"])
     out = tmp_path / "generator"

@@ -9,15 +9,17 @@ import pytest
 import torch
 import torchvision
 
-from attngan import artifacts, scratch, trunk_features
-from attngan import config as configs
-from attngan import pretrain_damsm as step
-from attngan.damsm_features import kept_features
-from attngan.damsm_run import DamsmRun
+from attngan import seeding
+from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.models.image_encoder import ImageEncoder
-from attngan.pretrain_damsm import pretrain_damsm
+from attngan.runtime import scratch
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.storage import artifacts
+from attngan.training import damsm_step, trunk_features
+from attngan.training.damsm_features import kept_features
+from attngan.training.damsm_run import DamsmRun
 
 KEY = ["pictures", {"test": 1}]
 CPU = torch.device("cpu")
@@ -159,14 +161,14 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     kept, plain = (DamsmRun(config, train, CPU, inception) for _ in range(2))
     with kept_features(kept, train, test, dict.fromkeys(("dataset", "inception"), "")):
-        batch = step.batch_for(kept, train, 0, config.seed)
+        batch = damsm_step.batch_for(kept, train, 0, config.seed)
         assert len(batch.images[-1]) == 0  # no picture was read
         views = [
             train.training_batch(
                 range(start, min(start + trunk_features.BATCH_SIZE, len(train))),
                 resolutions=[config.data.resolution],
                 max_words=1,
-                generator=step.seeding.generator_for(config.seed, "view", 0, start),
+                generator=seeding.generator_for(config.seed, "view", 0, start),
             ).images[-1]
             for start in range(0, len(train), trunk_features.BATCH_SIZE)
         ]
@@ -179,8 +181,8 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
             return tuple(each.bfloat16().float() for each in seen)
 
         plain.image_encoder.look = look
-        step.training_step(kept, batch)
-        step.training_step(plain, dataclasses.replace(batch, images=[images]))
+        damsm_step.training_step(kept, batch)
+        damsm_step.training_step(plain, dataclasses.replace(batch, images=[images]))
     torch.testing.assert_close(kept.loss_sums, plain.loss_sums, rtol=1e-4, atol=1e-5)
     for name, network in kept.networks().items():
         theirs = plain.networks()[name].state_dict()
@@ -192,9 +194,9 @@ def test_having_gone_back_the_encoders_meet_other_noise(dataset, smoke):
     train, losses = Dataset.open(dataset, "train"), []
     for attempt in (0, 0, 1):
         run = DamsmRun(smoke, train, CPU, None)
-        batch = step.batch_for(run, train, 0, 0)
+        batch = damsm_step.batch_for(run, train, 0, 0)
         run.attempt = attempt
-        step.training_step(run, batch)
+        damsm_step.training_step(run, batch)
         losses.append(run.loss_sums.tolist())
     assert losses[0] == losses[1] != losses[2]
 

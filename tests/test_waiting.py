@@ -52,7 +52,7 @@ def test_the_pipelines_steps_and_a_trainings_processes_inherit_it():
         "import sys, pipeline\n"
         "from pathlib import Path\n"
         "from components.local.processes import ProcessRunner, run\n"
-        "from attngan import launcher\n"
+        "from attngan.runtime import launcher\n"
         f"run([sys.executable, '-c', {TELL!r}])\n"
         "with launcher._environment():\n"
         f"    run([sys.executable, '-c', {TELL!r}])\n"

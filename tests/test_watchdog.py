@@ -2,7 +2,7 @@
 
 import pytest
 
-from attngan import watchdog
+from attngan.training import watchdog
 
 
 def row(real, drawn):

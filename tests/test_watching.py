@@ -8,15 +8,17 @@ import saved_states
 import torch
 from PIL import Image
 
-from attngan import artifacts, storage, weights
-from attngan import config as configs
-from attngan import gan_watcher as watcher
-from attngan import pretrain_damsm as damsm_step
-from attngan import train_generator as step
+from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.gan_step import training_step
-from attngan.pretrain_damsm import pretrain_damsm
-from attngan.train_generator import train_generator
+from attngan.inference import weights
+from attngan.steps import pretrain_damsm as encoders_step
+from attngan.steps import train_generator as step
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.steps.train_generator import train_generator
+from attngan.storage import artifacts, places
+from attngan.training import damsm_step, gan_step
+from attngan.training import gan_watcher as watcher
+from attngan.training.gan_step import training_step
 
 pytestmark = pytest.mark.usefixtures("plots_once")
 
@@ -54,7 +56,7 @@ def spoil(monkeypatch, *, attempts=1, at=FATAL):
                 next(run.generator.parameters()).fill_(torch.nan)
         return losses
 
-    monkeypatch.setattr(step, "training_step", spoilt_step)
+    monkeypatch.setattr(gan_step, "training_step", spoilt_step)
     return taken
 
 
@@ -89,7 +91,7 @@ def test_a_run_that_goes_back_and_is_killed_ends_as_one_that_was_not_killed(
     spoil(monkeypatch)
     train_generator(dataset, damsm, tmp_path / "whole", config)
     eager = config.model_copy(update={"training": config.training.model_copy(update={"checkpoint_every_seconds": 0.0})})
-    spoilt = step.training_step
+    spoilt = gan_step.training_step
     deaths = [stop_at]
 
     def dying_step(run, batch):
@@ -98,7 +100,7 @@ def test_a_run_that_goes_back_and_is_killed_ends_as_one_that_was_not_killed(
             raise RuntimeError("the machine is gone")
         return spoilt(run, batch)
 
-    monkeypatch.setattr(step, "training_step", dying_step)
+    monkeypatch.setattr(gan_step, "training_step", dying_step)
     with pytest.raises(RuntimeError):
         train_generator(dataset, damsm, tmp_path / "killed", eager)
     train_generator(dataset, damsm, tmp_path / "killed", eager)
@@ -118,14 +120,14 @@ def test_a_run_that_goes_wrong_again_and_again_stops_and_keeps_its_last_good_sta
 
 def test_a_run_that_goes_wrong_after_its_states_were_deleted_says_both(dataset, damsm, config, tmp_path, monkeypatch):
     spoil(monkeypatch)
-    spoilt = step.training_step
+    spoilt = gan_step.training_step
 
     def deleting_step(run, batch):
         if run.step == 9:
             shutil.rmtree(f"{tmp_path / 'out'}.state")
         return spoilt(run, batch)
 
-    monkeypatch.setattr(step, "training_step", deleting_step)
+    monkeypatch.setattr(gan_step, "training_step", deleting_step)
     with pytest.raises(
         InputError, match=r"step 12: the loss .* is nan; the run cannot go back: .*: no good checkpoint is there to go"
     ):
@@ -140,7 +142,7 @@ def test_a_training_whose_states_are_deleted_ends_as_one_whose_were_not(
             shutil.rmtree(f"{tmp_path / 'out'}.state")
         return training_step(run, batch)
 
-    monkeypatch.setattr(step, "training_step", deleting_step)
+    monkeypatch.setattr(gan_step, "training_step", deleting_step)
     train_generator(dataset, damsm, tmp_path / "out", smoke)
     assert capsys.readouterr().out.count("was deleted while the run went on; made anew with the state after step") == 1
     assert weights_of(tmp_path / "out") == weights_of(generator)
@@ -229,10 +231,10 @@ def test_settings_that_only_judge_go_on_from_the_state_and_the_best_so_far_is_ju
     more = more.model_copy(update={"evaluate": smoke.evaluate.model_copy(update={"num_candidates": 6})})
     out = tmp_path / "out"
     monkeypatch.setattr(step.SnapshotFigures, "measure", figures_of)
-    monkeypatch.setattr(step, "training_step", dying_step)
+    monkeypatch.setattr(gan_step, "training_step", dying_step)
     with pytest.raises(RuntimeError):
         train_generator(dataset, damsm, out, few)
-    monkeypatch.setattr(step, "training_step", training_step)
+    monkeypatch.setattr(gan_step, "training_step", training_step)
     capsys.readouterr()
     train_generator(dataset, damsm, out, more)
     said = capsys.readouterr().out
@@ -283,7 +285,7 @@ def test_only_what_changes_a_state_is_part_of_its_key(setting, goes_on):
     before, after = configs.load(), configs.load(overrides=[setting])
     assert (step._shaping(before) == step._shaping(after)) == goes_on
     if not setting.startswith(("damsm.", "training.")):
-        assert (damsm_step._shaping(before) == damsm_step._shaping(after)) == goes_on
+        assert (encoders_step._shaping(before) == encoders_step._shaping(after)) == goes_on
 
 
 def test_training_ends_where_patience_does_and_goes_on_with_more(dataset, damsm, smoke, tmp_path, monkeypatch, capsys):
@@ -310,13 +312,13 @@ def test_a_run_that_goes_on_elsewhere_shows_the_snapshots_from_before(
             raise RuntimeError("the machine is gone")
         return training_step(run, batch)
 
-    monkeypatch.setattr(step, "training_step", dying_step)
+    monkeypatch.setattr(gan_step, "training_step", dying_step)
     with pytest.raises(RuntimeError):
         train_generator(dataset, damsm, tmp_path / "first", config, state=root)
-    (page,) = (name for name in storage.names(root) if name.endswith("progress.html"))
-    assert b"After 12 of 24 steps" in storage.read(storage.join(root, page))[0]
+    (page,) = (name for name in places.names(root) if name.endswith("progress.html"))
+    assert b"After 12 of 24 steps" in places.read(places.join(root, page))[0]
 
-    monkeypatch.setattr(step, "training_step", training_step)
+    monkeypatch.setattr(gan_step, "training_step", training_step)
     left = tmp_path / "second" / "unfinished"  # by a run that was killed
     (left / "samples").mkdir(parents=True)
     (left / ".attngan").touch()
@@ -336,8 +338,8 @@ def test_a_run_that_goes_on_elsewhere_shows_the_snapshots_from_before(
 def test_figures_of_a_snapshot_tell_good_pictures_from_bad_ones(dataset, damsm, smoke, monkeypatch):
     """In the place of the generator: real pictures of the captions, and noise."""
     from attngan.data.dataset import Dataset
-    from attngan.gan_run import GanRun
-    from attngan.snapshot_figures import SnapshotFigures
+    from attngan.training.gan_run import GanRun
+    from attngan.training.snapshot_metrics import SnapshotFigures
 
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     figures = SnapshotFigures(GanRun(smoke, train, damsm, torch.device("cpu")), train, test, damsm)

@@ -8,13 +8,15 @@ import safetensors.torch
 import torch
 import yaml
 
-from attngan import artifacts, machine, weights
-from attngan import config as configs
+from attngan.config import settings as configs
 from attngan.errors import InputError
+from attngan.inference import weights
+from attngan.inference.text_to_image import TextToImage
 from attngan.models.text_encoder import TextEncoder, read_packed
-from attngan.pretrain_damsm import pretrain_damsm
-from attngan.text_to_image import TextToImage
-from attngan.train_generator import train_generator
+from attngan.runtime import acceleration, machine
+from attngan.steps.pretrain_damsm import pretrain_damsm
+from attngan.steps.train_generator import train_generator
+from attngan.storage import artifacts
 
 
 def encoder(**changes) -> TextEncoder:
@@ -44,11 +46,11 @@ def test_weights_of_other_shapes_other_networks_and_cut_off_files_are_refused(tm
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="device: 'cuda:7' cannot be used here"):
-        weights.choose_device(configs.load("device: 'cuda:7'"))
+        acceleration.set_up_device(configs.load("device: 'cuda:7'"))
     with pytest.raises(InputError, match="device: 'gpu' cannot be used here"):
-        weights.choose_device(configs.load("device: gpu"))
+        acceleration.set_up_device(configs.load("device: gpu"))
     with pytest.raises(InputError, match=r"device: 'meta' cannot be used here \(expected one of cpu, cuda\)"):
-        weights.choose_device(configs.load("device: meta"))
+        acceleration.set_up_device(configs.load("device: meta"))
 
 
 @pytest.mark.parametrize(("asked", "current", "expected"), [("auto", 2, 2), ("cuda", 1, 1), ("cuda:3", 0, 3)])
@@ -58,7 +60,7 @@ def test_a_cuda_device_has_its_number_and_is_the_current_one(monkeypatch, asked,
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setattr(torch, "empty", lambda *_, **__: None)  # which would ask for the device
-    assert weights.choose_device(configs.load(f"device: '{asked}'")) == torch.device("cuda", expected)
+    assert acceleration.set_up_device(configs.load(f"device: '{asked}'")) == torch.device("cuda", expected)
     assert taken == [torch.device("cuda", expected)]
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from attngan import distributed, gan_step, pretrain_damsm
-from attngan.config import Config
-from attngan.damsm_run import DamsmRun
+from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import batch_of_step
-from attngan.gan_run import GanRun
-from attngan.gradient_average import GradientAverage
 from attngan.models.batch_norm import synchronise_batch_norms_
+from attngan.runtime import distributed
+from attngan.runtime.gradient_average import GradientAverage
+from attngan.training import damsm_step, gan_step
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
 
 NOISE = 0.1
 STEPS = 2
@@ -97,7 +98,7 @@ def _damsm_steps(train: Dataset, config: Config) -> dict[str, torch.Tensor]:
     run.config = _noisy(config)
     found = {}
     for run.step in range(STEPS):
-        pretrain_damsm.training_step(run, _batch(run, train, config.damsm.batch_size, [config.data.resolution]))
+        damsm_step.training_step(run, _batch(run, train, config.damsm.batch_size, [config.data.resolution]))
         for name, network in run.networks().items():
             found |= {f"step {run.step}, {name} {key}": value for key, value in _tensors(network).items()}
     return {"losses": run.loss_sums, **found}

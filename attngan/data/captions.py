@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attngan import artifacts, json_text
 from attngan.errors import InputError
+from attngan.storage import artifacts, json_text
 
 if TYPE_CHECKING:
     from nltk.tokenize import RegexpTokenizer

@@ -16,12 +16,12 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from attngan import artifacts, json_text
 from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
 from attngan.data.dataset_writer import RECORDS
 from attngan.data.records import Attributes, CaptionLabels, caption_labels
 from attngan.errors import InputError
+from attngan.storage import artifacts, json_text
 
 _CPU = torch.device("cpu")
 FORMAT_VERSION = 1  # of dataset.json and the split folders

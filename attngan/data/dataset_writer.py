@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from attngan import artifacts
 from attngan.data.records import Record
+from attngan.storage import artifacts
 
 PIXELS, INDEX, CAPTIONS, RECORDS = "pixels.bin", "images.npy", "captions.npz", "records.jsonl"
 SPLIT_FILES = (PIXELS, INDEX, CAPTIONS, RECORDS)

@@ -12,8 +12,8 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch.nn import functional
 
-from attngan.data import source_files
 from attngan.data.records import Box, Record
+from attngan.data.sources import source_files
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that starts another program
 MAX_PIXELS = 80_000_000  # of one picture; more is taken for a decompression bomb

@@ -1,1 +1,4 @@
-"""The losses: plain functions of tensors and numbers."""
+"""What trainings lower: the adversarial losses (section 3.1) and those of the DAMSM (section 3.2, Eq. 7 to 12).
+
+Open `damsm.py` first. Imports models.
+"""

@@ -1,1 +1,1 @@
-"""The metrics, one file each; they take tensors and plain numbers."""
+"""Measures of pictures and of retrieval: pure functions on arrays. Imports nothing of attngan."""

@@ -1,1 +1,4 @@
-"""The networks: nine of them, two encoders, F_ca, three stages and three discriminators."""
+"""The nine networks of AttnGAN; they know nothing of settings, files or losses.
+
+Open `generator.py` first.
+"""

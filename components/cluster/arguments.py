@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from attngan import config as settings
+from attngan.config import settings
 from attngan.errors import InputError
 from components.cluster.options import Work
 from components.image import check_pinned

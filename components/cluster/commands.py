@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from attngan import exit_status
 from attngan.errors import InputError
+from attngan.runtime import exit_status
 from components.cluster.options import Connection, Work, grouped
 
 app = typer.Typer()

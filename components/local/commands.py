@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attngan import exit_status
+from attngan.runtime import exit_status
 from components.image import IMAGE
 
 app = typer.Typer()
@@ -34,9 +34,9 @@ def run(
 ) -> None:
     """Run the pipeline on this machine; run the same command again to go on after an interruption."""
     with exit_status.reported(out):
-        from attngan import config as settings
-        from attngan import storage
+        from attngan.config import settings
         from attngan.errors import InputError
+        from attngan.storage import places
         from components.local import run as running
 
         if (image or gpus) and not docker:
@@ -48,7 +48,7 @@ def run(
         running.check_apart(out, running.absolute(model_uri), sources.values())
         arguments = {
             **sources,
-            "inputs": storage.fingerprint(*sources.values()),
+            "inputs": places.fingerprint(*sources.values()),
             "model_uri": running.absolute(model_uri or str(out / "models")),
             "config": settings.dump(loaded),
             "checkpoint_root": running.absolute(str(out / "state")),
@@ -90,7 +90,7 @@ def step(
         uris |= inputs.of_run(from_run, pipeline_root, steps.inputs_of(name) - uris.keys())
         steps.check_inputs(name, uris)
         find = inputs.place if dry_run else inputs.local
-        places = {flag: find(uri, cache or inputs.default_cache()) for flag, uri in uris.items()}
-        planned = steps.planned(name, places, out, config=config, overrides=set_ or [], state=state, force=force)
+        found = {flag: find(uri, cache or inputs.default_cache()) for flag, uri in uris.items()}
+        planned = steps.planned(name, found, out, config=config, overrides=set_ or [], state=state, force=force)
         image = image or IMAGE
     raise typer.Exit(steps.rerun(planned, docker=docker, image=image, gpus=gpus, dry_run=dry_run))

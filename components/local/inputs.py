@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from attngan import storage
-from attngan.artifacts import MANIFEST
 from attngan.errors import InputError
-from attngan.result_folder import SCHEME
+from attngan.storage import places
+from attngan.storage.artifacts import MANIFEST
+from attngan.storage.result_folder import SCHEME
 
 PIPELINE = "attngan"  # its name on a cluster, and so a folder below the pipeline root
 
@@ -41,21 +41,21 @@ def of_run(run_id: str, pipeline_root: str, wanted: Iterable[str]) -> dict[str, 
         return {}
     pipeline = f"{pipeline_root.rstrip('/')}/{PIPELINE}"
     folder = f"{pipeline}/{run_id}"
-    names = storage.names(folder)
+    names = places.names(folder)
     if not names:
-        runs = sorted({name.split("/")[0] for name in storage.names(pipeline)})
+        runs = sorted({name.split("/")[0] for name in places.names(pipeline)})
         there = f"the runs there are {', '.join(runs)}" if runs else f"there is no run below {pipeline}"
         raise InputError(f"--from-run {run_id}: nothing is at {folder}; {there}.")
     task_of = producers()
     found: dict[str, str] = {}
     for output in wanted:
-        places = [
+        complete = [
             f"{folder}/{name.removesuffix(f'/{MANIFEST}')}"
             for name in names
             if PurePosixPath(name).match(f"{task_of.get(output)}/*/{output}/{MANIFEST}")
         ]
-        if places:
-            found[output] = max(places, key=lambda place: storage.modified(f"{place}/{MANIFEST}"))
+        if complete:
+            found[output] = max(complete, key=lambda place: places.modified(f"{place}/{MANIFEST}"))
     return found
 
 
@@ -77,7 +77,7 @@ def default_cache() -> Path:
 
 def place(uri: str, cache: Path) -> Path:
     """Return where an input is, or where it will be once it was downloaded; other contents have another place."""
-    if not storage.is_remote(uri):
+    if not places.is_remote(uri):
         path = Path(uri).expanduser().resolve()
         if not path.exists():
             raise InputError(f"{uri}: no such file or folder; check the path, or run the step that writes it.")
@@ -85,7 +85,7 @@ def place(uri: str, cache: Path) -> Path:
     parts = uri.removeprefix(SCHEME).rstrip("/").split("/")
     if set(parts) & {"", ".", ".."}:
         raise InputError(f"{uri}: expected gs://BUCKET/NAME without empty parts or dots; rename it.")
-    return cache.joinpath(*parts, storage.fingerprint(uri)[:16], parts[-1])
+    return cache.joinpath(*parts, places.fingerprint(uri)[:16], parts[-1])
 
 
 def local(uri: str, cache: Path | None = None) -> Path:
@@ -99,7 +99,7 @@ def local(uri: str, cache: Path | None = None) -> Path:
         print(f"downloading {uri}", flush=True)
         draft = Path(scratch) / "whole"
         draft.mkdir()
-        storage.fetch(uri, draft)
+        places.fetch(uri, draft)
         if place(uri, cache) != target:
             raise InputError(f"{uri}: it was changed while it was downloaded; run the command again.")
         target.parent.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from attngan import exit_status
+from attngan.runtime import exit_status
 from components.local.step_log import Runner, Tee
 
 GRACE_SECONDS = 60.0  # for a step to save its state

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from attngan import exit_status, result_folder
 from attngan.errors import InputError, shown
+from attngan.runtime import exit_status
+from attngan.storage import result_folder
 from components.compiled import STEPS
 from components.local import containers, inputs
 from components.local.processes import ProcessRunner

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from attngan import exit_status
+from attngan.runtime import exit_status
 
 NOT_STARTED = 125  # how `docker run` ends when the engine could not start the container
 TAIL_BYTES = 20_000

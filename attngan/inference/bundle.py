@@ -1,0 +1,47 @@
+"""The bundle: one folder that needs nothing beside it to draw pictures, and says where it comes from."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from attngan.errors import InputError
+from attngan.inference.text_to_image import MODEL_FILES
+from attngan.storage import artifacts
+
+
+def find_bundle(folder: Path) -> Path:
+    """Return the bundle: the folder itself, or the `bundle` in it, as in a run's or an import's."""
+    return folder / "bundle" if (folder / "bundle").is_dir() else folder
+
+
+def write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[str, Any]:
+    """Copy a generator's model files into a bundle, and write down where they come from.
+
+    Args:
+        generator: folder of `train_generator` or `import-released`.
+        bundle: gets the files; it is there.
+        metrics: folder of `evaluate` on this generator, or None.
+
+    Returns:
+        The provenance: what `provenance.json` holds.
+    """
+    source = artifacts.check(generator, "generator")
+    provenance: dict[str, Any] = {
+        "revision": source["revision"],
+        "generator": source["fingerprint"],
+        **{name: source.get(name) for name in ("damsm", "dataset", "steps", "imported")},
+        "metrics": None,
+    }
+    if metrics is not None:
+        measured = artifacts.check(metrics, "metrics", contents=True)
+        if measured["generator"] != source["fingerprint"]:
+            raise InputError(
+                f"{metrics}: these are the metrics of another generator than {generator}; evaluate this one."
+            )
+        provenance["metrics"] = measured["figures"]
+    for name in MODEL_FILES:
+        shutil.copyfile(generator / name, bundle / name)
+    artifacts.write_json(bundle / "provenance.json", provenance)
+    facts = {name: provenance[name] for name in ("generator", "dataset")}
+    artifacts.finish(bundle, "bundle", [*MODEL_FILES, "provenance.json"], **facts)
+    return provenance

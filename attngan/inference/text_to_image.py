@@ -1,0 +1,156 @@
+"""A trained model ready to draw, from a `generator` or `bundle` folder: text encoder, generator, vocabulary."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attngan import seeding
+from attngan.config import settings as configs
+from attngan.config.settings import Config
+from attngan.data.captions import Vocabulary, pad, tokenize
+from attngan.errors import InputError
+from attngan.inference import weights
+from attngan.models.generator import Generated, Generator
+from attngan.models.text_encoder import TextEncoder
+from attngan.storage import artifacts
+
+MODEL_FILES = ["config.yaml", "vocabulary.json", "generator.safetensors", "text_encoder.safetensors"]
+BATCH_SIZE = 16  # pictures of one caption drawn together
+MAX_WORDS = 100  # of one caption; attention needs memory for each word and position
+
+
+@dataclasses.dataclass(frozen=True)
+class TextToImage:
+    """Draws pictures of captions; everything runs without gradients, in evaluation mode."""
+
+    config: Config
+    vocabulary: Vocabulary
+    text_encoder: TextEncoder
+    generator: Generator
+    device: torch.device
+    fingerprint: str = ""  # of the folder it was read from
+
+    @classmethod
+    def open(cls, folder: Path, *, kind: str, device: torch.device | str = "cpu") -> "TextToImage":
+        """Read a complete `generator` or `bundle` folder; InputError says what does not fit."""
+        fingerprint = artifacts.check(folder, kind, contents=True)["fingerprint"]
+        config = configs.load_file(folder / "config.yaml")
+        vocabulary = Vocabulary.load(folder / "vocabulary.json")
+        with torch.device("meta"):  # sizes alone: a config that claims more than its files hold is refused
+            text_encoder = weights.build_text_encoder(config, len(vocabulary))
+            generator = weights.build_generator(config)
+        weights.load_weights(folder / "text_encoder.safetensors", text_encoder)
+        weights.load_weights(folder / "generator.safetensors", generator)
+        networks = text_encoder.to(device).eval(), generator.to(device).eval()
+        return cls(config, vocabulary, *networks, torch.device(device), fingerprint)
+
+    def save(self, folder: Path) -> list[str]:
+        """Write what `open` reads, and return the files' names for the manifest, which is yet to come."""
+        artifacts.write_text(folder / "config.yaml", configs.dump(self.config))
+        self.vocabulary.save(folder / "vocabulary.json")
+        weights.save_weights(folder / "generator.safetensors", self.generator)
+        weights.save_weights(folder / "text_encoder.safetensors", self.text_encoder)
+        return list(MODEL_FILES)
+
+    def read(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Turn texts of any length into word_ids (B, T) and lengths (B,); what is left out is said by `notes`.
+
+        Raises:
+            InputError: a caption holds no known word.
+        """
+        ids = []
+        for caption in captions:
+            ids.append(self.vocabulary.encode(tokenize(caption))[:MAX_WORDS])
+            if not ids[-1]:
+                known = ", ".join(self.vocabulary.words[1:9])
+                raise InputError(
+                    f"{caption!r}: none of its words is among the {len(self.vocabulary) - 1:,} that the model knows "
+                    f"({known}, ...); say it in other words."
+                )
+        return pad(ids)
+
+    def notes(self, caption: str) -> list[str]:
+        """Return a sentence for each unknown word, with the nearest known one, and one if the text is too long."""
+        tokens = tokenize(caption)
+        notes = [
+            f"the model does not know {word!r}" + (f"; the nearest word it knows is {near!r}" if near else "")
+            for word, near in self.vocabulary.unknown(tokens).items()
+        ]
+        if len(self.vocabulary.encode(tokens)) > MAX_WORDS:
+            notes.append(f"only the first {MAX_WORDS} known words of the caption are read")
+        return notes
+
+    @torch.no_grad()
+    def draw(self, word_ids: Tensor, lengths: Tensor, noise: Tensor, epsilon: Tensor) -> Generated:
+        """Draw one picture a caption at every stage.
+
+        Args:
+            word_ids: (B, T) int64, 0 pads.
+            lengths: (B,) int64.
+            noise: (B, Z).
+            epsilon: (B, A), of the conditioning augmentation.
+        """
+        word_ids = word_ids.to(self.device)
+        word_features, sentence_feature = self.text_encoder(word_ids, lengths)
+        noise, epsilon = noise.to(self.device), epsilon.to(self.device)
+        return self.generator(noise, sentence_feature, word_features, word_ids == 0, epsilon=epsilon)
+
+    def variants(self, caption: str, count: int | Sequence[int], seed: int) -> Iterator[Generated]:
+        """Draw one caption several times, each from other noise, up to `BATCH_SIZE` at a time.
+
+        Args:
+            caption: any text of which the model knows a word.
+            count: how many pictures, or the numbers of those to draw.
+            seed: the same seed draws the same pictures; picture k is the same for any `count`.
+        """
+        word_ids, lengths = self.read([caption])
+        numbers = range(count) if isinstance(count, int) else count
+        batches = (numbers[start : start + BATCH_SIZE] for start in range(0, len(numbers), BATCH_SIZE))
+        return (
+            self.draw(word_ids.expand(len(batch), -1), lengths.expand(len(batch)), *self.noise(batch, seed))
+            for batch in batches
+        )
+
+    @torch.no_grad()
+    def between(self, captions: tuple[str, str], shares: Sequence[float], noise: Tensor, epsilon: Tensor) -> Tensor:
+        """Draw the way from one caption to another with the noise held.
+
+        Sentence and word features are mixed linearly, word by word in their order; where one caption is shorter
+        its word is nought. At 0 and 1 the pictures are those of the captions themselves.
+
+        Args:
+            captions: from and to.
+            shares: of the second caption in each picture, from 0 to 1.
+            noise: (1, Z).
+            epsilon: (1, A).
+
+        Returns:
+            (len(shares), 3, H, W) in [-1, 1], of the last stage.
+        """
+        word_ids, lengths = self.read(captions)
+        word_features, sentence_feature = self.text_encoder(word_ids.to(self.device), lengths)
+        is_padding = (word_ids == 0).to(self.device)
+        share = torch.tensor(shares, device=self.device)
+        words = torch.lerp(word_features[:1], word_features[1:], share[:, None, None])
+        sentence = torch.lerp(sentence_feature[:1], sentence_feature[1:], share[:, None])
+        # A word that has no weight is not there.
+        is_left_out = (is_padding[0] | (share == 1)[:, None]) & (is_padding[1] | (share == 0)[:, None])
+        count = len(shares)
+        noise, epsilon = noise.to(self.device).expand(count, -1), epsilon.to(self.device).expand(count, -1)
+        return self.generator(noise, sentence, words, is_left_out, epsilon=epsilon).images[-1]
+
+    def noise(self, count: int | Sequence[int], seed: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
+        """Return noise (N, Z) and epsilon (N, A) of a seed for N pictures, or those of some numbers.
+
+        Row k is the same for any count.
+        """
+        rows = []
+        size = self.generator.noise_dim + self.generator.condition_dim
+        for index in range(count) if isinstance(count, int) else count:
+            state = seeding.generator_for(seed, "picture", *purpose, index)
+            rows.append(torch.randn(size, generator=state))
+        noise, epsilon = torch.stack(rows).split([self.generator.noise_dim, self.generator.condition_dim], dim=1)
+        return noise, epsilon

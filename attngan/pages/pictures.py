@@ -1,0 +1,84 @@
+"""Between tensors in [-1, 1] and pictures a person looks at."""
+
+import functools
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+import attngan
+from attngan.storage import artifacts
+
+FILM_SIDE = 640  # pixels of a film's longer side, at most
+FRAME_MILLISECONDS = 200
+
+
+def to_pictures(images: Tensor, *, side: int | None = None) -> list[Image.Image]:
+    """Turn images (B, 3, H, W) in [-1, 1] into B pictures, enlarged to `side` pixels where it is given."""
+    pixels = ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pictures = [Image.fromarray(image.numpy()) for image in pixels.permute(0, 2, 3, 1).cpu()]
+    if side is None:
+        return pictures
+    return [picture.resize((side, side), Image.Resampling.BICUBIC) for picture in pictures]
+
+
+def grid(rows: Sequence[Sequence[Image.Image]], *, gap: int = 2) -> Image.Image:
+    """Lay pictures of one size out in rows on white."""
+    width, height = rows[0][0].size
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * (width + gap), y * (height + gap)))
+    return sheet
+
+
+def to_png(picture: Image.Image, about: Mapping[str, str | int] | None = None) -> bytes:
+    """Return a picture's PNG bytes; `about` is kept in it as text, by keyword (PNG's iTXt)."""
+    info = PngInfo()
+    for keyword, text in (about or {}).items():
+        info.add_itxt(keyword, str(text))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def save(
+    picture: Image.Image, path: Path, about: Mapping[str, str | int] | None = None, *, replaces: bool = True
+) -> None:
+    """Write a picture as PNG, atomically, with what is said about it; `replaces` as for `artifacts.atomic_file`."""
+    with artifacts.atomic_file(path, replaces=replaces) as handle:
+        handle.write(to_png(picture, about))
+
+
+def save_film(paths: Sequence[Path], path: Path) -> None:
+    """Write pictures of one size, one after the other, as an animated WebP; the last one stays a while."""
+    frames = []
+    for each in paths:
+        with Image.open(each) as frame:
+            frame.thumbnail((FILM_SIDE, FILM_SIDE))
+            frames.append(frame.convert("RGB"))
+    durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [10 * FRAME_MILLISECONDS]
+    with artifacts.atomic_file(path) as handle:
+        frames[0].save(handle, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=80)
+
+
+def origin(caption: str, seed: int, bundle: str, **more: str | int) -> dict[str, str | int]:
+    """Return what a generated picture says about itself: all that is needed to draw it again.
+
+    Args:
+        caption: as it was given.
+        seed: of the noise.
+        bundle: fingerprint of the bundle that drew it.
+        more: such as the variant's number.
+    """
+    return {"caption": caption, "seed": seed, **more, "bundle": bundle, "Software": _software()}
+
+
+@functools.cache
+def _software() -> str:
+    return f"attngan {attngan.__version__} ({artifacts.code_revision()})"

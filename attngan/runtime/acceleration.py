@@ -1,0 +1,240 @@
+"""Arithmetic and memory layout that a device is fast with: bfloat16, channels last, compiled networks."""
+
+import contextlib
+import ctypes
+import functools
+import platform
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+
+from attngan.config.settings import Config
+from attngan.errors import InputError
+from attngan.runtime import distributed, machine
+from attngan.runtime.console import say
+from attngan.runtime.step_graph import Recorder, record_on_cuda
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+# What cuDNN says where no kernel's workspace fits, or where it has no kernel at all.
+NO_KERNEL = ("unable to find an engine to execute this computation", "Unable to find a valid cuDNN algorithm")
+Result = TypeVar("Result")
+DEVICE_TYPES = ("cpu", "cuda")
+MIN_CAPABILITY = (8, 0)  # of a CUDA device that multiplies bfloat16 matrices
+
+
+def set_up_device(config: Config) -> torch.device:
+    """Set up CPU and CUDA (threads of `config.num_threads`, memory, kernels), and return the device of `config.device`.
+
+    A CUDA device comes with its number, and becomes the current one, which graphs are recorded on: "cuda" alone would
+    be another device in a thread that takes none.
+
+    Raises:
+        InputError: it is not there, or not a kind that attngan runs on.
+    """
+    keep_freed_memory()
+    # Shapes stay the same from step to step: the fastest kernel is worth a search.
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32: what computes in less says so
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    elif torch.get_num_threads() > machine.num_cores():  # torch counts the node's
+        torch.set_num_threads(machine.num_cores())
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+        if device.type not in DEVICE_TYPES:
+            raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu."
+        ) from None
+    if device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        torch.cuda.set_device(device)
+    return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= MIN_CAPABILITY
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def choose_precision(setting: str, device: torch.device) -> torch.dtype:
+    """Return what networks compute in: `auto` takes bfloat16 where the device has it.
+
+    Raises:
+        InputError: bfloat16 is asked for and the device lacks it.
+    """
+    if setting == "float32" or (setting == "auto" and not has_bfloat16(device)):
+        return torch.float32
+    if not has_bfloat16(device):
+        raise InputError(f"precision: {device} has no instructions for bfloat16; set precision to auto or float32.")
+    return torch.bfloat16
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """Let networks compute in `precision` inside the block; weights, gradients and statistics stay float32."""
+    if precision == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, precision)
+
+
+def channels_last_(networks: Iterable[nn.Module]) -> None:
+    """Lay out the weights of networks so that convolutions find the channels of a pixel side by side."""
+    for network in networks:
+        network.to(memory_format=torch.channels_last)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensor, where it can be told so (glibc).
+
+    By default it hands every large tensor back to the system, and the next one is made of pages that must be cleared
+    and mapped anew: up to half of the time of a training step on a CPU.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(parameter, 2**31 - 1)
+
+
+def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
+    """Compile modules in place where that works here, or say that it does not; weights and names stay.
+
+    Each is compiled at its first call for each shape; what the compiler cannot do then runs as it is from there on.
+
+    Returns:
+        Whether they are compiled.
+    """
+    try:
+        torch.compile(lambda numbers: numbers.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
+    except Exception as error:  # whatever the compiler, its compiler or the platform comes up with
+        say(f"compiling does not work here, so networks run as they are: {_in_short(error)}")
+        return False
+    for module in modules:
+        # Not module.compile(), which leaves alone what has the forward of one of torch's own classes (nn.Sequential).
+        module.forward = _compiled(module.forward, type(module).__name__)
+    return True
+
+
+def _compiled(forward: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a forward that is compiled, and is the plain one again, with one line, once the compiler has failed."""
+    chosen = torch.compile(forward)
+
+    @functools.wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        nonlocal chosen
+        try:
+            return chosen(*args, **kwargs)
+        except TorchDynamoException as error:
+            say(f"{name} cannot be compiled here and runs as it is: {_in_short(error)}")
+            chosen = forward
+            return forward(*args, **kwargs)
+
+    return run
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a device has done what it was given, as a clock must that is read on the host."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def choose_recorder(is_wanted: bool, device: torch.device) -> Recorder | None:
+    """Return how steps are recorded as a graph, or None where they are not, with one line if that was wanted."""
+    if not is_wanted:
+        return None
+    if device.type != "cuda" or distributed.world_size() > 1:
+        say(f"cuda_graph: a step is recorded on one CUDA device alone; on {device} the steps run as they are.")
+        return None
+    return record_on_cuda
+
+
+@contextlib.contextmanager
+def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[[int], object]) -> Iterator[None]:
+    """Say, where the block runs out of memory, which batch would have fitted.
+
+    Args:
+        setting: name of the batch size.
+        batch_size: of the block.
+        device: whose memory.
+        step: does what the block does with fewer pictures, to try; never called where several processes train.
+
+    Raises:
+        InputError: a batch of this size does not fit.
+    """
+    try:
+        yield
+        return
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the step's tensors
+        failure = error
+    fits = batch_size // 2 if distributed.world_size() == 1 else 0
+    while fits >= 2 and not _does_fit(step, fits):
+        fits //= 2
+    if fits < 2 and any(text in str(failure) for text in NO_KERNEL):
+        raise failure  # for want of something else, as far as anyone can tell
+    would = f"one of {fits} does" if fits >= 2 else "set a smaller one, or a lower resolution"
+    raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in the memory of {device}; {would}.")
+
+
+def with_room(work: Callable[[], Result], make_room: Callable[[], None], device: torch.device, what: str) -> Result:
+    """Do some work beside a training; where the memory runs out, free what the training can do without, and try again.
+
+    Args:
+        work: changes nothing where it fails.
+        make_room: frees that.
+        device: whose memory.
+        what: the work makes, for people.
+
+    Raises:
+        InputError: there is not enough memory for it even then.
+    """
+    for is_last in (False, True):
+        try:
+            return work()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+        if not is_last:
+            make_room()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    raise InputError(
+        f"training.batch_size: {what} do not fit in the memory of {device} beside the training; set a smaller batch."
+    )
+
+
+def _does_fit(step: Callable[[int], object], size: int) -> bool:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        step(size)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in (*OUT_OF_MEMORY, *NO_KERNEL))

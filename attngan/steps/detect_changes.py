@@ -1,0 +1,48 @@
+"""Before the steps of a scheduled run: is there anything new to train on?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attngan.config.settings import Config
+from attngan.storage import places
+from attngan.storage.champion import ModelFolder, Origin, origin
+
+
+def detect_changes(sources: Sequence[str], model_uri: str, config: Config, *, always: bool = False) -> dict[str, Any]:
+    """Compare the sources and the settings with those of the models that were decided on before.
+
+    Args:
+        sources: pictures, captions, pretrained weights: files, folders or gs://; "" for what is not given. Cloud
+            storage is listed, not downloaded.
+        model_uri: the model folder, local or gs://, with the history of decisions.
+        config: the settings of the run.
+        always: train whatever has changed.
+
+    Returns:
+        retrain, reason, and inputs: the fingerprint of the sources.
+    """
+    inputs = places.fingerprint(*sources)
+    made_from = origin(inputs, config)
+    folder = ModelFolder(model_uri)
+    before = folder.find(made_from)
+    if before is None:
+        retrain, reason = True, f"training: {_what_is_new(folder, made_from)}"
+    elif always:
+        retrain, reason = True, "training: nothing has changed, but it is asked for always"
+    else:
+        verdict = "promoted" if before["promoted"] else "not promoted"
+        retrain = False
+        reason = (
+            f"nothing to train: pictures, captions and settings are those of the model that was {verdict} on "
+            f"{before['time']}; the champion stays"
+        )
+    return {"retrain": retrain, "reason": reason, "inputs": inputs}
+
+
+def _what_is_new(folder: ModelFolder, made_from: Origin) -> str:
+    known = [name for name in folder.decisions() if not name.endswith("-unknown.json")]
+    last = folder.decision(known[-1])["origin"] if known else None
+    if last is None:
+        return f"no model was trained for {folder.uri} yet"
+    new = [what for what, key in (("sources", "inputs"), ("settings", "config")) if last[key] != made_from[key]]
+    return f"{' and '.join(new)} are not those of the last model"

@@ -1,0 +1,197 @@
+"""Step: measure on classes never trained on whether the pictures are good, and whether the measures are.
+
+Every figure stands beside the same figure of controls whose result is known: real pictures, shuffled captions, noise,
+blurred pictures. A control that does not land where it must is said in words.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attngan.config.settings import Config
+from attngan.data import feasible
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.evaluation import controls, evaluation_report
+from attngan.evaluation.clip_score import Clip, open_clip
+from attngan.evaluation.drawn_colours import colour_figures
+from attngan.evaluation.extractors import (
+    PIXELS,
+    Extractor,
+    changes,
+    columns,
+    damsm_extractor,
+    inception_extractors,
+    pixels_apart,
+)
+from attngan.evaluation.measures import FigureMaker, Figures, Table
+from attngan.evaluation.picture_sets import EvaluationPictures, Query
+from attngan.evaluation.row_store import Made, RowStore, open_store
+from attngan.inference import weights
+from attngan.inference.text_to_image import TextToImage
+from attngan.runtime import acceleration
+from attngan.runtime.console import say
+from attngan.storage import artifacts
+from attngan.storage.result_folder import result
+
+JUDGES = {"num_candidates", "num_colour_captions", "kid_subsets", "kid_subset_size", "num_resamples"}  # not rows
+
+
+def evaluate(
+    dataset: Path, damsm: Path, generator: Path, out: Path, config: Config, *, state: str | None = None
+) -> dict[str, float]:
+    """Measure a generator and write the `metrics` folder: `metrics.json` and `report.html`.
+
+    Killed and run again with the same settings, it goes on from the pictures it has seen; memory does not grow with
+    their number.
+
+    Args:
+        dataset: folder of `preprocess`; its test split gives captions and real pictures.
+        damsm: folder of `pretrain_damsm`.
+        generator: folder of `train_generator`.
+        out: the metrics folder.
+        config: reads `evaluate`, `seed`, `device`; the networks' settings come with the generator.
+        state: folder to go on from, local or gs://; `<out>.state` when None.
+
+    Returns:
+        Every figure by name; those of controls end in the control's name.
+    """
+    with result(out, "metrics", inputs=[dataset, damsm, generator]) as draft:
+        return _evaluated(dataset, damsm, generator, draft, config, state or f"{out}.state")
+
+
+def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: Config, state: str) -> dict[str, float]:
+    """Measure a generator, and write the folder where it is made; return every figure by name."""
+    subject = _open(dataset, generator, config)
+    model, settings, device = subject.model, config.evaluate, subject.model.device
+    image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), device)[1]
+    folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
+    inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
+    looks = settings.model_dump(exclude=JUDGES)
+    key = {**inputs, "seed": config.seed, "evaluate": looks}
+    with (
+        torch.no_grad(),
+        inception_extractors(settings, device) as inceptions,
+        open_clip(settings.clip, device) as clip,
+        open_store(state, key) as store,
+    ):
+        extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
+        maker = FigureMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))
+        figures, shown = _figures(maker, subject, extractors, clip)
+        judges = [*extractors, *([clip] if clip else [])]
+        conditions = {
+            **inputs,
+            "resolution": model.generator.resolutions[-1],
+            "crop": "centre square",
+            "seed": config.seed,
+            **settings.model_dump(exclude={"inception_fid", "inception_imagenet", "clip"}),
+            "num_candidates": figures["r_precision"]["generated"].candidates,
+            "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
+            **{judge.name: judge.conditions for judge in judges},
+        }
+        return _write(out, figures, conditions, shown)
+
+
+def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
+    model = TextToImage.open(generator, kind="generator", device=acceleration.set_up_device(config))
+    test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
+    if model.vocabulary.words != test.vocabulary.words:
+        raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")
+    feasible.check(config, dataset, train, test, trains=False)
+    counts = {"num_images": config.evaluate.num_images, "num_pairs": config.evaluate.num_pairs}
+    return EvaluationPictures(model, test, train, config.seed, **counts)
+
+
+def _look(
+    store: RowStore, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None, batch_size: int
+) -> dict[str, Table]:
+    """Let every extractor look at every picture, and return the tables of what they say."""
+
+    def generated(numbers: range) -> Made:
+        queries = [subject.queries[number] for number in numbers]
+        images = subject.generated(queries, numbers.start)
+        made = {**columns(extractors, images), "sentence": subject.sentences(queries)}
+        if clip:
+            others = [
+                subject.queries[(number + len(subject.queries) // 2) % len(subject.queries)] for number in numbers
+            ]
+            made |= {"clip": clip.score(images, subject.texts(queries))}
+            made |= {"clip other": clip.score(images, subject.texts(others))}
+        return made
+
+    def real(numbers: range) -> Made:
+        images, others = subject.real(numbers), subject.real([(n + num_real // 2) % num_real for n in numbers])
+        made = {**columns(extractors, images), f"{PIXELS} apart": pixels_apart(images, others)}
+        if clip:
+            made["clip"] = clip.score(images, subject.texts([Query(number, 0) for number in numbers]))
+        return made
+
+    num_real, num_pairs = len(subject.test), len(subject.pairs)
+    passes: dict[str, tuple[int, Callable[[range], Made]]] = {
+        "generated": (len(subject.queries), generated),
+        "real": (num_real, real),
+        "noise": (num_real, lambda numbers: columns(extractors, subject.noise(numbers))),
+        "blurred": (num_real, lambda numbers: columns(extractors, subject.blurred(numbers))),
+        "train": (len(subject.train), lambda numbers: columns(extractors, subject.real(numbers, subject.train))),
+        "pairs": (num_pairs, lambda numbers: changes(extractors, subject.pair(numbers))),
+    }
+    with acceleration.fitting(
+        "evaluate.batch_size", batch_size, subject.model.device, lambda size: generated(range(size))
+    ):
+        return {name: store.table(name, count, batch_size, make) for name, (count, make) in passes.items()}
+
+
+def _figures(
+    maker: FigureMaker, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None
+) -> tuple[Figures, dict[str, Any]]:
+    """Return all figures, and what the report shows beside them."""
+    judge = extractors[0].name  # the DAMSM's
+    labels = subject.test.caption_labels()
+    pool = subject.sentences([Query(image, caption) for image, caption in enumerate(maker.pool_captions(labels))])
+    figures = maker.r_precision(judge, subject.queries, labels, pool.cpu())
+    shown: dict[str, Any] = {"colours": []}
+    if subject.test.info.get("palette"):
+        coloured, shown["colours"] = colour_figures(subject, maker, subject.test.info["palette"])
+        figures |= coloured
+    for name in [extractor.name for extractor in extractors]:
+        if len(subject.test) >= feasible.MIN_PICTURES:
+            figures |= maker.distances(name)
+        figures |= maker.changes(name)
+        if f"{name} logits" in maker.tables["generated"]:
+            figures |= maker.inception_scores(name)
+    figures |= maker.changes(PIXELS)
+    for name in [PIXELS, *(extractor.name for extractor in extractors[1:])]:
+        copies, nearest = maker.memorisation(name)
+        figures |= copies
+    if clip:
+        figures |= maker.clip_scores(clip.name)
+    shown["copies"] = evaluation_report.copies(subject, *nearest)
+    shown["swaps"] = evaluation_report.swaps(subject)
+    return figures, shown
+
+
+def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any]) -> dict[str, float]:
+    """Write the metrics folder, and return every figure by name."""
+    broken, findings = controls.broken(figures), controls.findings(figures)
+    for sentence in (*broken, *findings):
+        say(sentence)
+    details = {
+        _name(metric, subject): dataclasses.asdict(figure)
+        for metric, subjects in figures.items()
+        for subject, figure in subjects.items()
+    }
+    values = {name: each["value"] for name, each in details.items()}
+    measured = {"figures": values, "details": details, "conditions": conditions, "broken": broken, "findings": findings}
+    artifacts.write_json(out / "metrics.json", measured)
+    page = evaluation_report.page(figures, conditions, broken, findings, shown)
+    artifacts.write_text(out / "report.html", page)
+    facts = {"figures": values, "generator": conditions["generator"]}
+    artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
+    return values
+
+
+def _name(metric: str, subject: str) -> str:
+    return metric if subject == "generated" else f"{metric}_{subject.replace(' ', '_')}"

@@ -1,0 +1,299 @@
+"""Step 1: read the source, clean the captions, build the vocabulary, write the dataset."""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attngan.config import settings as configs
+from attngan.config.settings import Config
+from attngan.data import dataset_writer, feasible, images
+from attngan.data.captions import Vocabulary, tokenize
+from attngan.data.dataset import FORMAT_VERSION
+from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
+from attngan.data.sources import archives, captioned_folder, cub
+from attngan.data.sources.source_files import shown
+from attngan.errors import InputError
+from attngan.runtime import machine, scratch
+from attngan.runtime.console import progress, say
+from attngan.storage import artifacts
+from attngan.storage.result_folder import result
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+REASONS_SHOWN = 3  # in the sentence that ends the step
+LINES_SHOWN = 100  # of rejections and the like, before it
+
+
+def preprocess(
+    source: Path,
+    out: Path,
+    config: Config,
+    *,
+    captions: Path | None = None,
+    vocabulary: Path | None = None,
+    is_for_all: bool = False,
+) -> dict[str, Any]:
+    """Turn images with captions into the packed dataset.
+
+    Args:
+        source: folder or archive: CUB-200-2011, or any images with captions.
+        out: the dataset folder.
+        config: reads `data`.
+        captions: folder or archive with the captions, where they are not in the source.
+        vocabulary: `vocabulary.json` of a model that training goes on from; else the training captions give the words.
+        is_for_all: all steps follow with this config: what one of them cannot do ends this one, and is not only said.
+
+    Returns:
+        The content of `dataset.json`.
+
+    Raises:
+        InputError: nothing usable is left, more than `data.max_rejected_share` of the images is unusable, or a later
+            step has too few pictures.
+    """
+    beside = source.parent / "text"  # where CUB's captions lie
+    inputs = [source, captions, vocabulary, beside if os.path.isdir(beside) else None]
+    with result(out, "dataset", inputs=inputs) as draft, contextlib.ExitStack() as stack:
+        root = stack.enter_context(_as_folder(source))
+        texts = None if captions is None else stack.enter_context(_as_folder(captions))
+        layout = cub.find_layout(root)
+        if texts is None and source.is_file() and beside.is_dir():
+            is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
+            texts = None if is_inside else beside
+        found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
+        given = None if vocabulary is None else Vocabulary.load(vocabulary)
+        return _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
+
+
+class _Run:
+    """What one preprocessing keeps count of."""
+
+    def __init__(
+        self, source: Source, out: Path, config: Config, where: Path, given: Vocabulary | None, *, is_for_all: bool
+    ):
+        self.source, self.out, self.config, self.where, self.given = source, out, config, where, given
+        self.is_for_all = is_for_all
+        self.pictures: dict[Split, list[bytes]] = {split: [] for split in SPLITS}  # a digest of each
+        self.num_images = len(source.records) + len(source.rejected)
+        self.unknown = {split: collections.Counter[str]() for split in SPLITS}  # words that the vocabulary lacks
+        self.dropped: list[dict[str, str]] = []  # captions without a usable word
+        self.tokens = functools.cache(
+            lambda caption: tuple(map(sys.intern, tokenize(caption)))
+        )  # asked for three times
+        self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
+        self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
+        self.digests: dict[str, str] = {}  # sha256 of files that were read while they were written
+
+    def write(self) -> dict[str, Any]:
+        try:
+            return self._write()
+        except InputError:
+            self._tell_rejections()
+            raise
+
+    def _write(self) -> dict[str, Any]:
+        waiting = divide(self.source.records)
+        if not all(waiting[split] for split in SPLITS):
+            self._check_usable(waiting)
+        if self.is_for_all:
+            self._tell_enough(waiting)
+        with progress("preprocess", total=len(self.source.records), unit="images") as advance:
+            self._pack("train", waiting["train"], lambda token: True, advance)
+            if not self.indices["train"]:  # no vocabulary then; what is wrong with the others is found all the same
+                self._pack("test", waiting["test"], lambda token: True, advance)
+                self._check_usable(self.records)
+            vocabulary = self._vocabulary()
+            self._keep_encodable("train", vocabulary)
+            self._pack("test", waiting["test"], vocabulary.__contains__, advance)
+        self._check_usable(self.records)
+        return self._finish(vocabulary)
+
+    def _pack(
+        self, split: Split, records: Sequence[Record], is_known: Callable[[str], bool], advance: Callable[..., None]
+    ) -> None:
+        """Decode, crop and resize in parallel, and append to `pixels.bin` in the order of the source.
+
+        Captions are read meanwhile; pictures that they say nothing of are not decoded.
+        """
+
+        def described() -> Iterator[Record]:
+            for record in records:
+                if kept := self._with_usable_captions(record, is_known):
+                    yield kept
+                else:
+                    advance(1)
+
+        with dataset_writer.pixel_writer(self.out / split) as writer:
+            for record, pixels in images.prepare_all(
+                described(), self.config.data.resolution, num_workers=machine.num_cores()
+            ):
+                if isinstance(pixels, str):
+                    self.source.reject(record.name, pixels)
+                else:
+                    writer.append(pixels)
+                    self.records[split].append(record)
+                    self.pictures[split].append(hashlib.sha256(pixels).digest())
+                advance(1)
+            self.indices[split] = writer.index
+            self.digests[f"{split}/{dataset_writer.PIXELS}"] = writer.digest()
+
+    def _vocabulary(self) -> Vocabulary:
+        if self.given is not None:
+            return self.given
+        tokenised = (self.tokens(caption) for record in self.records["train"] for caption in record.captions)
+        vocabulary = Vocabulary.from_captions(tokenised, self.config.data.min_word_count)
+        if len(vocabulary) == 1:
+            raise InputError(
+                f"{self.where}: no word occurs {self.config.data.min_word_count} times in the training captions; "
+                "lower data.min_word_count."
+            )
+        return vocabulary
+
+    def _keep_encodable(self, split: Split, vocabulary: Vocabulary) -> None:
+        """Drop the captions, and the pictures, that rare words alone described; their pixels stay behind, unused."""
+        known = [self._with_usable_captions(record, vocabulary.__contains__) for record in self.records[split]]
+        pairs = zip(known, self.indices[split], strict=True)
+        kept = [(record, entry) for record, entry in pairs if record is not None]
+        self.records[split], self.indices[split] = [pair[0] for pair in kept], [pair[1] for pair in kept]
+
+    def _with_usable_captions(self, record: Record, is_known: Callable[[str], bool]) -> Record | None:
+        """Return the record with the captions that have a known word, or None and a rejection where none has."""
+        usable = tuple(caption for caption in record.captions if any(map(is_known, self.tokens(caption))))
+        if not usable:
+            self.source.reject(record.name, "none of its captions has a usable word")
+            return None
+        if len(usable) < len(record.captions):
+            lost = [caption for caption in record.captions if caption not in usable]
+            self.dropped.extend({"file": record.name, "caption": caption} for caption in lost)
+        return dataclasses.replace(record, captions=usable)
+
+    def _check_usable(self, records: dict[Split, list[Record]]) -> None:
+        """Stop if too many pictures were rejected, or none is left for a split."""
+        rejected, share = self.source.rejected, self.config.data.max_rejected_share
+        if len(rejected) > share * self.num_images:
+            reasons = "; ".join(f"{shown(entry.file)}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
+            raise InputError(
+                f"{self.where}: {len(rejected)} of {self.num_images} images cannot be used, more than the "
+                f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share."
+            )
+
+        for split in SPLITS:
+            if not records[split]:
+                hint = 'add images, or name some with "split" in captions.jsonl'
+                if self.source.kind == "cub":
+                    hint = "the source must have classes of both splits"
+                raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
+
+    def _tell_rejections(self) -> None:
+        _say_all([f"rejected: {shown(entry.file)}: {shown(entry.reason)}" for entry in self.source.rejected])
+
+    def _tell_enough(self, records: dict[Split, list[Record]], *, are_alike: bool = False) -> list[str]:
+        """Return what later steps cannot do, or have less of than was set; InputError where they follow and cannot."""
+        ids = number_classes([record for split in SPLITS for record in records[split]])[len(records["train"]) :]
+        labels = caption_labels(ids, [record.captions for record in records["test"]])
+        sizes = feasible.sizes_of(len(records["train"]), labels, are_alike=are_alike)
+        problems = feasible.problems(self.config, sizes)
+        if problems and self.is_for_all:
+            raise feasible.refusal(self.where, problems)
+        return [f"with this config a later step stops: {problem}." for problem in problems] or feasible.notes(
+            self.config, sizes
+        )
+
+    def _finish(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        tests = self.pictures["test"]
+        are_alike = all(one == tests[(number + len(tests) // 2) % len(tests)] for number, one in enumerate(tests))
+        enough = self._tell_enough(self.records, are_alike=are_alike)
+        ids = iter(number_classes([record for split in SPLITS for record in self.records[split]]))
+        class_ids = {split: list(itertools.islice(ids, len(self.records[split]))) for split in SPLITS}
+        counts = {split: self._write_split(split, class_ids[split], vocabulary) for split in SPLITS}
+        vocabulary.save(self.out / "vocabulary.json")
+        artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
+        digests = dataset_writer.content_digests(self.out, self.digests)
+        info = {
+            "format_version": FORMAT_VERSION,
+            "source": self.source.kind,
+            "resolution": self.config.data.resolution,
+            "stored_short_side": images.stored_side(self.config.data.resolution),
+            "counts": counts,
+            "vocabulary_size": len(vocabulary),
+            **{
+                f"unknown_{split}_words": {"kinds": len(words), "occurrences": words.total()}
+                for split, words in self.unknown.items()
+            },
+            "rejected": [dataclasses.asdict(entry) for entry in self.source.rejected],
+            "dropped_captions": self.dropped,
+            "warnings": self.source.warnings,
+            "fingerprint": dataset_writer.content_fingerprint(digests),
+            "palette": self.source.palette,
+        }
+        artifacts.write_json(self.out / "dataset.json", info)
+        files = [f"{split}/{name}" for split in SPLITS for name in dataset_writer.SPLIT_FILES]
+        files += ["dataset.json", "vocabulary.json", "config.yaml"]
+        facts = {"fingerprint": info["fingerprint"], "counts": counts}
+        artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
+        self._tell_rejections()
+        _summarise(info)
+        for sentence in enough:
+            say(f"preprocess: {sentence}")
+        return info
+
+    def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:
+        """Write all of a split but its pixels, and return its counts."""
+        records = self.records[split]
+        tokenised = [[self.tokens(caption) for caption in record.captions] for record in records]
+        tokens = [word for of_image in tokenised for caption in of_image for word in caption]
+        self.unknown[split].update(word for word in tokens if word not in vocabulary)
+        dataset_writer.write_split(
+            self.out / split,
+            index=self.indices[split],
+            records=records,
+            class_ids=class_ids,
+            word_ids=[[vocabulary.encode(caption) for caption in of_image] for of_image in tokenised],
+        )
+        return {
+            "images": len(records),
+            "captions": sum(map(len, tokenised)),
+            "classes": len(set(class_ids)),
+            "words": len(tokens),
+        }
+
+
+@contextlib.contextmanager
+def _as_folder(path: Path) -> Iterator[Path]:
+    """Give a source as a folder while the block runs; an archive is unpacked into a scratch folder."""
+    if os.path.isdir(path):
+        yield path
+        return
+    with scratch.folder("unpacked") as place:
+        folder = place / "source"  # so that nothing of others lies beside it
+        folder.mkdir()
+        size = os.path.getsize(path) if os.path.isfile(path) else 0
+        with progress(f"unpack {shown(path.name)}", total=size, unit="bytes") as advance:
+            skipped = archives.unpack(path, folder, advance)
+        _say_all([f"{shown(str(path))}: {line}" for line in skipped])
+        try:
+            yield folder
+        except InputError as error:  # whoever reads it knows the archive, not the scratch folder
+            raise InputError(str(error).replace(str(folder), str(path))) from None
+
+
+def _say_all(lines: list[str]) -> None:
+    """Print lines, of which a damaged source may have any number."""
+    for line in lines[:LINES_SHOWN]:
+        say(line)
+    if len(lines) > LINES_SHOWN:
+        say(f"... and {len(lines) - LINES_SHOWN:,} more")
+
+
+def _summarise(info: dict[str, Any]) -> None:
+    train, test = info["counts"]["train"], info["counts"]["test"]
+    say(
+        f"preprocess: {train['images']:,} images to train and {test['images']:,} to test, "
+        f"{info['vocabulary_size']:,} words, {len(info['rejected'])} images rejected"
+    )

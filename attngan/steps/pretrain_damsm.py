@@ -1,0 +1,91 @@
+"""Step: train both encoders on matching pictures and captions (the DAMSM, section 3.2).
+
+Every epoch ends with a retrieval test on the classes that training does not see; the best encoders are kept.
+"""
+
+import contextlib
+import functools
+from pathlib import Path
+from typing import Any
+
+from attngan.config.settings import Config
+from attngan.data import feasible
+from attngan.data.dataset import Dataset
+from attngan.inference import weights
+from attngan.runtime import acceleration, distributed
+from attngan.runtime.launcher import over_processes
+from attngan.storage import artifacts, shared
+from attngan.training import damsm_step, loop, states
+from attngan.training.damsm_features import kept_features
+from attngan.training.damsm_progress import PAGE, DamsmProgress
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.damsm_watcher import DamsmWatcher
+from attngan.training.run_log import RunLog
+
+
+@over_processes("damsm.batch_size")
+def pretrain_damsm(
+    dataset: Path, out: Path, config: Config, *, inception_weights: Path | None = None, state: str | None = None
+) -> dict[str, float]:
+    """Train the encoders and write the `damsm` folder.
+
+    Args:
+        dataset: folder of `preprocess`.
+        out: gets encoders, vocabulary, config, figures, manifest.
+        config: reads `damsm`, `text_encoder`, `image_encoder`, `data`, `seed`, `device`.
+        inception_weights: torchvision's ImageNet state dict of Inception-v3, `.pth` or `.safetensors`; without it
+            Inception's trunk starts at random and is trained too.
+        state: folder for the state of resuming, local or gs://; `<out>.state` when None.
+
+    Returns:
+        The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
+    """
+    with shared.first_result(out, "damsm", inputs=[dataset, inception_weights]) as draft:
+        return _pretrained(dataset, draft, config, inception_weights, state or f"{out}.state")
+
+
+def _pretrained(
+    dataset: Path, out: Path, config: Config, inception_weights: Path | None, state: str
+) -> dict[str, float]:
+    """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    feasible.check(config, dataset, train, test, evaluates=False)
+    run = DamsmRun(config, train, acceleration.set_up_device(config), inception_weights)
+    key = {
+        "config": _shaping(config),
+        "dataset": train.manifest["fingerprint"],
+        "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
+    }
+    store = states.StateStore(state, step_name="pretrain_damsm", key=key)
+    run.resume(store)
+    distributed.check_same(run.step, f"{store.uri}: the step to go on from")
+    log = RunLog(out if distributed.is_first() else None, run.rows)
+    total = config.damsm.epochs * run.steps_per_epoch
+    states.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
+    page = DamsmProgress(run, test, out, total, log) if distributed.is_first() else None
+    watcher = DamsmWatcher(run, log, store, test, page, total=total)
+    with kept_features(run, train, test, key) if run.step < total else contextlib.nullcontext():
+        loop.train(
+            run,
+            watcher,
+            batch_for=functools.partial(damsm_step.batch_for, run, train),
+            take_step=functools.partial(damsm_step.take_step, run),
+            try_step=functools.partial(damsm_step.try_step, run, train),
+        )
+    if distributed.is_first():
+        run.load_best()
+        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
+        artifacts.write_json(out / "retrieval.json", run.best)
+        files += ["retrieval.json", PAGE, *log.close()]
+        artifacts.finish(out, "damsm", files, dataset=train.manifest["fingerprint"], retrieval=run.best)
+    return run.best
+
+
+def _shaping(config: Config) -> dict[str, Any]:
+    """Return the settings that shape the states of a run, beside its data."""
+    shaping = config.shaping()
+    settings = {name: shaping[name] for name in ("seed", "precision", "data", "text_encoder", "image_encoder", "damsm")}
+    del settings["damsm"]["epochs"]  # more epochs go on from what is there
+    settings["data"] = config.data.model_dump(include={"resolution", "max_words"})  # the rest made the dataset
+    settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
+    return settings

@@ -1,0 +1,123 @@
+"""Step: champion against challenger. Only a better bundle is promoted; the one before can come back."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from attngan.config.settings import Config
+from attngan.errors import Changed, InputError
+from attngan.storage import artifacts
+from attngan.storage.champion import Entry, ModelFolder, now, origin
+from attngan.storage.result_folder import check_apart
+
+
+def publish(
+    bundle: Path, metrics: Path, model_uri: str, config: Config, *, inputs: str | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Make a bundle the champion if its metrics are better than the champion's.
+
+    Args:
+        bundle: folder of `export_samples`.
+        metrics: folder of `evaluate`, of the same generator.
+        model_uri: the model folder, local or gs://; made if it is not there.
+        config: reads `publish`; all of it is remembered, as a fingerprint.
+        inputs: fingerprint of the sources, so that a later run sees whether they changed; None if it is not known.
+        force: promote whatever the metrics say.
+
+    Returns:
+        The decision: promoted, reason, metric, challenger's and champion's value, the bundle's fingerprint.
+    """
+    check_apart([model_uri], [bundle, metrics])
+    manifest = artifacts.check(bundle, "bundle", contents=True)
+    measured = artifacts.check(metrics, "metrics", contents=True)
+    if manifest["generator"] != measured["generator"]:
+        raise InputError(
+            f"{metrics}: these are the metrics of another generator than {bundle} holds; evaluate that one."
+        )
+    challenger = _value(measured["figures"], config.publish.metric, metrics)
+    while True:
+        folder = ModelFolder(model_uri)
+        champion = folder.champion["figures"].get(config.publish.metric) if folder.champion else None
+        is_champion = bool(folder.champion) and folder.champion["fingerprint"] == manifest["fingerprint"]
+        promoted, reason = _decide(config, challenger, champion, has_champion=bool(folder.champion), force=force)
+        if is_champion:  # as when a try before this one ended between the pointer and the history
+            promoted, reason = True, f"promoted: it is the champion, {config.publish.metric} {challenger:.4g}"
+        try:
+            if promoted:
+                model = folder.keep(bundle, manifest["fingerprint"])  # also the champion's, which may be damaged there
+                if not is_champion:
+                    _promote(folder, model, manifest["fingerprint"], measured["figures"])
+            break
+        except Changed:
+            continue  # another run was faster: compare with its model
+    decision = {
+        "promoted": promoted,
+        "reason": reason,
+        "metric": config.publish.metric,
+        "challenger": challenger,
+        "champion": champion,
+        "bundle": manifest["fingerprint"],
+        "origin": origin(inputs, config) if inputs else None,
+    }
+    folder.remember(decision)
+    return decision
+
+
+def restore_previous(model_uri: str) -> dict[str, Any]:
+    """Put the previous champion back; the one it replaces becomes the previous one.
+
+    Args:
+        model_uri: the model folder, local or gs://.
+
+    Returns:
+        The decision, as `publish` does.
+    """
+    folder = ModelFolder(model_uri)
+    if not folder.previous or not folder.champion:
+        raise InputError(f"{model_uri}: there is no previous champion to put back.")
+    folder.check(folder.previous)
+    reason = f"{folder.previous['model']} is the champion again, {folder.champion['model']} is put aside"
+    try:
+        folder.crown(folder.previous, folder.champion)
+    except Changed:
+        raise InputError(f"{model_uri}: the champion has just changed; look who it is, then decide again.") from None
+    decision = {"promoted": True, "reason": reason, "bundle": folder.champion["fingerprint"], "origin": None}
+    folder.remember(decision)
+    return decision
+
+
+def _promote(folder: ModelFolder, model: str, fingerprint: str, figures: dict[str, float]) -> None:
+    promoted = now().isoformat(timespec="seconds")
+    entry = Entry(model=model, fingerprint=fingerprint, figures=figures, promoted=promoted)
+    folder.crown(entry, folder.champion)
+
+
+def _decide(
+    config: Config, challenger: float, champion: float | None, *, has_champion: bool, force: bool
+) -> tuple[bool, str]:
+    settings = config.publish
+    if not has_champion:
+        return True, f"promoted: the first model here, {settings.metric} {challenger:.4g}"
+    if champion is None:
+        if force:
+            return True, f"promoted by force: the champion has no {settings.metric} to compare with"
+        raise InputError(
+            f"publish.metric {settings.metric}: the champion was published without it, so nothing can be compared; "
+            "choose a metric it has, or publish with --force."
+        )
+    gain = challenger - champion if settings.higher_is_better else champion - challenger
+    compared = f"{settings.metric} {challenger:.4g}, the champion has {champion:.4g}"
+    if gain > settings.min_improvement:
+        return True, f"promoted: {compared}"
+    if force:
+        return True, f"promoted by force: {compared}"
+    return False, f"not promoted: {compared}; better by more than {settings.min_improvement:g} is asked for"
+
+
+def _value(figures: dict[str, float], metric: str, metrics: Path) -> float:
+    if metric not in figures:
+        near = difflib.get_close_matches(metric, figures, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        known = ", ".join(figures) or "none"
+        raise InputError(f"publish.metric {metric}: {metrics} has no such figure{hint}; it has {known}.")
+    return figures[metric]

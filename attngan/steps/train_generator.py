@@ -1,0 +1,95 @@
+"""Step: the adversarial training of the generator against one discriminator a stage (section 4)."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from attngan.config.settings import Config
+from attngan.data import feasible
+from attngan.data.dataset import Dataset
+from attngan.inference.text_to_image import TextToImage
+from attngan.runtime import acceleration, distributed
+from attngan.runtime.launcher import over_processes
+from attngan.storage import artifacts, shared
+from attngan.training import gan_step, loop, states
+from attngan.training.gan_run import GanRun
+from attngan.training.gan_watcher import GanWatcher
+from attngan.training.run_log import RunLog
+from attngan.training.snapshot_metrics import SnapshotFigures
+from attngan.training.snapshots import Snapshots
+
+GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
+    "data": ("min_word_count", "max_rejected_share"),  # of the dataset, which is told by its fingerprint
+    "training": ("epochs",),
+    "watch": ("num_images", "features", "metric", "result", "patience", "on_trouble", "max_roll_backs"),
+}
+
+
+@over_processes("training.batch_size")
+def train_generator(
+    dataset: Path, damsm: Path, out: Path, config: Config, *, state: str | None = None
+) -> dict[str, float]:
+    """Train the generator and write the `generator` folder.
+
+    Interrupted and run again with the same settings, it goes on from its last state; on a CPU the result is bit for
+    bit that of an uninterrupted run.
+
+    Args:
+        dataset: folder of `preprocess`.
+        damsm: folder of `pretrain_damsm` on that dataset.
+        out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress page, film.
+        config: reads `generator`, `discriminator`, `training`, `watch`, `data`, `seed`, `device`.
+        state: folder for the state of resuming, local or gs://; `<out>.state` when None.
+
+    Returns:
+        The last logged losses and figures.
+    """
+    with shared.first_result(out, "generator", inputs=[dataset, damsm]) as draft:
+        return _trained(dataset, damsm, draft, config, state or f"{out}.state")
+
+
+def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) -> dict[str, float]:
+    """Train the generator, and write its folder where it is made; return the last logged losses and figures."""
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    feasible.check(config, dataset, train, test, evaluates=False)
+    run = GanRun(config, train, damsm, acceleration.set_up_device(config))
+    figures = SnapshotFigures(run, train, test, damsm)
+    facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
+    store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
+    run.resume(store)
+    distributed.check_same(run.step, f"{store.uri}: the step to go on from")
+    log = RunLog(out if distributed.is_first() else None, run.rows)
+    steps_per_epoch = len(train) // config.training.batch_size
+    total = config.training.epochs * steps_per_epoch
+    states.check_not_beyond(run.step, total, store.uri, setting="training.epochs")
+    snapshots = None
+    if distributed.is_first():
+        snapshots = Snapshots(run, test, out, total, store, log, num_candidates=figures.num_candidates)
+    watcher = GanWatcher(run, log, store, figures, snapshots, steps_per_epoch=steps_per_epoch, total=total)
+    loop.train(
+        run,
+        watcher,
+        batch_for=functools.partial(gan_step.batch_for, run, train),
+        take_step=functools.partial(gan_step.take_step, run),
+        try_step=functools.partial(gan_step.try_step, run, train),
+    )
+    if snapshots is not None:
+        files = snapshots.finish()
+        if config.watch.result == "best" and run.best:
+            run.average.load_state_dict(run.best_weights)
+        files += TextToImage(config, train.vocabulary, run.text_encoder, run.average, run.device).save(out)
+        files += log.close()
+        artifacts.finish(out, "generator", files, **facts, steps=run.step, best=run.best)
+    return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
+
+
+def _shaping(config: Config) -> dict[str, Any]:
+    """Return the settings that shape the states of a run, beside its data and its encoders."""
+    settings = config.shaping()
+    settings["damsm"] = config.damsm.gammas  # the rest made the encoders
+    for section in ("evaluate", "samples", "publish"):  # read by later steps
+        del settings[section]
+    for section, names in GOES_ON.items():
+        for name in names:
+            del settings[section][name]
+    return settings

@@ -1,0 +1,210 @@
+"""The model folder, local or gs://: who the champion is, who was it before, their bundles, and every decision.
+
+`champion.json` names the champion and the one before, `models/<fingerprint>/` holds bundles, `history/` a file for each
+decision, named by its stamp and by what was trained on: a later run sees there whether anything is new. Stamps are
+times that never go back, whatever the clocks of the machines do: of two decisions the newer has the later one.
+"""
+
+import datetime
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from attngan.config.settings import Config
+from attngan.errors import Changed, InputError
+from attngan.storage import artifacts, json_text, places
+
+POINTER = "champion.json"
+STAMP = "%Y%m%dT%H%M%S.%fZ"
+DECISION = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{16}|unknown)\.json")
+TICK = datetime.timedelta(microseconds=1)
+LAST_YEAR = 9000  # of a stamp, after which others must have room
+
+
+class Entry(TypedDict):
+    """What `champion.json` says of a model."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    model: Annotated[str, Field(pattern=r"^models/[0-9a-f]{1,64}$")]
+    fingerprint: str
+    figures: dict[str, float]
+    promoted: NotRequired[str]  # when
+
+
+class Pointer(TypedDict):
+    """What `champion.json` holds; without a stamp where an older attngan wrote it."""
+
+    champion: Entry
+    previous: Entry | None
+    stamp: NotRequired[str]
+
+
+class Origin(TypedDict):
+    """What a model is made from."""
+
+    inputs: str
+    config: str
+
+
+class Decision(TypedDict):
+    """What a file of the history holds, as far as it is read."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    time: str
+    promoted: bool
+    origin: Origin | None
+
+
+def origin(inputs: str, config: Config) -> Origin:
+    """Return what a model is made from: the fingerprint of its inputs (`places.fingerprint`) and of its settings."""
+    return {"inputs": inputs, "config": artifacts.fingerprint(config.shaping())}
+
+
+class ModelFolder:
+    """The model folder as it was when it was opened.
+
+    Args:
+        uri: the folder; it need not exist.
+
+    Raises:
+        InputError: it is a file, or its `champion.json` is damaged. Only where there is none, there is no champion.
+    """
+
+    def __init__(self, uri: str):
+        if not places.is_remote(uri) and Path(uri).exists() and not Path(uri).is_dir():
+            raise InputError(f"{uri}: expected the folder of the champion, found a file; name another one.")
+        self.uri = uri
+        self.champion: Entry | None = None
+        self.previous: Entry | None = None
+        self._stamp = datetime.datetime.min.replace(tzinfo=datetime.UTC)  # the latest that is known to be taken
+        content, self._generation = places.read(places.join(uri, POINTER))
+        if self._generation:
+            self._take(content)
+        self._stamp = self._next_stamp()
+
+    def keep(self, bundle: Path, fingerprint: str) -> str:
+        """Store a bundle in the folder, unless a sound copy is there, and return its name there.
+
+        Raises:
+            InputError: what was stored cannot be opened from there.
+        """
+        name = f"models/{fingerprint[:16]}"
+        uri = places.join(self.uri, name)
+        if self._problem(uri, fingerprint):
+            files = [(bundle / file, file) for file in artifacts.read_manifest(bundle)["files"]]
+            places.copy(files, uri)  # whoever stores the same bundle at once writes the same bytes
+            places.copy([(bundle / artifacts.MANIFEST, artifacts.MANIFEST)], uri)
+            if problem := self._problem(uri, fingerprint):
+                raise InputError(
+                    f"{uri}: the bundle that was just stored cannot be opened, so the champion stays: {problem}"
+                )
+        return name
+
+    def check(self, entry: Entry) -> None:
+        """Refuse a model that cannot be opened from the folder."""
+        uri = places.join(self.uri, entry["model"])
+        if problem := self._problem(uri, entry["fingerprint"]):
+            raise InputError(f"{problem} The champion stays; to have {entry['model']} back, publish its bundle again.")
+
+    def crown(self, entry: Entry, previous: Entry | None) -> None:
+        """Make `entry` the champion.
+
+        Raises:
+            Changed: there is another champion than when the folder was opened.
+        """
+        self._stamp = self._next_stamp()  # later than that of the champion which it replaces
+        pointer = {"champion": entry, "previous": previous, "stamp": f"{self._stamp:{STAMP}}"}
+        text = json.dumps(pointer, indent=2, allow_nan=False)
+        uri = places.join(self.uri, POINTER)
+        self._generation = places.write(uri, text.encode(), generation=self._generation)
+        self.champion, self.previous = entry, previous
+
+    def remember(self, decision: dict[str, Any]) -> None:
+        """Keep a decision, whose `origin` may be None: of when the folder was opened, or the champion crowned."""
+        record = {"time": now().isoformat(timespec="seconds"), **decision}
+        content = json.dumps(record, indent=2, allow_nan=False).encode()
+        while True:
+            name = f"{self._stamp:{STAMP}}-{_short(decision['origin'])}.json"
+            self._stamp += TICK  # of the next decision
+            try:
+                places.write(places.join(self.uri, "history", name), content, generation=0)
+                return
+            except Changed:
+                continue  # somebody else decided on a model of this origin at the same time
+
+    def decisions(self) -> list[str]:
+        """Return the names of all decisions, the oldest first."""
+        return [name for name in places.names(places.join(self.uri, "history")) if _stamp_in(name)]
+
+    def decision(self, name: str) -> Decision:
+        """Return one decision."""
+        uri = places.join(self.uri, "history", name)
+        expected, mend = (
+            "a decision",
+            "restore the file from an older version, or remove it: then that decision is forgotten",
+        )
+        decision = json_text.parse(places.read(uri)[0], uri, Decision, expected=expected, mend=mend)
+        if not name.endswith(f"-{_short(decision['origin'])}.json"):
+            raise InputError(f"{uri}: expected a decision on the origin in its name, found another origin; {mend}.")
+        return decision
+
+    def find(self, made_from: Origin) -> Decision | None:
+        """Return the latest decision on a model of this origin, or None."""
+        found = [name for name in self.decisions() if name.endswith(f"-{_short(made_from)}.json")]
+        return self.decision(found[-1]) if found else None
+
+    def _take(self, content: bytes) -> None:
+        uri = places.join(self.uri, POINTER)
+        mend = "restore the file from an older version, or remove it: then the next publish begins anew, and models "
+        mend += "and history stay"
+        pointer = json_text.parse(content, uri, Pointer, expected="the champion and the previous one", mend=mend)
+        self.champion, self.previous = pointer["champion"], pointer["previous"]
+        if "stamp" in pointer:
+            stamp = _time(pointer["stamp"])
+            if stamp is None:
+                raise InputError(f"{uri}: expected the time of the last decision, found {pointer['stamp']!r}; {mend}.")
+            self._stamp = stamp
+
+    def _next_stamp(self) -> datetime.datetime:
+        """Return a time that is later than that of any decision so far, and no earlier than it is."""
+        stamps = [self._stamp, *map(_stamp_in, self.decisions()[-1:])]
+        return max(now(), *(stamp + TICK for stamp in stamps if stamp))
+
+    def _problem(self, uri: str, fingerprint: str) -> str | None:
+        """Return why the bundle cannot be opened from where it is stored, None if it can."""
+        if artifacts.MANIFEST not in places.names(uri):
+            return f"{uri}: there is no whole bundle."
+        with places.local_input(uri) as folder:
+            try:
+                found = artifacts.check(folder, "bundle", contents=True)["fingerprint"]
+            except InputError as error:
+                return str(error).replace(str(folder), uri)
+        return None if found == fingerprint else f"{uri}: it is the bundle {found}, not {fingerprint}."
+
+
+def now() -> datetime.datetime:
+    """Return what the clock says; it may stand still, or have been set back."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _time(text: str) -> datetime.datetime | None:
+    """Return the time of a stamp, or None where it is none."""
+    try:
+        time = datetime.datetime.strptime(text, STAMP).replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return None
+    return time if time.year < LAST_YEAR else None
+
+
+def _stamp_in(name: str) -> datetime.datetime | None:
+    """Return the time of a decision from its name, None for a file that is none."""
+    match = DECISION.fullmatch(name)
+    return _time(match[1]) if match else None
+
+
+def _short(made_from: Origin | None) -> str:
+    return artifacts.fingerprint(made_from)[:16] if made_from else "unknown"

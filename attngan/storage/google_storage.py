@@ -1,0 +1,229 @@
+"""Google Cloud Storage behind the calls of `storage`: the only module that knows it.
+
+Imported where a `gs://` URI turns up, so that attngan works without google-cloud-storage. Every transfer is checked by
+crc32c, and every request is tried again until a deadline.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage import Blob, Bucket, transfer_manager
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import exceptions as http
+
+from attngan.errors import Changed, InputError
+from attngan.storage.result_folder import SCHEME
+
+WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
+NUM_WORKERS = 8
+ATTEMPT_SECONDS = 60.0  # without a byte, until a request is given up
+DEADLINE_SECONDS = 300.0  # for a request and its repetitions
+CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of this size
+
+
+def fetch(uri: str, into: Path) -> Path:
+    """Copy an object, or every object below a prefix, into the folder `into`, and return where it lies there."""
+    with _explained(uri):
+        bucket, name = _split(uri)
+        target = into / (PurePosixPath(name).name or bucket.name)
+        found = _found(bucket, name, uri)
+        pairs = [(blob, target / _safe(relative, uri) if relative else target) for relative, blob in found]
+        for folder in {path.parent for _, path in pairs}:
+            folder.mkdir(parents=True, exist_ok=True)
+        _download(pairs)
+    return target
+
+
+def contents(uri: str) -> dict[str, tuple[int, str]]:
+    """Return size and crc32c of every object below a prefix, by relative name; of a single object under ""."""
+    with _explained(uri):
+        return {name: (blob.size, blob.crc32c) for name, blob in _found(*_split(uri), uri)}
+
+
+def names(uri: str) -> list[str]:
+    """Return the relative names of all objects below a prefix, sorted; nothing may be there."""
+    with _explained(uri):
+        bucket, name = _split(uri)
+        prefix = f"{name}/" if name else ""
+        return sorted(blob.name.removeprefix(prefix) for blob in _below(bucket, prefix))
+
+
+def modified(uri: str) -> float:
+    """Return when an object was written, in seconds since 1970."""
+    with _explained(uri):
+        ((_, blob),) = _found(*_split(uri), uri)
+        return blob.updated.timestamp()
+
+
+def upload(files: Iterable[tuple[Path, str]], uri: str) -> None:
+    """Copy local files below `uri`, each under the name given with it, in parallel."""
+    with _explained(uri):
+        bucket, prefix = _split(uri)
+        transfer_manager.upload_many(
+            [(str(path), bucket.blob(f"{prefix}/{name}".lstrip("/"))) for path, name in files],
+            upload_kwargs={"checksum": "crc32c", "timeout": ATTEMPT_SECONDS, "retry": _retry()},
+            worker_type=transfer_manager.THREAD,
+            max_workers=NUM_WORKERS,
+            raise_exception=True,
+        )
+
+
+def read(uri: str) -> tuple[bytes, int] | None:
+    """Return the content of a small object and its generation, or None where there is none."""
+    with _explained(uri):
+        bucket, name = _split(uri)
+        while (blob := bucket.get_blob(name, timeout=ATTEMPT_SECONDS, retry=_retry())) is not None:
+            generation = blob.generation  # the download may forget it
+            with contextlib.suppress(api.NotFound):  # replaced just now: look again
+                return blob.download_as_bytes(checksum="crc32c", timeout=ATTEMPT_SECONDS, retry=_retry()), generation
+        return None
+
+
+def write(uri: str, content: bytes, *, generation: int) -> int:
+    """Write a small object if it still is of `generation` (0: if there is none), and return its new generation.
+
+    Raises:
+        Changed: somebody else has written it since.
+    """
+    with _explained(uri):
+        bucket, name = _split(uri)
+        blob = bucket.blob(name)
+        blob.metadata = {WRITER: secrets.token_hex(8)}
+        try:
+            blob.upload_from_string(
+                content,
+                if_generation_match=generation,
+                checksum="crc32c",
+                timeout=ATTEMPT_SECONDS,
+                retry=_retry(),
+            )
+        except api.PreconditionFailed:
+            now = bucket.get_blob(name, timeout=ATTEMPT_SECONDS, retry=_retry())
+            if now is not None and (now.metadata or {}).get(WRITER) == blob.metadata[WRITER]:
+                return now.generation  # ours: only the answer to the first attempt was lost
+            raise Changed(uri) from None
+        return blob.generation
+
+
+def remove(uri: str) -> None:
+    """Remove an object if it is there."""
+    with _explained(uri):
+        bucket, name = _split(uri)
+        with contextlib.suppress(api.NotFound):
+            bucket.blob(name).delete(timeout=ATTEMPT_SECONDS, retry=_retry())
+
+
+def check_reachable(uri: str) -> None:
+    """Say in a sentence what would keep a result from being written below `uri`, as far as reading shows it."""
+    with _explained(uri):
+        bucket, name = _split(uri)
+        next(iter(_below(bucket, f"{name}/", max_results=1)), None)
+
+
+def _split(uri: str) -> tuple[Bucket, str]:
+    bucket_name, _, name = uri.removeprefix(SCHEME).partition("/")
+    if not bucket_name:
+        raise InputError(f"{uri}: expected gs://BUCKET/NAME, found no bucket.")
+    try:
+        return _client(os.environ.get("STORAGE_EMULATOR_HOST")).bucket(bucket_name), name.strip("/")
+    except ValueError as error:
+        raise InputError(f"{uri}: {bucket_name!r} cannot be a bucket's name ({error}).") from None
+
+
+@functools.cache
+def _client(emulator: str | None) -> storage.Client:
+    """Return the client, which reads the environment itself: credentials, and where an emulator is."""
+    return storage.Client(project=None)
+
+
+def _found(bucket: Bucket, name: str, uri: str) -> list[tuple[str, Blob]]:
+    """Return the object `name` as "", or every object below it by relative name."""
+    blob = bucket.get_blob(name, timeout=ATTEMPT_SECONDS, retry=_retry()) if name else None
+    if blob is not None:
+        return [("", blob)]
+    prefix = f"{name}/" if name else ""
+    found = [(below.name.removeprefix(prefix), below) for below in _below(bucket, prefix)]
+    if not found:
+        raise InputError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
+    return found
+
+
+def _below(bucket: Bucket, prefix: str, max_results: int | None = None) -> Iterable[Blob]:
+    listed = bucket.list_blobs(prefix=prefix, max_results=max_results, timeout=ATTEMPT_SECONDS, retry=_retry())
+    return (blob for blob in listed if not blob.name.endswith("/"))  # a console marks folders so
+
+
+def _safe(name: str, uri: str) -> str:
+    if any(part in ("..", "") for part in name.split("/")):
+        raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
+    return name
+
+
+def _download(pairs: list[tuple[Blob, Path]]) -> None:
+    options = {"timeout": ATTEMPT_SECONDS, "retry": _retry()}
+    sizes = {path: blob.size for blob, path in pairs}
+    small = [(blob, str(path)) for blob, path in pairs if blob.size <= CHUNK_BYTES]
+    transfer_manager.download_many(
+        small,
+        download_kwargs={"checksum": "crc32c", **options},
+        worker_type=transfer_manager.THREAD,
+        max_workers=NUM_WORKERS,
+        raise_exception=True,
+    )
+    for blob, path in pairs:
+        if blob.size > CHUNK_BYTES:
+            transfer_manager.download_chunks_concurrently(
+                blob,
+                str(path),
+                chunk_size=CHUNK_BYTES,
+                download_kwargs=options,
+                worker_type=transfer_manager.THREAD,
+                max_workers=NUM_WORKERS,
+            )
+    for path, size in sizes.items():
+        if path.stat().st_size != size:
+            raise DataCorruption(None, f"{path.name}: {path.stat().st_size} of {size} bytes")
+
+
+def _retry():
+    return DEFAULT_RETRY.with_timeout(DEADLINE_SECONDS)
+
+
+@contextlib.contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Say in one sentence what keeps cloud storage from us."""
+    try:
+        yield
+    except auth.TransportError as error:
+        raise InputError(f"{uri}: no connection to cloud storage ({_first_line(error)}); check the network.") from error
+    except auth.GoogleAuthError as error:
+        raise InputError(
+            f"{uri}: no valid Google Cloud credentials ({_first_line(error)}); "
+            "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
+        ) from error
+    except (api.Forbidden, api.Unauthorized) as error:
+        raise InputError(f"{uri}: this account may not do that ({_first_line(error)}); grant it access.") from error
+    except api.NotFound as error:
+        raise InputError(f"{uri}: not found ({_first_line(error)}); check the bucket's name, or make it.") from error
+    except DataCorruption as error:
+        raise InputError(f"{uri}: what arrived is not what was sent (crc32c); run the command again.") from error
+    except (http.RequestException, api.RetryError, api.ServerError, api.TooManyRequests, InvalidResponse) as error:
+        raise InputError(
+            f"{uri}: cloud storage does not answer ({_first_line(error)}); check the network, then run it again."
+        ) from error
+    except api.GoogleAPICallError as error:
+        raise InputError(f"{uri}: cloud storage refused it ({_first_line(error)}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\?\S*", "", line)[:200]  # the query of an upload is as good as a key to it

@@ -1,0 +1,135 @@
+"""Everything a DAMSM pretraining holds: encoders, optimiser, the best so far."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from attngan import seeding
+from attngan.config.settings import Config
+from attngan.data.dataset import Batch, Dataset
+from attngan.errors import InputError
+from attngan.inference import weights
+from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.models.batch_norm import synchronise_batch_norms_
+from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, add_noise, load_inception_trunk
+from attngan.models.text_encoder import TextEncoder
+from attngan.runtime import acceleration, distributed
+from attngan.runtime.console import say
+from attngan.runtime.gradient_average import GradientAverage
+from attngan.storage import artifacts, tensor_files
+from attngan.training.run import TrainingRun
+from attngan.training.trunk_features import TrunkFeatures
+
+
+class DamsmRun(TrainingRun):
+    """Both encoders. `loss_sums` are of the epoch so far.
+
+    Args:
+        config: the run's settings.
+        train: the training pictures.
+        device: where everything lives.
+        inception_weights: torchvision's ImageNet state dict for the trunk; None leaves it random, and trains it.
+
+    Raises:
+        InputError: the weights are none of Inception-v3, or not those of `damsm.inception_sha256`.
+    """
+
+    section = "damsm"
+    remembered = (*TrainingRun.remembered, "best", "best_weights")
+
+    def __init__(self, config: Config, train: Dataset, device: torch.device, inception_weights: Path | None):
+        super().__init__("DAMSM", config, device, len(DAMSM_LOSSES))
+        torch.manual_seed(seeding.seed_for(config.seed, "damsm weights"))
+        self.text_encoder: TextEncoder = weights.build_text_encoder(config, len(train.vocabulary)).to(device)
+        self.image_encoder: ImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
+        if isinstance(self.image_encoder, ImageEncoder):
+            self._prepare_trunk(self.image_encoder, inception_weights)
+        acceleration.channels_last_([self.image_encoder])
+        if distributed.world_size() > 1:
+            synchronise_batch_norms_(self.image_encoder, device)
+        trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
+        trained = [parameter for parameter in trained if parameter.requires_grad]
+        self.optimiser = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True)
+        self.gradients = GradientAverage(trained)
+        self.trunk: TrunkFeatures | None = None  # of the training pictures; None: the trunk runs in each step
+        self.test_trunk: TrunkFeatures | None = None
+        self.steps_per_epoch = len(train) // config.damsm.batch_size
+        self.best: dict[str, float] = {}
+        self.best_weights: dict[str, dict[str, Tensor]] = {}
+
+    def _prepare_trunk(self, encoder: ImageEncoder, inception_weights: Path | None) -> None:
+        expected = self.config.damsm.inception_sha256
+        if inception_weights is None:
+            if expected:
+                raise InputError("damsm.inception_sha256 is set, but no --inception-weights are given; give the file.")
+            say("no Inception weights given: the image encoder's trunk starts at random and is trained too.")
+            encoder.trunk.requires_grad_(True)
+            return
+        if expected:
+            artifacts.checked_sha256(inception_weights, expected, "damsm.inception_sha256")
+        try:
+            load_inception_trunk(encoder, tensor_files.read(inception_weights))
+        except ValueError as error:
+            raise InputError(f"{inception_weights}: {error}; give torchvision's inception_v3 ImageNet file.") from None
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return both encoders by name."""
+        return {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder}
+
+    def can_keep_features(self) -> bool:
+        """Return whether what the trunk sees is always the same: it is frozen, and no noise is added."""
+        encoder = self.image_encoder
+        if not isinstance(encoder, ImageEncoder) or any(each.requires_grad for each in encoder.trunk.parameters()):
+            return False
+        return self.config.damsm.trunk_views > 0 and not self.config.image_encoder.noise
+
+    def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return region and image features of this process's part of a training batch."""
+        own = distributed.part(len(batch.lengths))
+        if self.trunk is None:
+            noisy = add_noise(batch.images[-1], self.config.image_encoder.noise, distributed.randn_like)
+            with self.autocast():
+                seen = self.image_encoder(noisy)
+        else:
+            state = seeding.generator_for(self.seed, "trunk view", self.step)
+            views = torch.randint(self.trunk.records.shape[1], (len(batch.lengths),), generator=state)
+            with self.autocast():
+                seen = self.image_encoder.project(
+                    *self.trunk.take(batch.indices[own], views[own], self.device, self.precision)
+                )
+        return seen
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimiser."""
+        return {"optimiser": self.optimiser}
+
+    def share_losses(self) -> dict[str, float]:
+        """Return the sums of the epoch so far by name; every process computes those of whole batches."""
+        return dict(zip(DAMSM_LOSSES, self.loss_sums.tolist(), strict=True))
+
+    def set_learning_rates(self) -> None:
+        """Decay the rate by epochs; Adam keeps its moments (the released code makes a new Adam each epoch)."""
+        settings = self.config.damsm
+        share = max(
+            settings.learning_rate_decay ** (self.step // self.steps_per_epoch), settings.min_learning_rate_share
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.learning_rate * share * self.rate_factor
+
+    def keep_if_best(self, figures: dict[str, float]) -> None:
+        """Keep a copy of both encoders if no epoch before found captions better."""
+        if not self.best or (figures["recall_at_1"], figures["recall_at_5"]) > (
+            self.best["recall_at_1"],
+            self.best["recall_at_5"],
+        ):
+            self.best = figures
+            self.best_weights = {
+                name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
+                for name, network in self.networks().items()
+            }
+
+    def load_best(self) -> None:
+        """Put the best epoch's weights back into the encoders."""
+        for name, network in self.networks().items():
+            network.load_state_dict(self.best_weights[name])

@@ -1,0 +1,160 @@
+"""Everything an adversarial training run holds: networks, optimisers, the best so far."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attngan import seeding
+from attngan.config.settings import Config
+from attngan.data.captions import Vocabulary
+from attngan.data.dataset import Dataset
+from attngan.errors import InputError
+from attngan.inference import weights
+from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.models.batch_norm import synchronise_batch_norms_
+from attngan.models.ema import averaged_copy
+from attngan.runtime import acceleration, distributed
+from attngan.runtime.gradient_average import GradientAverage
+from attngan.runtime.step_graph import StepGraph
+from attngan.storage import artifacts
+from attngan.training.caption_features import CaptionFeatures
+from attngan.training.run import TrainingRun
+from attngan.training.states import StateStore
+
+NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns, beside the discriminators' opinions
+OPINIONS = ("real", "drawn", "mismatched")  # a discriminator has one of each kind of picture
+
+
+class GanRun(TrainingRun):
+    """The generator, its average, and a discriminator a stage.
+
+    Args:
+        config: the run's settings.
+        train: the training pictures, whose vocabulary the encoders must share.
+        damsm: folder of `pretrain_damsm`.
+        device: where everything lives.
+    """
+
+    section = "training"
+    remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best", "judged_by")
+
+    def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
+        num_opinions = len(OPINIONS) * config.generator.num_stages
+        super().__init__("generator", config, device, NUM_LOSSES + num_opinions)
+        self.damsm_fingerprint = artifacts.check(damsm, "damsm")["fingerprint"]
+        if Vocabulary.load(damsm / "vocabulary.json").words != train.vocabulary.words:
+            raise InputError(f"{damsm}: its vocabulary is not the dataset's; pretrain the DAMSM on this dataset.")
+        self.text_encoder, self.image_encoder = weights.load_damsm(damsm, config, len(train.vocabulary), device)
+        self.captions = CaptionFeatures(
+            self.text_encoder,
+            train,
+            max_words=config.data.max_words,
+            precision=self.precision if self.precision == torch.bfloat16 else None,
+            device=device,
+        )
+
+        torch.manual_seed(seeding.seed_for(config.seed, "gan weights"))
+        self.generator = weights.build_generator(config).to(device)
+        self.average = averaged_copy(self.generator)
+        self.discriminators = nn.ModuleList(weights.build_discriminators(config)).to(device)
+        acceleration.channels_last_([self.generator, self.average, self.discriminators, self.image_encoder])
+        if distributed.world_size() > 1:
+            synchronise_batch_norms_(self.generator, device)
+            synchronise_batch_norms_(self.discriminators, device)
+        self.generator_gradients = GradientAverage(self.generator.parameters())
+        self.discriminator_gradients = [GradientAverage(each.parameters()) for each in self.discriminators]
+        self.recorder = acceleration.choose_recorder(config.cuda_graph, device)
+        adam = functools.partial(_adam, beta1=config.training.beta1, in_graph=self.recorder is not None)
+        self.generator_optimiser = adam(self.generator)
+        self.discriminator_optimisers = [adam(discriminator) for discriminator in self.discriminators]
+        self.graph: StepGraph | None = None  # of a step, once one was recorded
+        self.set_learning_rates()
+        if config.compile:
+            encoders = [discriminator.encode for discriminator in self.discriminators]
+            acceleration.compile_([self.generator, self.image_encoder, *encoders], device)
+        self.num_summed = 0  # steps, since the losses were last logged
+        self.loss_names: list[str] = []
+        self.best: dict[str, float] = {}  # snapshot
+        self.best_weights: dict[str, Tensor] = {}  # of the averaged generator
+        self.num_since_best = 0  # snapshots
+        self.judged_by: dict[str, str | int] = {}  # how the figures of the best were measured
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return all networks whose weights change, by name."""
+        return {"generator": self.generator, "averaged generator": self.average, "discriminators": self.discriminators}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by name."""
+        others = {f"optimiser of discriminator {i}": each for i, each in enumerate(self.discriminator_optimisers)}
+        return {"generator's optimiser": self.generator_optimiser, **others}
+
+    @property
+    def batch_ratio(self) -> float:
+        """How much larger the batch is than the one that the learning rates and the average's decay are meant for.
+
+        Adam's rates are multiplied by its root (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive
+        Gradient Algorithms"), the decay is raised to its power (Busbridge et al. 2023, "How to Scale Your EMA").
+        """
+        settings = self.config.training
+        return settings.batch_size / (settings.rates_for_batch_size or settings.batch_size)
+
+    def set_learning_rates(self) -> None:
+        """Give every optimiser its rate: of a larger batch higher by the root, lower where the run went back."""
+        settings = self.config.training
+        rates = [settings.generator_learning_rate] + [settings.discriminator_learning_rate] * len(self.discriminators)
+        for optimiser, rate in zip(self.optimisers().values(), rates, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
+        if self.graph is not None:
+            self.graph.forget()  # it holds the rates, and optimisers may have new state
+
+    def free_gradients(self) -> None:
+        """Free the gradients, which every step makes anew."""
+        for optimiser in self.optimisers().values():
+            optimiser.zero_grad(set_to_none=True)
+
+    def make_room(self) -> None:
+        """Free all memory that the next step takes again: gradients, and the record of a step."""
+        self.free_gradients()
+        if self.graph is not None:
+            self.graph.forget()
+
+    def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
+        super()._restore(saved, store)
+        for optimiser in self.optimisers().values():
+            for group in optimiser.param_groups:
+                group["capturable"] = self.recorder is not None  # whatever the run did that the state is of
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add a step's losses to what will be logged."""
+        self.loss_sums += torch.stack(list(losses.values()))
+        self.num_summed += 1
+        self.loss_names = list(losses)
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the means since the last call, over all processes, and start anew."""
+        means = (distributed.average(self.loss_sums) / max(self.num_summed, 1)).tolist()
+        self.loss_sums.zero_()
+        self.num_summed = 0
+        return dict(zip(self.loss_names, means, strict=True))
+
+    def share_losses(self) -> dict[str, float]:
+        """Put the mean over all processes in the place of each one's sums, and return it."""
+        self.loss_sums = distributed.average(self.loss_sums)
+        return dict(zip(self.loss_names, self.loss_sums.tolist(), strict=True))
+
+    def keep_if_best(self, figures: dict[str, float], metric: str) -> None:
+        """Keep a copy of the averaged generator if no snapshot before was better; KID is better where it is lower."""
+        sign = -1 if metric.startswith("kid_") else 1
+        self.num_since_best += 1
+        if not self.best or sign * figures[metric] > sign * self.best[metric]:
+            self.best = {"step": self.step, **figures}
+            self.best_weights = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+            self.num_since_best = 0
+
+
+def _adam(network: nn.Module, *, beta1: float, in_graph: bool) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), betas=(beta1, 0.999), fused=True, capturable=in_graph)

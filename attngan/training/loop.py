@@ -1,0 +1,58 @@
+"""The loop of both trainings: take a step, look at the run, save its state now and then, until it is over."""
+
+from collections.abc import Callable
+
+from attngan.data.dataset import Batch
+from attngan.data.sampling import BatchesAhead
+from attngan.runtime import acceleration, distributed, stopping
+from attngan.runtime.console import progress
+from attngan.training import states
+from attngan.training.run import TrainingRun
+from attngan.training.watcher import Watcher
+
+
+def train(
+    run: TrainingRun,
+    watcher: Watcher,
+    *,
+    batch_for: Callable[[int, int], Batch],
+    take_step: Callable[[Batch], None],
+    try_step: Callable[[int], object],
+) -> None:
+    """Take all steps that are left; save the state now and then, and when told to stop, which ends the process.
+
+    Args:
+        run: changed in place.
+        watcher: looks at the run after each step, and may take it back; its store is open meanwhile.
+        batch_for: makes the batch of a step from a seed.
+        take_step: learns from a batch.
+        try_step: learns from so many pictures, to find out how many fit in the memory; the run is over then.
+
+    Raises:
+        InputError: a batch does not fit, or the run goes wrong and the settings say stop.
+    """
+    settings = run.settings
+    timer = states.Timer(settings.checkpoint_every_seconds)
+    total, done = watcher.total * settings.batch_size, run.step * settings.batch_size
+    bar = progress(run.name, total=total, unit="images", start=done)
+    with (
+        watcher.store,
+        BatchesAhead(batch_for, run.device) as batches,
+        bar as advance,
+        stopping.stop_request() as stop,
+    ):
+        watcher.begin()
+        while not watcher.is_over():
+            before = run.step
+            with acceleration.fitting(f"{run.section}.batch_size", settings.batch_size, run.device, try_step):
+                take_step(batches.take(run.step, run.seed))
+            run.step += 1
+            note = watcher.look()  # which may take the run back
+            must_stop, must_save = distributed.agreed(stop, distributed.is_first() and timer.due())
+            if must_stop or must_save:
+                watcher.save_or_answer()
+            advance((run.step - before) * settings.batch_size, note)
+            if must_stop:
+                watcher.store.settle()
+                stop.stop()
+        watcher.end()

@@ -1,0 +1,232 @@
+"""What the trainings of a config will take, from some seconds of each on the present device: time, memory, cost."""
+
+import contextlib
+import functools
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from attngan.config.settings import Config
+from attngan.data import feasible
+from attngan.data.dataset import Batch, Dataset
+from attngan.data.sampling import BatchesAhead
+from attngan.inference import weights
+from attngan.runtime import acceleration, launcher, scratch
+from attngan.runtime.console import say
+from attngan.runtime.step_graph import NUM_WARM_UPS
+from attngan.storage import artifacts
+from attngan.training import damsm_features, damsm_step, gan_step, plan_table, trunk_features
+from attngan.training.damsm_run import DamsmRun
+from attngan.training.gan_run import GanRun
+from attngan.training.plan_table import Part
+from attngan.training.run_log import RunLog
+from attngan.training.snapshot_metrics import SnapshotFigures
+from attngan.training.snapshots import Snapshots
+from attngan.training.states import StateStore
+
+Arguments = ParamSpec("Arguments")
+Run = TypeVar("Run", DamsmRun, GanRun)
+Losses = dict[str, Tensor] | None
+SECONDS = 8.0  # that one kind of work is measured for; what takes longer is done twice, the second time counts
+BRIEF = 2.0  # the same, at the start of a step in a pipeline
+WARM_UP = 2  # times before
+
+
+def _leaving_nothing(measure: Callable[Arguments, list[Part]]) -> Callable[Arguments, list[Part]]:
+    """Free what was measured with, of the device and of the compiler, for the training that may follow here."""
+
+    @functools.wraps(measure)
+    def measured(*args: Arguments.args, **kwargs: Arguments.kwargs) -> list[Part]:
+        try:
+            return measure(*args, **kwargs)
+        finally:
+            torch._dynamo.reset()  # which compiles a network for a few shapes only, and would count these among them
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    return measured
+
+
+def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None) -> list[Part]:
+    """Measure the parts of both trainings, with untrained networks, in one process.
+
+    Args:
+        dataset: folder of `preprocess`.
+        config: the schedule.
+        inception_weights: as `pretrain_damsm` takes them.
+
+    Returns:
+        What the trainings are made of; start and end of a step, evaluation and gallery are not among it.
+
+    Raises:
+        InputError: something does not fit in memory or on disk, and what would; or there are too few pictures.
+    """
+    feasible.check(config, dataset, Dataset.open(dataset, "train"), Dataset.open(dataset, "test"))
+    with scratch.folder("plan") as folder:
+        parts = encoders(dataset, config, inception_weights=inception_weights, out=folder)
+        return parts + generator(dataset, folder, config)
+
+
+@_leaving_nothing
+def encoders(
+    dataset: Path,
+    config: Config,
+    *,
+    inception_weights: Path | None = None,
+    out: Path | None = None,
+    seconds: float | None = None,
+) -> list[Part]:
+    """Measure the parts of `pretrain_damsm`, as `plan` does.
+
+    Args:
+        dataset: folder of `preprocess`.
+        config: the schedule.
+        inception_weights: as `pretrain_damsm` takes them.
+        out: gets the untrained encoders as a `damsm` folder.
+        seconds: that one kind of work is measured for; `SECONDS` when None.
+    """
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    batch_size = config.damsm.batch_size
+    device = acceleration.set_up_device(config)
+    timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
+    run = DamsmRun(config, train, device, inception_weights)
+    if run.can_keep_features():
+        some = range(min(trunk_features.BATCH_SIZE, len(train)))
+        each = timed(lambda: damsm_features.look(run, train, some)) / len(some)
+        parts.append(Part("views of pictures", each, len(train) * config.damsm.trunk_views + len(test)))
+        say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
+    share = _share(config, device, batch_size)
+    make = functools.partial(damsm_step.batch_for, run, train)
+    fewer = functools.partial(damsm_step.try_step, run, train)
+    with _steps(run, make, damsm_step.training_step, share) as step, _fitting("damsm", run, share, fewer):
+        parts.append(Part("steps of the encoders", timed(step), config.damsm.epochs * run.steps_per_epoch))
+    parts.append(Part("validations", timed(lambda: damsm_step.validate(run, test)), config.damsm.epochs))
+    with _state() as store:
+        saved = timed(lambda: run.is_finite() and store.save(run.step, run.state(), good=True))
+        parts.append(Part("states saved", saved, -(-config.damsm.epochs // max(1, round(config.watch.every_epochs)))))
+    if out is not None:
+        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
+        artifacts.finish(out, "damsm", files)
+    return parts
+
+
+@_leaving_nothing
+def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | None = None) -> list[Part]:
+    """Measure the parts of `train_generator`, as `plan` does.
+
+    Args:
+        dataset: folder of `preprocess`.
+        damsm: folder of `pretrain_damsm`.
+        config: the schedule.
+        seconds: that one kind of work is measured for; `SECONDS` when None.
+    """
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    batch_size = config.training.batch_size
+    device = acceleration.set_up_device(config)
+    timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
+    run = GanRun(config, train, damsm, device)
+    steps_per_epoch = len(train) // batch_size
+    total = config.training.epochs * steps_per_epoch
+    share = _share(config, device, batch_size)
+    make = functools.partial(gan_step.batch_for, run, train)
+    fewer = functools.partial(gan_step.try_step, run, train)
+    warm_up = WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
+    with _steps(run, make, gan_step.training_step, share) as step, _fitting("training", run, share, fewer):
+        parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), total))
+        losses = step()
+    interval = max(1, round(config.watch.every_epochs * steps_per_epoch))
+    with _snapshot(run, train, test, damsm, total, losses) as snapshot:
+        parts.append(Part("snapshots", timed(snapshot), -(-total // interval)))
+    return parts
+
+
+def tell_encoders(dataset: Path, config: Config, *, inception_weights: Path | None = None) -> None:
+    """Print what `pretrain_damsm` will take, after some seconds of it, as it begins in a pipeline."""
+    plan_table.tell(encoders(dataset, config, inception_weights=inception_weights, seconds=BRIEF), config)
+
+
+def tell_generator(dataset: Path, damsm: Path, config: Config) -> None:
+    """Print what `train_generator` will take, after some seconds of it, as it begins in a pipeline."""
+    plan_table.tell(generator(dataset, damsm, config, seconds=BRIEF), config)
+
+
+@contextlib.contextmanager
+def _steps(
+    run: Run, make: Callable[[int, int], Batch], take_step: Callable[[Run, Batch], Losses], share: int
+) -> Iterator[Callable[[], Losses]]:
+    """Give what takes a run's next step, on a share of its pictures, with the next batch made meanwhile."""
+    with BatchesAhead(make, run.device) as batches:
+
+        def step() -> Losses:
+            losses = take_step(run, batches.take(run.step, run.seed).first(share))
+            run.step += 1
+            return losses
+
+        yield step
+
+
+@contextlib.contextmanager
+def _snapshot(
+    run: GanRun, train: Dataset, test: Dataset, damsm: Path, total: int, losses: Losses
+) -> Iterator[Callable[[], None]]:
+    """Give what takes a snapshot of a run, in a scratch folder."""
+    figures = SnapshotFigures(run, train, test, damsm)
+    with scratch.folder("plan") as folder, _state() as store:
+        log = RunLog(folder, [])
+        log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
+        snapshots = Snapshots(run, test, folder, total, store, log, num_candidates=figures.num_candidates)
+
+        def snapshot() -> None:
+            figures.measure()
+            snapshots.draw()
+            store.save(run.step, run.state(), good=True)
+
+        yield snapshot
+        log.close()
+
+
+@contextlib.contextmanager
+def _state() -> Iterator[StateStore]:
+    """Give a store of states in a scratch folder."""
+    with scratch.folder("plan") as folder, StateStore(str(folder), step_name="plan", key="") as store:
+        yield store
+
+
+def _share(config: Config, device: torch.device, batch_size: int) -> int:
+    """Return how many pictures of a batch the present device has, where a training takes several GPUs."""
+    count = launcher.num_processes(config, batch_size) if device.type == "cuda" else 1
+    if count > 1:
+        say(f"one of {count} GPUs with its share of each batch; what they exchange is not counted")
+    return batch_size // count
+
+
+def _fitting(section: str, run: Run, share: int, fewer: Callable[[int], object]) -> AbstractContextManager[None]:
+    batch_size = getattr(run.config, section).batch_size
+
+    def smaller(size: int) -> None:
+        fewer(size * share // batch_size)
+
+    return acceleration.fitting(f"{section}.batch_size", batch_size, run.device, smaller)
+
+
+def _seconds(work: Callable[[], object], *, device: torch.device, seconds: float, warm_up: int = WARM_UP) -> float:
+    """Return the mean time of some work, warmed up, one after the other as a training does it."""
+
+    def timed(count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        acceleration.wait(device)  # once: it may be behind meanwhile, as in a training
+        return (time.perf_counter() - start) / count
+
+    began, count = time.perf_counter(), 0
+    while count < warm_up or time.perf_counter() - began < seconds / 2:
+        once, count = timed(1), count + 1
+    return once if once >= seconds else timed(math.ceil(seconds / once))

@@ -1,0 +1,112 @@
+"""What both trainings hold: a position, figures so far, what went wrong; and their state, to go on from or back to."""
+
+import abc
+import contextlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from attngan import seeding
+from attngan.config.settings import Config
+from attngan.runtime import acceleration
+from attngan.runtime.console import say
+from attngan.storage import artifacts
+from attngan.training import states
+from attngan.training.states import StateStore
+
+
+class TrainingRun(abc.ABC):
+    """A run at its first step; `resume` moves it on to its last saved one. A subclass says what it is made of.
+
+    Args:
+        name: for messages.
+        config: the run's settings.
+        device: where everything lives.
+        num_losses: how many a step returns.
+    """
+
+    section: str  # of the settings
+    remembered: tuple[str, ...] = ("rows", "attempt", "events")  # attributes that the state holds as they are
+
+    def __init__(self, name: str, config: Config, device: torch.device, num_losses: int):
+        self.name, self.config, self.device = name, config, device
+        self.precision = acceleration.choose_precision(config.precision, device)
+        self.step = 0
+        self.loss_sums = torch.zeros(num_losses, device=device)  # since they were last logged
+        self.rows: list[dict[str, float]] = []
+        self.attempt = 0  # how often the run went back
+        self.events: list[dict[str, int | str]] = []  # what went wrong: step, text
+
+    @abc.abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """Return all networks whose weights change, by name."""
+
+    @abc.abstractmethod
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by name."""
+
+    @abc.abstractmethod
+    def set_learning_rates(self) -> None:
+        """Give every optimiser the rate that belongs to this step and attempt."""
+
+    @abc.abstractmethod
+    def share_losses(self) -> dict[str, float]:
+        """Make sums of losses the same in all processes, and return them by name."""
+
+    @property
+    def settings(self) -> Any:
+        """The settings of this training alone."""
+        return getattr(self.config, self.section)
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Let networks compute in the run's precision inside the block."""
+        return acceleration.autocast(self.device, self.precision)
+
+    @property
+    def seed(self) -> int:
+        """Of all that is random from here: having gone back, the run meets other batches and other noise."""
+        return seeding.seed_for(self.config.seed, "attempt", self.attempt) if self.attempt else self.config.seed
+
+    @property
+    def rate_factor(self) -> float:
+        """By how much the learning rates are lower for having gone back."""
+        return self.config.watch.learning_rate_factor**self.attempt
+
+    def is_finite(self) -> bool:
+        """Return whether all weights and statistics are finite numbers."""
+        tensors = [each for network in self.networks().values() for each in network.state_dict().values()]
+        floats = [each for each in tensors if each.is_floating_point()]
+        return bool(torch.stack(torch._foreach_norm(floats)).isfinite().all())
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that shapes the rest of the run; random states follow from seed and step."""
+        parts = {**self.networks(), **self.optimisers()}
+        remembered = {name: getattr(self, name) for name in self.remembered}
+        return {**{name: part.state_dict() for name, part in parts.items()}, "loss_sums": self.loss_sums, **remembered}
+
+    def resume(self, store: StateStore) -> None:
+        """Go on from the newest state in `store`, if there is one; InputError where it cannot be read or used."""
+        saved = store.load()
+        if saved is None:
+            say(f"{self.name}: starts from the beginning; state for resuming in {store.uri}")
+            return
+        self._restore(saved, store)
+        then, now = saved.get("revision", "unknown"), artifacts.code_revision()
+        other = "" if then == now else f"; saved by another revision of attngan, {then}, this is {now}"
+        say(f"{self.name}: goes on after step {self.step:,} ({store.uri}){other}")
+
+    def go_back(self, store: StateStore) -> None:
+        """Go on from the newest good state in `store`, with lower learning rates."""
+        attempt, events = self.attempt + 1, self.events
+        self._restore(store.load(good=True) or {}, store)
+        self.attempt, self.events = attempt, events
+        self.set_learning_rates()
+
+    def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
+        for name, part in {**self.networks(), **self.optimisers()}.items():
+            states.restore(part, saved.get(name), name=name, where=store.uri)
+        self.step = saved["step"]
+        self.loss_sums = saved["loss_sums"].to(self.device)
+        for name in self.remembered:
+            setattr(self, name, saved[name])
