@@ -14,6 +14,6 @@ def seed_for(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator_for(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+def rng_for(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a torch generator in the state that belongs to this purpose."""
     return torch.Generator(device=device).manual_seed(seed_for(seed, *purpose))

@@ -80,7 +80,7 @@ def evaluation(scene: Scene) -> Iterator[Case]:
 def _save_model(scene: Scene, folder: Path, kind: str) -> None:
     run = scene.gan_run()
     folder.mkdir(parents=True, exist_ok=True)
-    model = TextToImage(scene.config, scene.train.vocabulary, run.text_encoder, run.average, scene.device)
+    model = TextToImage(scene.config, scene.train.vocabulary, run.text_encoder, run.generator_ema, scene.device)
     artifacts.finish(folder, kind, model.save(folder), generator="untrained")
 
 

@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import cached
 
 from attngan import seeding
 from attngan.data.dataset import Batch
-from attngan.losses.adversarial import fake_loss, generator_loss, kl_loss, real_loss
+from attngan.losses.adversarial import generated_loss, generator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, MIN_NORM, matching_loss, sentence_loss
 from attngan.models import layers, text_encoder
 from attngan.models.discriminator import Discriminator
@@ -33,7 +33,7 @@ class PlainDamsm:
     def __init__(self, run: DamsmRun):
         self.run = run
         lay_out_as_usual_(run)
-        (self.optimiser,) = plain_adams(run)
+        (self.optimizer,) = plain_adams(run)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Take one step and return its losses."""
@@ -44,10 +44,10 @@ class PlainDamsm:
         images = run.image_encoder(add_noise(batch.images[-1], run.config.image_encoder.noise, distributed.randn_like))
         captions = read_captions(run.text_encoder, batch)
         losses = damsm_losses(images, captions, batch, **settings.gammas)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(run.text_encoder.parameters(), settings.max_text_gradient_norm)
-        self.optimiser.step()
+        self.optimizer.step()
         return {name: loss.item() for name, loss in losses.items()}
 
 
@@ -57,7 +57,7 @@ class PlainGan:
     def __init__(self, run: GanRun):
         self.run = run
         lay_out_as_usual_(run)
-        self.generator_optimiser, *self.discriminator_optimisers = plain_adams(run)
+        self.generator_optimizer, *self.discriminator_optimizers = plain_adams(run)
         run.discriminators.requires_grad_(True)
 
     def step(self, batch: Batch) -> dict[str, float]:
@@ -69,34 +69,36 @@ class PlainGan:
         sizes = run.generator.noise_dim, run.generator.condition_dim
         noise, epsilon = (torch.randn(len(batch.lengths), size, device=run.device) for size in sizes)
         with enlarging_before_convolving():
-            fakes = run.generator(noise, captions[1], captions[0], batch.is_padding, epsilon=epsilon)
+            generated = run.generator(noise, captions[1], captions[0], batch.is_padding, epsilon=epsilon)
 
         total = 0.0
         for index, discriminator in enumerate(run.discriminators):
             with cached():  # spectral norm is not the paper's
-                loss = discriminator_loss(discriminator, batch.images[index], fakes.images[index], captions[1])
-            self.discriminator_optimisers[index].zero_grad()
+                loss = discriminator_loss(discriminator, batch.images[index], generated.images[index], captions[1])
+            self.discriminator_optimizers[index].zero_grad()
             loss.backward()
-            self.discriminator_optimisers[index].step()
+            self.discriminator_optimizers[index].step()
             total += loss.item()
 
-        losses = self._generator_losses(batch, fakes, captions)
-        self.generator_optimiser.zero_grad()
+        losses = self._generator_losses(batch, generated, captions)
+        self.generator_optimizer.zero_grad()
         losses["generator"].backward()
-        self.generator_optimiser.step()
+        self.generator_optimizer.step()
         self._update_average()
         return {"discriminator": total, **{name: loss.item() for name, loss in losses.items()}}
 
-    def _generator_losses(self, batch: Batch, fakes, captions: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    def _generator_losses(self, batch: Batch, generated, captions: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         run, settings = self.run, self.run.config.training
         with cached():
             adversarial = sum(
                 generator_loss(discriminator, images, captions[1])
-                for discriminator, images in zip(run.discriminators, fakes.images, strict=True)
+                for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
-        seen = run.image_encoder(add_noise(fakes.images[-1], run.config.image_encoder.noise, distributed.randn_like))
+        seen = run.image_encoder(
+            add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
+        )
         matching = damsm_losses(seen, captions, batch, **run.config.damsm.gammas)
-        kl = kl_loss(fakes.mean, fakes.log_variance)
+        kl = kl_loss(generated.mean, generated.log_variance)
         total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
         return {"generator": total, "adversarial": adversarial, "kl": kl, **matching}
 
@@ -104,7 +106,7 @@ class PlainGan:
     def _update_average(self) -> None:
         decay = self.run.config.training.ema_decay
         theirs = self.run.generator.state_dict()
-        for name, own in self.run.average.state_dict().items():
+        for name, own in self.run.generator_ema.state_dict().items():
             if own.is_floating_point():
                 own.mul_(decay).add_(theirs[name], alpha=1 - decay)
             else:
@@ -119,11 +121,11 @@ def read_captions(encoder: TextEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, sentences: Tensor) -> Tensor:
     """Return the loss of Eq. 5, from a pass for each kind of picture and of pair."""
-    real_features, fake_features = discriminator.features(real), discriminator.features(fake.detach())
+    real_features, generated_features = discriminator.features(real), discriminator.features(fake.detach())
     matching = real_loss(discriminator.judge_pair(real_features, sentences))
-    drawn = fake_loss(discriminator.judge_pair(fake_features, sentences))
-    wrong = fake_loss(discriminator.judge_pair(real_features[:-1], sentences[1:]))
-    alone = real_loss(discriminator.judge(real_features)), fake_loss(discriminator.judge(fake_features))
+    drawn = generated_loss(discriminator.judge_pair(generated_features, sentences))
+    wrong = generated_loss(discriminator.judge_pair(real_features[:-1], sentences[1:]))
+    alone = real_loss(discriminator.judge(real_features)), generated_loss(discriminator.judge(generated_features))
     return (alone[0] + matching) / 2 + (alone[1] + drawn + wrong) / 3
 
 
@@ -164,9 +166,9 @@ def lay_out_as_usual_(run: TrainingRun) -> None:
 
 
 def plain_adams(run: TrainingRun) -> list[torch.optim.Adam]:
-    """Return Adam as it comes for each of a run's optimisers, at the rate of its first step."""
+    """Return Adam as it comes for each of a run's optimizers, at the rate of its first step."""
     run.set_learning_rates()
-    groups = [optimiser.param_groups[0] for optimiser in run.optimisers().values()]
+    groups = [optimizer.param_groups[0] for optimizer in run.optimizers().values()]
     same = ("lr", "betas", "capturable")
     return [torch.optim.Adam(group["params"], **{name: group[name] for name in same}) for group in groups]
 

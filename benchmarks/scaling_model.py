@@ -71,7 +71,7 @@ def link_of(seconds: Sequence[float], num_processes: int) -> Link:
 
 
 def sums_sent(channels: int, device_type: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-    """Return bytes and kind of what a synchronised batch norm sends in forward and in backward."""
+    """Return bytes and kind of what a synchronized batch norm sends in forward and in backward."""
     if device_type == "cuda":  # nn.SyncBatchNorm: means, deviations and a count; then two sums of gradients
         return [(4 * (2 * channels + 1), GATHERED_SUMS)], [(4 * 2 * channels, SUMS)]
     sums, squares = (4 * (channels + 1), SUMS), (4 * channels, SUMS)

@@ -69,8 +69,8 @@ def _timeline(run: GanRun, batch: Batch, num_steps: int) -> tuple[list[Message],
         timeline.watch_batch_norms(network)
     timeline.watch_scores()
     run.discriminators.requires_grad_(True)  # as each is for its own update; without, it takes no hooks
-    for average in (run.generator_gradients, *run.discriminator_gradients):
-        timeline.watch_gradients(average)
+    for learner in (run.generator_learner, *run.discriminator_learners):
+        timeline.watch_gradients(learner.gradients)
     noted = [timeline.step(lambda: training_step(run, batch)) for _ in range(num_steps)]
     return sorted(noted, key=lambda each: each[1])[num_steps // 2]
 

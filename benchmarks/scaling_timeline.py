@@ -37,7 +37,7 @@ class Timeline:
         self._notes.append((self._mark(), num_bytes, kind))
 
     def watch_batch_norms(self, network: nn.Module) -> None:
-        """Note what the batch norms of a network would send, if they were synchronised."""
+        """Note what the batch norms of a network would send, if they were synchronized."""
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.register_forward_hook(self._note_sums)

@@ -1,4 +1,4 @@
-"""Our step of the adversarial training beside the same with one optimisation switched off."""
+"""Our step of the adversarial training beside the same with one optimization switched off."""
 
 import contextlib
 import types
@@ -17,7 +17,7 @@ Context = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def switches(scene: Scene) -> Iterator[Case]:
-    """Our step of the adversarial training beside the same with one optimisation less."""
+    """Our step of the adversarial training beside the same with one optimization less."""
     step, size = our_gan_step(scene.gan_run(), scene), scene.config.training.batch_size
     in_float32 = our_gan_step(scene.gan_run(precision="float32"), scene)
     yield Case("step but for bfloat16", in_float32, step, size, "images", plain_keeps_memory=True)
@@ -56,7 +56,9 @@ def _useless_gradients(run: GanRun) -> None:
 
 
 def _fused_adam(run: GanRun) -> None:
-    run.generator_optimiser, *run.discriminator_optimisers = plain.plain_adams(run)
+    learners = [run.generator_learner, *run.discriminator_learners]
+    for learner, adam in zip(learners, plain.plain_adams(run), strict=True):
+        learner.optimizer = adam
 
 
 def _enlarging(run: GanRun) -> Context:
@@ -68,7 +70,7 @@ def _all_at_once(run: GanRun) -> None:
         discriminator.has_batch_norm = True  # or as if it had
 
 
-LESS: dict[str, Callable[[GanRun], Context | None]] = {  # by optimisation, what switches it off in a run
+LESS: dict[str, Callable[[GanRun], Context | None]] = {  # by optimization, what switches it off in a run
     "channels last": _channels_last,
     "enlarging while convolving": _enlarging,
     "captions read once": _kept_captions,

@@ -12,7 +12,7 @@ from attngan.losses.adversarial import discriminator_loss
 from attngan.losses.damsm import damsm_losses, word_scores
 from attngan.runtime.step_graph import NUM_WARM_UPS
 from attngan.training import damsm_step, gan_step, trunk_features
-from attngan.training.damsm_features import kept_features, look
+from attngan.training.damsm_features import extract, kept_features
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
 from attngan.training.run import TrainingRun
@@ -36,7 +36,7 @@ def damsm(scene: Scene) -> Iterator[Case]:
             packed = within(plain.reading_packed_captions, step)
             yield Case("  but for captions turned round", packed, step, size, "images", plain_keeps_memory=True)
     some = range(trunk_features.BATCH_SIZE)
-    yield Case("  look at a view, once", None, lambda: look(ours, scene.train, some), len(some), "views")
+    yield Case("  look at a view, once", None, lambda: extract(ours, scene.train, some), len(some), "views")
 
 
 def word_loss(scene: Scene) -> Iterator[Case]:

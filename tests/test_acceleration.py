@@ -67,7 +67,7 @@ def steps(dataset, damsm, config, count=3, change=lambda run: None):
 
 
 def contiguous(run):
-    for network in (run.generator, run.average, run.discriminators, run.image_encoder):
+    for network in (run.generator, run.generator_ema, run.discriminators, run.image_encoder):
         network.to(memory_format=torch.contiguous_format)
 
 
@@ -122,7 +122,7 @@ def test_spectral_norms_are_computed_in_float32():
     discriminator = Discriminator(resolution=16, text_dim=6, channels=4, spectral_norm=True).eval()
     weight = discriminator.encode[1][0].weight.detach().clone()
     with cached():
-        discriminator.normalise()
+        discriminator.normalize()
         with acceleration.autocast(CPU, torch.bfloat16):
             kept = discriminator.encode[1][0].weight
     assert kept.dtype == torch.float32 and torch.equal(kept, weight)
@@ -369,7 +369,7 @@ def test_a_step_waits_for_no_result(dataset, damsm, smoke):
     run = GanRun(config, train, damsm, CPU)
     settings = {"batch_size": 8, "resolutions": smoke.resolutions, **no_word_is_lost}
     batch = batch_of_step(train, 0, seed=0, purpose="test", **settings)
-    training_step(run, batch)  # the optimisers make their state
+    training_step(run, batch)  # the optimizers make their state
     with Synchronisations() as mode:
         run.add(training_step(run, batch))
     assert mode.found == ["aten.nonzero.default"]  # which captions were cut: asked of a tensor on the CPU
@@ -383,14 +383,14 @@ def test_a_larger_batch_has_higher_rates_and_a_faster_average(dataset, damsm, sm
     changes = {"batch_size": 8, "rates_for_batch_size": 2, "generator_learning_rate": 0.01}
     config = smoke.model_copy(update={"training": smoke.training.model_copy(update=changes)})
     run = GanRun(config, train, damsm, CPU)
-    assert run.generator_optimiser.param_groups[0]["lr"] == pytest.approx(0.02)
+    assert run.generator_learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.02)
     assert run.batch_ratio == 4
-    before = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in run.generator_ema.state_dict().items()}
     steps_of_run(run, train)
     name = "to_image.0.0.weight"
     decay = smoke.training.ema_decay**4
     expected = decay * before[name] + (1 - decay) * run.generator.state_dict()[name]
-    torch.testing.assert_close(run.average.state_dict()[name], expected)
+    torch.testing.assert_close(run.generator_ema.state_dict()[name], expected)
 
 
 def steps_of_run(run, train):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from attngan.losses.adversarial import discriminator_loss, fake_loss, generator_loss, kl_loss, real_loss
+from attngan.losses.adversarial import discriminator_loss, generated_loss, generator_loss, kl_loss, real_loss
 from attngan.models.discriminator import Discriminator
 
 
@@ -20,7 +20,7 @@ def undecided(resolution: int = 16) -> Discriminator:
 def test_losses_on_logits_are_those_on_probabilities():
     logits = torch.tensor([-3.0, 0.0, 2.0])
     torch.testing.assert_close(real_loss(logits), -logits.sigmoid().log().mean())
-    torch.testing.assert_close(fake_loss(logits), -(1 - logits.sigmoid()).log().mean())
+    torch.testing.assert_close(generated_loss(logits), -(1 - logits.sigmoid()).log().mean())
 
 
 def test_losses_stay_finite_where_a_probability_would_underflow():
@@ -53,15 +53,15 @@ def test_one_pair_has_no_wrong_pair_and_does_not_break():
 
 
 def test_the_discriminators_loss_sends_no_gradient_into_the_pictures():
-    fakes = torch.randn(3, 3, 16, 16, requires_grad=True)
-    discriminator_loss(undecided(), torch.randn(3, 3, 16, 16), fakes * 1, torch.randn(3, 6))[0].backward()
-    assert fakes.grad is None
+    generated = torch.randn(3, 3, 16, 16, requires_grad=True)
+    discriminator_loss(undecided(), torch.randn(3, 3, 16, 16), generated * 1, torch.randn(3, 6))[0].backward()
+    assert generated.grad is None
 
 
 def test_the_generators_loss_reaches_the_pictures():
-    fakes = torch.randn(3, 3, 16, 16, requires_grad=True)
-    generator_loss(Discriminator(resolution=16, text_dim=6, channels=4), fakes, torch.randn(3, 6)).backward()
-    assert fakes.grad.abs().sum() > 0
+    generated = torch.randn(3, 3, 16, 16, requires_grad=True)
+    generator_loss(Discriminator(resolution=16, text_dim=6, channels=4), generated, torch.randn(3, 6)).backward()
+    assert generated.grad.abs().sum() > 0
 
 
 def test_kl_is_the_divergence_of_two_gaussians():

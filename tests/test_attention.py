@@ -11,9 +11,9 @@ def padding(lengths: list[int], longest: int) -> torch.Tensor:
 
 
 def test_word_attention_agrees_with_the_loop_for_captions_of_different_lengths():
-    state = torch.Generator().manual_seed(0)
-    hidden = torch.randn(3, 5, 4, 3, generator=state, dtype=torch.float64)
-    words = torch.randn(3, 5, 6, generator=state, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 5, 4, 3, generator=rng, dtype=torch.float64)
+    words = torch.randn(3, 5, 6, generator=rng, dtype=torch.float64)
     lengths = [6, 1, 4]
     context, attention = attend_words(hidden, words, padding(lengths, 6))
     slow_context, slow_attention = reference.attend_words(hidden, words, lengths)

@@ -213,7 +213,7 @@ def test_a_clock_that_is_set_back_does_not_make_an_old_decision_the_last_one(tmp
 
 
 def test_a_clock_that_is_set_back_between_the_pointer_and_the_history_changes_nothing(tmp_path, models, monkeypatch):
-    """The champion is crowned by a run that ends before its decision is kept: the time is in champion.json too."""
+    """The champion is set by a run that ends before its decision is kept: the time is in champion.json too."""
     set_clock(monkeypatch, 3600)
 
     def die(*_):
@@ -238,26 +238,26 @@ def test_a_clock_that_stands_still_loses_no_decision(tmp_path, models, monkeypat
 
 
 @pytest.mark.parametrize("seconds", [0, -3600])
-def test_of_two_publishers_at_once_the_one_that_crowns_later_decides_later(seconds, tmp_path, models, monkeypatch):
+def test_of_two_publishers_at_once_the_one_that_sets_later_decides_later(seconds, tmp_path, models, monkeypatch):
     """The rival's clock says the same, or is an hour behind; it is faster, and then keeps its decision first."""
     set_clock(monkeypatch, 0)
-    crown, rival = ModelFolder.crown, candidate(tmp_path, "rival", 0.5)
+    set_champion, rival = ModelFolder.set_champion, candidate(tmp_path, "rival", 0.5)
 
     def rival_is_faster(folder, *arguments):
-        monkeypatch.setattr(ModelFolder, "crown", crown)
+        monkeypatch.setattr(ModelFolder, "set_champion", set_champion)
         set_clock(monkeypatch, seconds)
         publish(*rival, models, CONFIG, inputs="pictures")
         set_clock(monkeypatch, 0)
-        crown(folder, *arguments)
+        set_champion(folder, *arguments)
 
-    monkeypatch.setattr(ModelFolder, "crown", rival_is_faster)
+    monkeypatch.setattr(ModelFolder, "set_champion", rival_is_faster)
     assert publish(*candidate(tmp_path, "slow", 0.6), models, CONFIG, inputs="pictures")["champion"] == 0.5
     assert [entry["challenger"] for entry in decisions(models)] == [0.5, 0.6]
     assert ModelFolder(models).find(origin("pictures", CONFIG))["challenger"] == 0.6
 
 
 def test_a_decision_that_is_kept_late_is_still_the_older_one(tmp_path, models, monkeypatch):
-    """A champion is replaced before the run that crowned it has kept its decision; both clocks stand still."""
+    """A champion is replaced before the run that set it has kept its decision; both clocks stand still."""
     set_clock(monkeypatch, 0)
     remember, rival = ModelFolder.remember, candidate(tmp_path, "rival", 0.6)
 

@@ -20,7 +20,7 @@ def test_every_pixel_of_a_template_belongs_to_one_part():
 def test_body_and_wing_colours_are_read_off_random_crops_of_drawn_birds(dataset):
     train = Dataset.open(dataset, "train")
     batch = train.training_batch(
-        range(len(train)), resolutions=[32], max_words=18, generator=torch.Generator().manual_seed(0)
+        range(len(train)), resolutions=[32], max_words=18, rng=torch.Generator().manual_seed(0)
     )
     read = read_colours(batch.images[0], part_templates(), COLOURS)
     for part in ("body", "wing"):

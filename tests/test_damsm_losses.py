@@ -28,9 +28,9 @@ def batches(draw):
 @given(batches())
 def test_word_and_sentence_loss_agree_with_the_loops(batch):
     size, longest, lengths, class_ids, seed = batch
-    state = torch.Generator().manual_seed(seed)
-    regions = torch.randn(size, 4, 7, generator=state, dtype=torch.float64)
-    words = torch.randn(size, 4, longest, generator=state, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(seed)
+    regions = torch.randn(size, 4, 7, generator=rng, dtype=torch.float64)
+    words = torch.randn(size, 4, longest, generator=rng, dtype=torch.float64)
     ids = torch.tensor(class_ids)
     fast = word_loss(regions, words, padding(lengths, longest), ids, **GAMMAS)
     slow = reference.word_loss(regions, words, lengths, class_ids, (4.0, 5.0, 10.0))

@@ -51,7 +51,7 @@ def test_an_opened_dataset_knows_its_counts_words_and_records(dataset):
 
 
 def test_a_batch_has_the_shapes_it_promises(dataset):
-    batch = dataset.training_batch([0, 1, 2, 0], generator=seeded(), **ALL)
+    batch = dataset.training_batch([0, 1, 2, 0], rng=seeded(), **ALL)
     assert [tuple(images.shape) for images in batch.images] == [(4, 3, 8, 8), (4, 3, 16, 16)]
     assert all(images.dtype == torch.float32 and images.abs().max() <= 1 for images in batch.images)
     assert batch.word_ids.shape == (4, int(batch.lengths.max()))
@@ -61,15 +61,15 @@ def test_a_batch_has_the_shapes_it_promises(dataset):
 
 
 def test_a_batch_is_a_function_of_the_generators_state_alone(dataset):
-    first, again = (dataset.training_batch([0, 1, 2], generator=seeded(3), **ALL) for _ in range(2))
-    other = dataset.training_batch([0, 1, 2], generator=seeded(4), **ALL)
+    first, again = (dataset.training_batch([0, 1, 2], rng=seeded(3), **ALL) for _ in range(2))
+    other = dataset.training_batch([0, 1, 2], rng=seeded(4), **ALL)
     assert all(torch.equal(a, b) for a, b in zip(first.images, again.images, strict=True))
     assert torch.equal(first.word_ids, again.word_ids)
     assert not torch.equal(first.images[-1], other.images[-1])
 
 
 def test_training_cuts_every_place_and_mirrors_half_of_the_pictures(dataset):
-    batch = dataset.training_batch([1] * 3000, generator=seeded(), **ALL)
+    batch = dataset.training_batch([1] * 3000, rng=seeded(), **ALL)
     pixels = pixels_of(batch.images[-1])
     assert (pixels[:, 2] == 100).all()
     tops, left_edge, right_edge = pixels[:, 0, 0, 0], pixels[:, 1, 0, 0], pixels[:, 1, 0, -1]
@@ -93,7 +93,7 @@ def test_pictures_that_a_device_holds_give_the_same_batches(dataset, folder, par
     holding = Dataset.open(folder, "train")
     assert holding.pixels.hold(torch.device("cpu"), free=10**6)
     indices = [0, 1, 2] * 10
-    first, second = (each.training_batch(indices, generator=seeded(), part=part, **ALL) for each in (dataset, holding))
+    first, second = (each.training_batch(indices, rng=seeded(), part=part, **ALL) for each in (dataset, holding))
     assert_same(first, second)
     assert len(first.images[0]) == len(indices[part])
     assert_same(*(each.evaluation_batch([0, 1, 2], [0, 0, 0], **ALL) for each in (dataset, holding)))
@@ -106,7 +106,7 @@ def test_a_device_holds_the_pictures_where_they_take_less_than_a_share_of_its_me
     assert dataset.pixels.hold(torch.device("cpu"), free=enough if has_room else enough - 1) == has_room
     with path.open("r+b") as handle:  # shows where they are read
         handle.write(bytes(path.stat().st_size))
-    batch = dataset.training_batch([1, 2], generator=seeded(), **ALL)
+    batch = dataset.training_batch([1, 2], rng=seeded(), **ALL)
     assert bool((batch.images[-1] == -1).all()) != has_room
 
 
@@ -121,14 +121,14 @@ def test_a_cuda_device_is_asked_once_whether_it_has_the_room(dataset, monkeypatc
 
 
 def test_training_chooses_each_caption_of_a_picture_equally_often(dataset):
-    batch = dataset.training_batch([2] * 3000, generator=seeded(), **ALL)
+    batch = dataset.training_batch([2] * 3000, rng=seeded(), **ALL)
     firsts = torch.bincount(batch.word_ids[:, 0], minlength=13)
     assert (firsts[[2, 3, 12]] - 1000).abs().max() < 110  # four standard deviations
     assert firsts.sum() == firsts[[2, 3, 12]].sum()
 
 
 def test_captions_that_are_too_long_lose_random_words_and_keep_their_order(dataset):
-    batch = dataset.training_batch([1] * 500, resolutions=[16], max_words=5, generator=seeded())
+    batch = dataset.training_batch([1] * 500, resolutions=[16], max_words=5, rng=seeded())
     assert (batch.lengths == 5).all()
     assert (batch.word_ids.diff(dim=1) > 0).all()  # the caption's ids rise
     counts = torch.bincount(batch.word_ids.flatten(), minlength=13)[5:]
@@ -136,7 +136,7 @@ def test_captions_that_are_too_long_lose_random_words_and_keep_their_order(datas
 
 
 def test_a_single_picture_is_a_batch(dataset):
-    batch = dataset.training_batch(torch.tensor([0]), generator=seeded(), **ALL)
+    batch = dataset.training_batch(torch.tensor([0]), rng=seeded(), **ALL)
     assert [images.shape[0] for images in batch.images] == [1, 1]
     assert batch.word_ids.ndim == 2
 

@@ -22,7 +22,7 @@ import torch
 
 from attngan.config import settings as configs
 from attngan.errors import InputError
-from attngan.models.batch_norm import SynchronisedBatchNorm, synchronise_batch_norms_
+from attngan.models.batch_norm import SynchronizedBatchNorm, synchronize_batch_norms_
 from attngan.runtime import distributed, exit_status, launcher
 from attngan.storage import artifacts, places
 
@@ -321,10 +321,10 @@ def test_alone_a_process_has_the_whole_batch_and_its_own_numbers():
     assert distributed.from_first(lambda: 7) == 7
 
 
-def test_a_synchronised_batch_norm_keeps_names_and_parameters():
+def test_a_synchronized_batch_norm_keeps_names_and_parameters():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
     before = network.state_dict()
-    synchronise_batch_norms_(network, torch.device("cpu"))
-    assert isinstance(network[1], SynchronisedBatchNorm)
+    synchronize_batch_norms_(network, torch.device("cpu"))
+    assert isinstance(network[1], SynchronizedBatchNorm)
     assert list(network.state_dict()) == list(before)
     assert network[1].weight.data_ptr() == before["1.weight"].data_ptr()

@@ -12,12 +12,12 @@ from attngan.metrics import distribution, intervals
 from attngan.metrics.distribution import Rows
 
 
-def state(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
 def drawn(count, size, seed, *, mean=0.0, deviation=1.0):
-    return torch.randn(count, size, generator=state(seed)) * deviation + mean
+    return torch.randn(count, size, generator=rng(seed)) * deviation + mean
 
 
 def exactly(rows, mean, deviations):
@@ -41,7 +41,7 @@ def test_the_fid_is_that_of_scipys_matrix_root_and_of_other_libraries():
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    mixing = torch.randn(12, 12, generator=state(5)).double()
+    mixing = torch.randn(12, 12, generator=rng(5)).double()
     real, generated = drawn(1500, 12, 1).double() @ mixing, drawn(1300, 12, 2, mean=0.3).double()
     value = distribution.fid(Rows(real), Rows(generated))
     first, second = (np.cov(rows.numpy(), rowvar=False) for rows in (real, generated))
@@ -62,7 +62,7 @@ def test_the_kid_of_whole_sets_is_torch_fidelitys_and_the_sum_written_out():
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     real, generated = drawn(40, 6, 1).double(), drawn(40, 6, 2, mean=0.5).double()
-    value = distribution.kid(Rows(real), Rows(generated), state(), num_subsets=1, subset_size=40)
+    value = distribution.kid(Rows(real), Rows(generated), rng(), num_subsets=1, subset_size=40)
 
     def mean_kernel(one, other, *, same):
         pairs = [(i, j) for i in range(40) for j in range(40) if not (same and i == j)]
@@ -79,7 +79,7 @@ def test_the_kid_of_one_distribution_is_nought_where_the_fid_is_not():
     kids, fids = [], []
     for seed in range(20):
         real, generated = Rows(drawn(60, 16, 2 * seed)), Rows(drawn(60, 16, 2 * seed + 1))
-        kids.append(distribution.kid(real, generated, state(), num_subsets=1, subset_size=60))
+        kids.append(distribution.kid(real, generated, rng(), num_subsets=1, subset_size=60))
         fids.append(distribution.fid(real, generated))
     error = np.std(kids) / math.sqrt(len(kids))
     assert abs(np.mean(kids)) < 3 * error
@@ -114,7 +114,7 @@ def test_precision_and_recall_are_those_of_every_pair():
                     break
         return count / len(rows)
 
-    precision, recall = distribution.precision_recall(Rows(real), Rows(generated), state())
+    precision, recall = distribution.precision_recall(Rows(real), Rows(generated), rng())
     assert precision == pytest.approx(share_within(generated, real))
     assert recall == pytest.approx(share_within(real, generated))
     assert 0 < precision < 1 and 0 < recall < 1
@@ -127,7 +127,7 @@ def test_rows_are_picked_from_a_mapped_file_without_reading_it_whole(tmp_path):
     rows = Rows(torch.from_numpy(array))
     assert [len(chunk) for chunk in rows.chunks()] == [1000, 1000, 500]
     assert torch.equal(torch.cat(list(rows.chunks())), values)
-    some = rows.sample(700, state()).sample(9, state(1))
+    some = rows.sample(700, rng()).sample(9, rng(1))
     assert len(some) == 9 and len(some[:].unique(dim=0)) == 9
     assert all((values == row).all(dim=1).any() for row in some[:])
     assert distribution.fid(rows, rows) == pytest.approx(0, abs=1e-9)
@@ -136,20 +136,20 @@ def test_rows_are_picked_from_a_mapped_file_without_reading_it_whole(tmp_path):
 def test_the_interval_of_a_mean_holds_it_as_often_as_it_says():
     truth, hits = 0.3, 0
     for seed in range(200):
-        low, high = intervals.of_mean(torch.rand(200, generator=state(seed)) < truth, state(seed))
+        low, high = intervals.of_mean(torch.rand(200, generator=rng(seed)) < truth, rng(seed))
         hits += low <= truth <= high
     assert 0.9 <= hits / 200 <= 0.99
 
 
 def test_the_interval_of_a_distance_spreads_as_samples_do():
     def distance(real, generated):
-        return {"kid": distribution.kid(real, generated, state(), num_subsets=1, subset_size=10**6)}
+        return {"kid": distribution.kid(real, generated, rng(), num_subsets=1, subset_size=10**6)}
 
     values, reaches = [], []
     for seed in range(30):
         sets = Rows(drawn(200, 3, 1000 + seed)), Rows(drawn(200, 3, 2000 + seed, mean=0.5))
         value = distance(*sets)
-        low, high = intervals.of_sets(distance, value, sets, state(seed), num_resamples=20)["kid"]
+        low, high = intervals.of_sets(distance, value, sets, rng(seed), num_resamples=20)["kid"]
         assert low < value["kid"] < high
         values.append(value["kid"])
         reaches.append((high - low) / 2)

@@ -168,10 +168,10 @@ def test_labels_share_the_number_of_a_text():
 def test_a_figure_that_nothing_can_be_measured_by_is_left_out(few, damsm, capsys):
     import torch
 
-    from attngan.evaluation.measures import FigureMaker
+    from attngan.evaluation.measures import MetricMaker
     from attngan.metrics.distribution import Rows
 
     flat = {"judge": Rows(torch.ones(8, 4))}
-    maker = FigureMaker(few[1].evaluate, 0, {"real": flat, "pairs": {}})
+    maker = MetricMaker(few[1].evaluate, 0, {"real": flat, "pairs": {}})
     assert maker.changes("judge") == {}
     assert "sees no difference between test pictures" in capsys.readouterr().out

@@ -53,7 +53,7 @@ def test_the_imagenet_inception_gives_its_own_features_and_logits(imagenet):
     images = torch.rand(2, 3, 299, 299) * 2 - 1
     extractor = opened("inception_imagenet", path)
     with torch.no_grad():
-        seen, logits = extractor.look(images)
+        seen, logits = extractor.extract(images)
         assert torch.allclose(logits, network(images), atol=1e-4)
     assert seen.shape == (2, 2048)
     sha256 = artifacts.sha256_of(path)
@@ -67,7 +67,7 @@ def test_the_inception_of_the_fid_is_torch_fidelitys(fid_weights):
     bytes_ = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     theirs = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(fid_weights))
     extractor = opened("inception_fid", fid_weights)
-    seen, logits = extractor.look(bytes_ / 127.5 - 1)
+    seen, logits = extractor.extract(bytes_ / 127.5 - 1)
     assert torch.allclose(seen, theirs(bytes_)[0], atol=1e-5) and logits.shape == (2, 1008)
     assert extractor.name.startswith("inception-fid-")
 
@@ -119,4 +119,4 @@ def test_the_damsm_is_named_after_its_weights(damsm):
     extractor = extractors.damsm_extractor(damsm, lambda images: (None, images.mean(dim=(2, 3))))
     sha256 = artifacts.sha256_of(damsm / "image_encoder.safetensors")
     assert extractor.name == f"damsm-{sha256[:8]}" and extractor.conditions["sha256"] == sha256
-    assert extractor.look(torch.ones(2, 3, 4, 4))[0].shape == (2, 3)
+    assert extractor.extract(torch.ones(2, 3, 4, 4))[0].shape == (2, 3)

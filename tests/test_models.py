@@ -30,11 +30,11 @@ def small_generator(**changes) -> Generator:
 
 
 def draw(generator: Generator, lengths: list[int], longest: int = 4):
-    state = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     count = len(lengths)
-    words = torch.randn(count, 6, longest, generator=state)
+    words = torch.randn(count, 6, longest, generator=rng)
     is_padding = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
-    noise, sentence = torch.randn(count, 5, generator=state), torch.randn(count, 6, generator=state)
+    noise, sentence = torch.randn(count, 5, generator=rng), torch.randn(count, 6, generator=rng)
     return generator(noise, sentence, words, is_padding, epsilon=torch.zeros(count, 3))
 
 
@@ -55,9 +55,9 @@ def test_the_generator_has_one_to_three_stages(stages):
 def test_one_caption_alone_is_drawn_as_in_a_batch_in_evaluation_mode():
     generator = small_generator().eval()
     together = draw(generator, [3, 3]).images[-1][:1]
-    state = torch.Generator().manual_seed(1)
-    words = torch.randn(2, 6, 4, generator=state)[:1]
-    noise, sentence = torch.randn(2, 5, generator=state)[:1], torch.randn(2, 6, generator=state)[:1]
+    rng = torch.Generator().manual_seed(1)
+    words = torch.randn(2, 6, 4, generator=rng)[:1]
+    noise, sentence = torch.randn(2, 5, generator=rng)[:1], torch.randn(2, 6, generator=rng)[:1]
     is_padding = torch.tensor([[False, False, False, True]])
     alone = generator(noise, sentence, words, is_padding, epsilon=torch.zeros(1, 3)).images[-1]
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)

@@ -7,8 +7,8 @@ from attngan.metrics.nearest import near_copies, nearest
 
 
 def test_the_nearest_is_found_across_chunks():
-    state = torch.Generator().manual_seed(0)
-    rows, others = torch.randn(1300, 5, generator=state), torch.randn(2400, 5, generator=state)
+    rng = torch.Generator().manual_seed(0)
+    rows, others = torch.randn(1300, 5, generator=rng), torch.randn(2400, 5, generator=rng)
     distances, which = nearest(Rows(rows), Rows(others))
     whole = torch.cdist(rows, others)
     assert torch.allclose(distances, whole.min(dim=1).values, atol=1e-4)
@@ -16,9 +16,9 @@ def test_the_nearest_is_found_across_chunks():
 
 
 def test_a_generator_that_copies_is_told_from_one_that_does_not():
-    state = torch.Generator().manual_seed(0)
-    train, held_out, fresh = (torch.randn(500, 8, generator=state) for _ in range(3))
+    rng = torch.Generator().manual_seed(0)
+    train, held_out, fresh = (torch.randn(500, 8, generator=rng) for _ in range(3))
     normal = nearest(Rows(held_out), Rows(train))[0]
-    copies = train[:200] + 0.01 * torch.randn(200, 8, generator=state)
+    copies = train[:200] + 0.01 * torch.randn(200, 8, generator=rng)
     assert near_copies(nearest(Rows(copies), Rows(train))[0], normal).all()
     assert near_copies(nearest(Rows(fresh), Rows(train))[0], normal).float().mean() < 0.04

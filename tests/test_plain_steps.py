@@ -73,7 +73,7 @@ def test_steps_of_the_encoders_are_the_plain_ones(dataset, smoke):
 
 
 @pytest.mark.parametrize("name", switch_cases.LESS)
-def test_in_float32_a_step_is_the_same_without_an_optimisation(name, dataset, damsm, smoke):
+def test_in_float32_a_step_is_the_same_without_an_optimization(name, dataset, damsm, smoke):
     """Losses to 1e-4; what Adam moved, to 1 % of it: a gradient near 0 goes either way by rounding."""
     discriminator = smoke.discriminator.model_copy(update={"spectral_norm": name == "all pictures at once"})
     config = smoke.model_copy(update={"discriminator": discriminator, "precision": "float32"})

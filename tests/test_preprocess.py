@@ -174,6 +174,6 @@ def test_the_real_slice_of_cub_is_read_whole(out):
     assert info["counts"]["test"]["images"] == 209
     assert {info["counts"][split]["classes"] for split in ("train", "test")} == {4}
     train = Dataset.open(out, "train")
-    batch = train.training_batch(range(32), resolutions=[32, 64], max_words=18, generator=torch.Generator())
+    batch = train.training_batch(range(32), resolutions=[32, 64], max_words=18, rng=torch.Generator())
     assert batch.lengths.max() == 18
     assert batch.images[-1].std() > 0.2

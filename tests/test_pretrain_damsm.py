@@ -37,7 +37,7 @@ def test_the_rate_decays_and_adam_keeps_its_moments(damsm):
     rows = [json.loads(line) for line in (damsm / "metrics.jsonl").read_text().splitlines()]
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.002, 0.002 * 0.98])
     state = saved_states.newest(f"{damsm}.state")
-    assert {float(each["step"]) for each in state["optimiser"]["state"].values()} == {state["step"]}
+    assert {float(each["step"]) for each in state["optimizer"]["state"].values()} == {state["step"]}
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(dataset, smoke, damsm, tmp_path, monkeypatch):

@@ -100,14 +100,14 @@ def test_a_try_after_one_that_ended_before_its_decision_was_kept_says_what_is_so
 
 def test_a_challenger_is_compared_with_the_champion_of_the_moment(tmp_path, models, monkeypatch):
     config = configs.load()
-    crown, rival = ModelFolder.crown, candidate(tmp_path, "rival", 0.9)
+    set_champion, rival = ModelFolder.set_champion, candidate(tmp_path, "rival", 0.9)
 
     def rival_is_faster(folder, *arguments):
-        monkeypatch.setattr(ModelFolder, "crown", crown)
+        monkeypatch.setattr(ModelFolder, "set_champion", set_champion)
         publish(*rival, models, config)
-        crown(folder, *arguments)
+        set_champion(folder, *arguments)
 
-    monkeypatch.setattr(ModelFolder, "crown", rival_is_faster)
+    monkeypatch.setattr(ModelFolder, "set_champion", rival_is_faster)
     decision = publish(*candidate(tmp_path, "slow", 0.5), models, config)
     assert not decision["promoted"] and decision["champion"] == 0.9
     assert champion(models) == "rival"

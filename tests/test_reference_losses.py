@@ -99,23 +99,23 @@ def test_the_discriminators_loss(reference, load, index):
 def test_the_generators_loss(reference, load):
     discriminators = [load(f"netD{index}").train().requires_grad_(False) for index in range(3)]
     image_encoder = load("image_encoder").requires_grad_(False)
-    fakes = [reference.images(f"fake{side}").requires_grad_() for side in (64, 128, 256)]
+    generated = [reference.images(f"fake{side}").requires_grad_() for side in (64, 128, 256)]
     words, sentence = reference["text/words_a"], reference["text/sent_a"]
     parts = []
-    for discriminator, fake in zip(discriminators, fakes):
+    for discriminator, fake in zip(discriminators, generated):
         unconditional, conditional = discriminator(fake, sentence)
         parts += [real_loss(conditional), real_loss(unconditional)]
         torch.testing.assert_close(generator_loss(discriminator, fake, sentence), parts[-1] + parts[-2])
     is_padding = reference["inputs/captions_a"] == 0
     matching = damsm_losses(
-        image_encoder(fakes[-1]), (words, sentence), is_padding, reference["inputs/class_ids"], **GAMMAS
+        image_encoder(generated[-1]), (words, sentence), is_padding, reference["inputs/class_ids"], **GAMMAS
     )
     parts += list(matching.values())
     total = sum(parts[:6]) + 5 * sum(parts[6:])
     total.backward()
     found = {"generator_loss/total": total, "generator_loss/parts": torch.stack(parts).double()}
     found |= {f"f64/{name}": value for name, value in found.items()}
-    for side, stride, fake in zip((64, 128, 256), (4, 8, 16), fakes):
+    for side, stride, fake in zip((64, 128, 256), (4, 8, 16), generated):
         found[f"generator_loss/grad_fake{side}_sub"] = fake.grad[:, :, ::stride, ::stride]
         found[f"generator_loss/grad_fake{side}_stats"] = mean_and_rms(fake.grad)
     reference.compare(found, reference.under("generator_loss/", "f64/generator_loss/"))

@@ -1,4 +1,4 @@
-"""Whole optimisation steps of the full-size networks give the authors' numbers (see `reference_numbers.py`)."""
+"""Whole optimization steps of the full-size networks give the authors' numbers (see `reference_numbers.py`)."""
 
 import contextlib
 import functools
@@ -25,6 +25,7 @@ from attngan.models.ema import averaged_copy
 from attngan.runtime.gradient_average import GradientAverage
 from attngan.training import damsm_step, gan_step
 from attngan.training.damsm_run import DamsmRun
+from attngan.training.learner import Learner
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
     trained = [*run.text_encoder.parameters(), *run.image_encoder.parameters()]
     trained = [parameter for parameter in trained if parameter.requires_grad]
     assert len(trained) == 12
-    run.optimiser = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999))
+    run.optimizer = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999))
     run.gradients = GradientAverage(trained)
     batch, found = batch_of(reference, "img299"), {}
     parameters = damsm_parameters(run)
@@ -112,7 +113,7 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
         if part == "bn_after":
             found[name] = parameters[f"image_encoder.{rest}"][:16].clone()
         elif part == "adam":
-            found[name] = run.optimiser.state[parameters[key]][what.removesuffix("_first64")].flatten()[:64].clone()
+            found[name] = run.optimizer.state[parameters[key]][what.removesuffix("_first64")].flatten()[:64].clone()
         elif part in ("grad", "after", "update"):
             tensor = gradients[key] if part == "grad" else parameters[key].detach().clone()
             tensor = tensor - before[key] if part == "update" else tensor
@@ -148,7 +149,7 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
         load(name).requires_grad_(False) for name in ("text_encoder", "image_encoder")
     )
     run.generator = load("netG").train()
-    run.average = averaged_copy(run.generator)
+    run.generator_ema = averaged_copy(run.generator)
     run.discriminators = nn.ModuleList(load(f"netD{index}").train() for index in range(3))
 
     def adam(network):
@@ -158,14 +159,12 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
         return *run.text_encoder(batch.word_ids, batch.lengths), batch.is_padding
 
     run.captions, run.recorder = types.SimpleNamespace(take=read), None
-    run.batch_ratio = 1.0
-    run.generator_gradients = GradientAverage(run.generator.parameters())
-    run.discriminator_gradients = [GradientAverage(each.parameters()) for each in run.discriminators]
-    run.generator_optimiser = adam(run.generator)
-    run.discriminator_optimisers = [adam(each) for each in run.discriminators]
+    run.ema_decay = config.training.ema_decay
+    run.generator_learner = Learner(run.generator, adam(run.generator))
+    run.discriminator_learners = [Learner(each, adam(each)) for each in run.discriminators]
     networks = {
         "G": named(run.generator, generator_name),
-        "EMA": named(run.average, generator_name),
+        "EMA": named(run.generator_ema, generator_name),
         **{
             f"D{index}": named(each, lambda name, side=64 * 2**index: discriminator_name(name, side))
             for index, each in enumerate(run.discriminators)
@@ -174,7 +173,7 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     before = {net: {name: each.detach().clone() for name, each in own.items()} for net, own in networks.items()}
     noise = [reference["inputs/z"], reference["inputs/eps"]]
     draws = iter(noise * (num_steps + 1))
-    errors, logits, fakes = [], [], []
+    errors, logits, generated = [], [], []
 
     def recorded_loss(*arguments):
         loss, opinions = discriminator_loss(*arguments)
@@ -185,7 +184,7 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     monkeypatch.setattr(gan_step, "discriminator_loss", recorded_loss)
     monkeypatch.setattr(generator_module, "attend_words", tiled_attend_words)
     hooks = [each.register_forward_hook(lambda m, i, out: logits.append(out)) for each in run.discriminators]
-    hooks.append(run.generator.register_forward_hook(lambda m, i, out: fakes.append(out.images)))
+    hooks.append(run.generator.register_forward_hook(lambda m, i, out: generated.append(out.images)))
     batch = batch_of(reference, "real64", "real128", "real256")
     rows = []
     for run.step in range(num_steps):
@@ -194,14 +193,14 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     for hook in hooks:
         hook.remove()
     found = {
-        "fake_stats_before": torch.stack([mean_and_std(images) for images in fakes[0]]),
+        "fake_stats_before": torch.stack([mean_and_std(images) for images in generated[0]]),
         "step_losses": torch.stack(rows).double(),
         "D_logits_on_fakes_after_D_update": torch.stack(
             [torch.stack([conditional, unconditional]) for unconditional, conditional in logits[:3]]
         ),
     }
-    optimisers = {"G": run.generator_optimiser}
-    optimisers |= {f"D{index}": each for index, each in enumerate(run.discriminator_optimisers)}
+    optimizers = {"G": run.generator_learner.optimizer}
+    optimizers |= {f"D{index}": each.optimizer for index, each in enumerate(run.discriminator_learners)}
     for name in sorted(each.removeprefix(f"{which}/") for each in reference.under(f"{which}/")):
         part, _, rest = name.partition("/")
         if part in networks:
@@ -209,7 +208,7 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
             found[name] = _describe(networks[part][key], before[part][key], what)
         elif part == "adam":
             net, key, what = rest.split("/")
-            state = optimisers[net].state[networks[net][key]]
+            state = optimizers[net].state[networks[net][key]]
             found[name] = state[what.removesuffix("_first64")].flatten()[:64].clone()
         elif part == "bn_after":
             net, key = rest.split("/")

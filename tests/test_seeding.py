@@ -2,11 +2,11 @@
 
 import torch
 
-from attngan.seeding import generator_for, seed_for
+from attngan.seeding import rng_for, seed_for
 
 
 def test_the_same_purpose_draws_the_same_numbers_and_another_purpose_others():
-    first, again, other = (torch.rand(4, generator=generator_for(7, "noise", step)).tolist() for step in (12, 12, 13))
+    first, again, other = (torch.rand(4, generator=rng_for(7, "noise", step)).tolist() for step in (12, 12, 13))
     assert first == again != other
 
 

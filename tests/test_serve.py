@@ -16,7 +16,7 @@ from PIL import Image
 
 from attngan.inference.generate import generate
 from attngan.serving import drawing, server
-from attngan.serving.drawing_queue import Studio
+from attngan.serving.drawing_queue import DrawingQueue
 from attngan.storage import artifacts
 
 pytest.importorskip("fastapi")
@@ -24,15 +24,15 @@ pytest.importorskip("httpx")
 
 
 @pytest.fixture(scope="module")
-def studio(bundle):
-    return Studio(bundle, name="birds", device="cpu", max_images=5)
+def queue(bundle):
+    return DrawingQueue(bundle, name="birds", device="cpu", max_images=5)
 
 
 @pytest.fixture(scope="module")
-def client(studio):
+def client(queue):
     from fastapi.testclient import TestClient
 
-    return TestClient(server.create_app(studio))
+    return TestClient(server.create_app(queue))
 
 
 def picture(png):
@@ -87,8 +87,8 @@ def test_a_body_without_a_length_is_cut_off_too(client):
     assert client.post("/generate", content=endless()).status_code == 413
 
 
-def test_the_queue_is_bounded(client, studio, monkeypatch):
-    monkeypatch.setattr(studio, "_queue", threading.BoundedSemaphore(1))
+def test_the_queue_is_bounded(client, queue, monkeypatch):
+    monkeypatch.setattr(queue, "_queue", threading.BoundedSemaphore(1))
     started, go_on = threading.Event(), threading.Event()
     draw = drawing.draw
 
@@ -106,7 +106,7 @@ def test_the_queue_is_bounded(client, studio, monkeypatch):
     go_on.set()
     thread.join()
     assert second.status_code == 503 and second.headers["Retry-After"] == "5" and "waiting" in second.json()["error"]
-    assert first[0].status_code == 200 and studio.counts.waiting == 0
+    assert first[0].status_code == 200 and queue.counts.waiting == 0
 
 
 def test_health_and_metrics(client):
@@ -138,7 +138,7 @@ def tensor(name, datatype, data):
     return {"name": name, "datatype": datatype, "shape": [len(data)], "data": data}
 
 
-def test_kserves_protocol(client, studio, bundle, tmp_path):
+def test_kserves_protocol(client, queue, bundle, tmp_path):
     assert client.get("/v2").json().keys() >= {"name", "version", "extensions"}
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from attngan.serving import server
-from attngan.serving.drawing_queue import Studio
+from attngan.serving.drawing_queue import DrawingQueue
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -22,7 +22,7 @@ GOOD = {"/generate": '"caption": "a red bird", "num_images": 1', INFER: f'"input
 def client(bundle):
     from fastapi.testclient import TestClient
 
-    app = server.create_app(Studio(bundle, name="birds", device="cpu", max_images=5))
+    app = server.create_app(DrawingQueue(bundle, name="birds", device="cpu", max_images=5))
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -148,9 +148,9 @@ def test_another_method_is_refused_with_those_that_are_allowed(client):
 def test_a_fault_of_the_server_is_counted_and_keeps_its_traceback(bundle, monkeypatch):
     from fastapi.testclient import TestClient
 
-    studio = Studio(bundle, name="birds", device="cpu", max_images=5)
-    monkeypatch.setattr(studio, "draw", lambda *_: 1 / 0)
-    client = TestClient(server.create_app(studio))
+    queue = DrawingQueue(bundle, name="birds", device="cpu", max_images=5)
+    monkeypatch.setattr(queue, "draw", lambda *_: 1 / 0)
+    client = TestClient(server.create_app(queue))
     with pytest.raises(ZeroDivisionError):
         client.post("/generate", json={"caption": "a red bird"})
-    assert studio.counts.requests["/generate", 500] == 1
+    assert queue.counts.requests["/generate", 500] == 1

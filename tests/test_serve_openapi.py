@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from attngan.serving import server
-from attngan.serving.drawing_queue import Studio
+from attngan.serving.drawing_queue import DrawingQueue
 
 pytest.importorskip("fastapi")
 schemathesis = pytest.importorskip("schemathesis")
@@ -33,7 +33,7 @@ OPERATIONS = {
 
 @pytest.fixture(scope="module")
 def described(bundle):
-    app = server.create_app(Studio(bundle, name="birds", device="cpu", max_images=2))
+    app = server.create_app(DrawingQueue(bundle, name="birds", device="cpu", max_images=2))
     found = [result.ok() for result in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations()]
     return {operation.label: operation for operation in found}
 

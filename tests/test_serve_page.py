@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from attngan.serving.drawing_queue import Studio
+from attngan.serving.drawing_queue import DrawingQueue
 from attngan.serving.server import create_app
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -21,7 +21,7 @@ if CHROMIUM is None and not os.environ.get("ATTNGAN_REQUIRE_BROWSER"):
 def address(bundle):
     import uvicorn
 
-    app = create_app(Studio(bundle, name="birds", device="cpu", max_images=4))
+    app = create_app(DrawingQueue(bundle, name="birds", device="cpu", max_images=4))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -110,7 +110,7 @@ def test_a_state_of_the_other_kind_of_steps_is_gone_on_from(dataset, damsm, smok
     with StateStore(str(tmp_path / "state"), step_name="gan", key="") as store:
         for run in (before, after):
             run.resume(store)
-            kinds = [group["capturable"] for each in run.optimisers().values() for group in each.param_groups]
+            kinds = [group["capturable"] for each in run.optimizers().values() for group in each.param_groups]
             store.save(1, before.state(), good=True)
     assert set(kinds) == {is_recorded}
 

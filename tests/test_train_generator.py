@@ -74,14 +74,14 @@ def test_a_step_changes_every_network_and_the_encoders_not(dataset, damsm, smoke
     run = GanRun(smoke, train, damsm, torch.device("cpu"))
     networks = {
         "G": run.generator,
-        "EMA": run.average,
+        "EMA": run.generator_ema,
         "D": run.discriminators,
         "T": run.text_encoder,
         "I": run.image_encoder,
     }
     before = {name: [each.clone() for each in network.parameters()] for name, network in networks.items()}
     batch = train.training_batch(
-        range(8), resolutions=smoke.resolutions, max_words=18, generator=torch.Generator().manual_seed(0)
+        range(8), resolutions=smoke.resolutions, max_words=18, rng=torch.Generator().manual_seed(0)
     )
     losses = training_step(run, batch)
     moved = {
@@ -206,15 +206,13 @@ def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
     config = configs.load("damsm: {batch_size: 2}\ntraining: {batch_size: 2}")
     preprocess(birds, tmp_path / "dataset", config)
     train = Dataset.open(tmp_path / "dataset", "train")
-    batch = train.training_batch([0, 1], resolutions=[256], max_words=18, generator=torch.Generator().manual_seed(0))
+    batch = train.training_batch([0, 1], resolutions=[256], max_words=18, rng=torch.Generator().manual_seed(0))
     damsm = DamsmRun(config, train, torch.device("cpu"), None)
     damsm_training_step(damsm, batch)
     assert damsm.loss_sums.isfinite().all()
 
     run = _full_size_run(config, train, damsm, tmp_path)
-    batch = train.training_batch(
-        [0, 1], resolutions=[64, 128, 256], max_words=18, generator=torch.Generator().manual_seed(0)
-    )
+    batch = train.training_batch([0, 1], resolutions=[64, 128, 256], max_words=18, rng=torch.Generator().manual_seed(0))
     assert all(loss.isfinite() for loss in training_step(run, batch).values())
 
 

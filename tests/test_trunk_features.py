@@ -41,7 +41,7 @@ class Trunk(ImageEncoder):
         torch.nn.Module.__init__(self)
         self.num_seen = 0
 
-    def look(self, images):
+    def extract(self, images):
         assert not self.training
         self.num_seen += len(images)
         return images[:, :, :2, :2], images.mean(dim=(2, 3))
@@ -168,19 +168,19 @@ def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke
                 range(start, min(start + trunk_features.BATCH_SIZE, len(train))),
                 resolutions=[config.data.resolution],
                 max_words=1,
-                generator=seeding.generator_for(config.seed, "view", 0, start),
+                rng=seeding.rng_for(config.seed, "view", 0, start),
             ).images[-1]
             for start in range(0, len(train), trunk_features.BATCH_SIZE)
         ]
         images = torch.cat(views)[batch.indices]
 
-        def look(images):
+        def extract(images):
             plain.image_encoder.eval()
             with torch.no_grad():
-                seen = ImageEncoder.look(plain.image_encoder, images)
+                seen = ImageEncoder.extract(plain.image_encoder, images)
             return tuple(each.bfloat16().float() for each in seen)
 
-        plain.image_encoder.look = look
+        plain.image_encoder.extract = extract
         damsm_step.training_step(kept, batch)
         damsm_step.training_step(plain, dataclasses.replace(batch, images=[images]))
     torch.testing.assert_close(kept.loss_sums, plain.loss_sums, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ from attngan.training import watchdog
 
 
 def row(real, drawn):
-    return {"real_16": 0.6, "drawn_16": 0.4, "real_32": real, "drawn_32": drawn}
+    return {"real_16": 0.6, "generated_16": 0.4, "real_32": real, "generated_32": drawn}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -17,7 +17,7 @@ def test_a_loss_that_is_no_number_is_named(value):
 
 def test_a_discriminator_that_is_always_right_is_named():
     said = watchdog.saturated([row(0.999, 0.001), row(0.995, 0.004)], [16, 32])
-    assert "the discriminator of 32 pixels is always right (real pictures 99.5% real or more, drawn ones 0.4%" in said
+    assert "32 pixels is always right (real pictures 99.5% real or more, generated ones 0.4%" in said
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,11 @@ def test_a_weight_that_becomes_nan_costs_at_most_a_snapshot_interval(
     assert taken == [*range(12), *range(8, 24)]
     state = saved_states.newest(f"{tmp_path / 'out'}.state")
     assert state["attempt"] == 1 and state["step"] == 24
-    rates = [group["lr"] for group in state["generator's optimiser"]["param_groups"]]
+    rates = [group["lr"] for group in state["generator's optimizer"]["param_groups"]]
     assert rates == [config.training.generator_learning_rate / 2]
     assert [row["step"] for row in rows_of(tmp_path / "out")] == list(range(2, 25, 2))
     assert "back from step 12 to 8" in (tmp_path / "out" / "progress.html").read_text()
-    for network in ("generator", "averaged generator", "discriminators"):
+    for network in ("generator", "generator_ema", "discriminators"):
         assert all(tensor.isfinite().all() for tensor in state[network].values())
 
 
@@ -184,10 +184,10 @@ go_back = step.GanRun.go_back
 def measured(monkeypatch, figures):
     """Give snapshots these R-precisions, one after the other."""
     remaining = iter(figures)
-    monkeypatch.setattr(step.SnapshotFigures, "measure", lambda self: {**measure(self), "r_precision": next(remaining)})
+    monkeypatch.setattr(step.SnapshotMetrics, "measure", lambda self: {**measure(self), "r_precision": next(remaining)})
 
 
-measure = step.SnapshotFigures.measure
+measure = step.SnapshotMetrics.measure
 
 
 def test_the_best_snapshot_is_the_result(dataset, damsm, smoke, tmp_path, monkeypatch):
@@ -195,7 +195,7 @@ def test_the_best_snapshot_is_the_result(dataset, damsm, smoke, tmp_path, monkey
 
     def draw(self):
         drawn(self)
-        seen[self.run.step] = {name: tensor.clone() for name, tensor in self.run.average.state_dict().items()}
+        seen[self.run.step] = {name: tensor.clone() for name, tensor in self.run.generator_ema.state_dict().items()}
 
     drawn = step.Snapshots.draw
     monkeypatch.setattr(step.Snapshots, "draw", draw)
@@ -230,7 +230,7 @@ def test_settings_that_only_judge_go_on_from_the_state_and_the_best_so_far_is_ju
     few, more = watched(smoke), watched(smoke, metric="r_precision", num_images=24)
     more = more.model_copy(update={"evaluate": smoke.evaluate.model_copy(update={"num_candidates": 6})})
     out = tmp_path / "out"
-    monkeypatch.setattr(step.SnapshotFigures, "measure", figures_of)
+    monkeypatch.setattr(step.SnapshotMetrics, "measure", figures_of)
     monkeypatch.setattr(gan_step, "training_step", dying_step)
     with pytest.raises(RuntimeError):
         train_generator(dataset, damsm, out, few)
@@ -245,10 +245,10 @@ def test_settings_that_only_judge_go_on_from_the_state_and_the_best_so_far_is_ju
     assert (best["step"], best["r_precision"], state["num_since_best"]) == (20, 0.6, 1)
     assert all(torch.equal(seen[5][name], tensor) for name, tensor in state["best_weights"].items())
 
-    monkeypatch.setattr(step.SnapshotFigures, "measure", measure)
+    monkeypatch.setattr(step.SnapshotMetrics, "measure", measure)
     train_generator(dataset, damsm, tmp_path / "whole", few)
     whole = saved_states.newest(f"{tmp_path / 'whole'}.state")
-    for network in ("generator", "averaged generator", "discriminators"):
+    for network in ("generator", "generator_ema", "discriminators"):
         assert all(torch.equal(whole[network][name], tensor) for name, tensor in state[network].items())
 
 
@@ -339,10 +339,10 @@ def test_figures_of_a_snapshot_tell_good_pictures_from_bad_ones(dataset, damsm, 
     """In the place of the generator: real pictures of the captions, and noise."""
     from attngan.data.dataset import Dataset
     from attngan.training.gan_run import GanRun
-    from attngan.training.snapshot_metrics import SnapshotFigures
+    from attngan.training.snapshot_metrics import SnapshotMetrics
 
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    figures = SnapshotFigures(GanRun(smoke, train, damsm, torch.device("cpu")), train, test, damsm)
+    figures = SnapshotMetrics(GanRun(smoke, train, damsm, torch.device("cpu")), train, test, damsm)
     drawn = figures.measure()
     assert drawn == figures.measure() and set(drawn) == {figures.metric, "r_precision", "variety"}
     monkeypatch.setattr(

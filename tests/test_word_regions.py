@@ -14,8 +14,8 @@ def padding(lengths: list[int], longest: int) -> torch.Tensor:
 
 
 def doubles(*shape: int) -> torch.Tensor:
-    state = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(*shape, generator=state, dtype=torch.float64).requires_grad_()
+    rng = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=rng, dtype=torch.float64).requires_grad_()
 
 
 @pytest.mark.parametrize("arrange", [PackedWords.of, PackedWords.padded])

@@ -11,7 +11,7 @@ from torch import nn
 from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import batch_of_step
-from attngan.models.batch_norm import synchronise_batch_norms_
+from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.runtime import distributed
 from attngan.runtime.gradient_average import GradientAverage
 from attngan.training import damsm_step, gan_step
@@ -62,7 +62,7 @@ def batch_norm(own: slice) -> dict[str, torch.Tensor]:
     network = nn.Sequential(nn.BatchNorm2d(3).double())
     nn.init.normal_(network[0].weight)
     if distributed.world_size() > 1:
-        synchronise_batch_norms_(network, torch.device("cpu"))
+        synchronize_batch_norms_(network, torch.device("cpu"))
     normed = network(pictures[own])
     GradientAverage(network.parameters()).backward((normed * weights[own]).sum())
     used = network.eval()(pictures[own]).detach()
@@ -111,7 +111,7 @@ def _generator_steps(train: Dataset, damsm: Path, config: Config) -> dict[str, t
     for run.step in range(STEPS):
         batch = _batch(run, train, config.training.batch_size, config.resolutions)
         losses = gan_step.training_step(run, batch)
-        networks = {"generator": run.generator, "average": run.average, "discriminators": run.discriminators}
+        networks = {"generator": run.generator, "average": run.generator_ema, "discriminators": run.discriminators}
         found |= {f"step {run.step}, loss {name}": distributed.average(loss) for name, loss in losses.items()}
         for name, network in networks.items():
             found |= {f"step {run.step}, {name} {key}": value for key, value in _tensors(network).items()}

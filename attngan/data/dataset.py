@@ -181,7 +181,7 @@ class Dataset:
         *,
         resolutions: Sequence[int],
         max_words: int,
-        generator: torch.Generator,
+        rng: torch.Generator,
         part: slice = slice(None),
         device: torch.device | str = "cpu",
     ) -> Batch:
@@ -191,20 +191,20 @@ class Dataset:
             image_indices: B pictures.
             resolutions: sides in pixels, coarse to fine.
             max_words: longer captions lose words at random; the rest keeps its order.
-            generator: every random number comes from it.
+            rng: every random number comes from it.
             part: of the batch, whose pictures are read; captions, and random numbers, are those of the whole batch.
             device: where the batch is wanted; a CUDA device resizes the pictures itself, and cuts them too if it holds
                 them (`SplitPixels`).
         """
         indices, device = _as_list(image_indices), torch.device(device)
-        draws = torch.rand(4, len(indices), generator=generator, dtype=torch.float64)
+        draws = torch.rand(4, len(indices), generator=rng, dtype=torch.float64)
         captions = [int(draw * self.captions_per_image(i)) for i, draw in zip(indices, draws[2].tolist(), strict=True)]
         ids = []
         numbers = self._caption_numbers(indices, captions)
         for number in numbers.tolist():
             words = self._words(number)
             if len(words) > max_words:
-                kept = torch.randperm(len(words), generator=generator)[:max_words].sort().values
+                kept = torch.randperm(len(words), generator=rng)[:max_words].sort().values
                 words = words[kept.numpy()]
             ids.append(words)
         places, is_flipped = draws[:2].T[part], draws[3][part] < 0.5

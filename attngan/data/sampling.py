@@ -35,12 +35,12 @@ def batch_of_step(
         device: where the batch is wanted.
     """
     epoch, position = divmod(step, len(dataset) // batch_size)
-    order = torch.randperm(len(dataset), generator=seeding.generator_for(seed, purpose, "order", epoch))
+    order = torch.randperm(len(dataset), generator=seeding.rng_for(seed, purpose, "order", epoch))
     return dataset.training_batch(
         order[position * batch_size :][:batch_size],
         resolutions=resolutions,
         max_words=max_words,
-        generator=seeding.generator_for(seed, purpose, "batch", step),
+        rng=seeding.rng_for(seed, purpose, "batch", step),
         part=part,
         device=device,
     )

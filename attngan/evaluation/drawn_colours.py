@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from attngan.data.toy import drawn_templates
-from attngan.evaluation.measures import FigureMaker, Figures
+from attngan.evaluation.measures import Figures, MetricMaker
 from attngan.evaluation.picture_sets import EvaluationPictures
 from attngan.metrics.colour_fidelity import read_colours
 from attngan.pages import pictures, report
@@ -16,7 +16,7 @@ SHOWN = 24  # pictures in the report
 
 
 def colour_figures(
-    subject: EvaluationPictures, maker: FigureMaker, palette: dict[str, list[int]]
+    subject: EvaluationPictures, maker: MetricMaker, palette: dict[str, list[int]]
 ) -> tuple[Figures, list[dict[str, Any]]]:
     """Return how often body and wing have the colour that their caption names, and some pictures for the report.
 

@@ -32,12 +32,12 @@ class Extractor:
     Args:
         name: kind and first digits of the weights' sha256, such as "inception-fid-6726825d".
         conditions: sha256 of the weights, and how a picture is resized for the network.
-        look: (B, 3, H, W) in [-1, 1] -> features (B, D), logits (B, K) or None.
+        extract: (B, 3, H, W) in [-1, 1] -> features (B, D), logits (B, K) or None.
     """
 
     name: str
     conditions: dict[str, str]
-    look: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+    extract: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 def damsm_extractor(folder: Path, image_encoder: nn.Module) -> Extractor:
@@ -64,8 +64,8 @@ def inception_extractors(settings: settings.Evaluate, device: torch.device) -> I
                 sha256 = artifacts.checked_sha256(
                     path, given.sha256, f"evaluate.{setting}.sha256", where=f"evaluate.{setting}: {given.uri}"
                 )
-                look, resize = build(path, device)
-                extractors.append(Extractor(_name(kind, sha256), _conditions(sha256, resize), look))
+                extract, resize = build(path, device)
+                extractors.append(Extractor(_name(kind, sha256), _conditions(sha256, resize), extract))
         yield extractors
 
 
@@ -73,7 +73,7 @@ def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor
     """Return what the extractors say of pictures (B, 3, H, W), as columns of a table."""
     made: dict[str, Tensor] = {}
     for extractor in extractors:
-        features, logits = extractor.look(images)
+        features, logits = extractor.extract(images)
         made[extractor.name] = features.float()
         if logits is not None:
             made[f"{extractor.name} logits"] = logits.float()
@@ -85,9 +85,9 @@ def changes(extractors: Sequence[Extractor], drawn: dict[str, Tensor]) -> dict[s
     made: dict[str, Tensor] = {}
     changed = {name: images for name, images in drawn.items() if name != "first"}
     for extractor in extractors:
-        first = extractor.look(drawn["first"])[0]
+        first = extractor.extract(drawn["first"])[0]
         for name, images in changed.items():
-            made[f"{extractor.name} {name}"] = (extractor.look(images)[0] - first).norm(dim=1)
+            made[f"{extractor.name} {name}"] = (extractor.extract(images)[0] - first).norm(dim=1)
     return made | {f"{PIXELS} {name}": pixels_apart(images, drawn["first"]) for name, images in changed.items()}
 
 
@@ -109,11 +109,11 @@ def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor],
         raise _misfit(path, error, "the Inception weights of torch-fidelity, weights-inception-2015-12-05") from None
     network.to(device)
 
-    def look(images: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = network(((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
         return features, logits
 
-    return look, "8 bits, bilinear to 299 x 299 as TensorFlow 1 does"
+    return extract, "8 bits, bilinear to 299 x 299 as TensorFlow 1 does"
 
 
 def _imagenet_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], str]:
@@ -127,12 +127,12 @@ def _imagenet_inception(path: Path, device: torch.device) -> tuple[Callable[[Ten
     classify, network.fc = network.fc.to(device), nn.Identity()
     network.to(device).eval()
 
-    def look(images: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         side = (INCEPTION_SIDE, INCEPTION_SIDE)
         features = network(functional.interpolate(images.clamp(-1, 1), side, mode="bilinear", antialias=True))
         return features, classify(features)
 
-    return look, "bilinear to 299 x 299 with antialiasing"
+    return extract, "bilinear to 299 x 299 with antialiasing"
 
 
 def _name(kind: str, sha256: str) -> str:

@@ -47,7 +47,7 @@ class Figure:
 Figures = dict[str, dict[str, Figure]]  # metric -> whose pictures ("generated", or a control) -> figure
 
 
-class FigureMaker:
+class MetricMaker:
     """Computes figures from tables.
 
     Args:
@@ -62,7 +62,7 @@ class FigureMaker:
     def distances(self, extractor: str) -> Figures:
         """Return KID, FID, precision and recall: generated, noise and blurred against real, and real against real."""
         real, noise, blurred = (self.tables[name][extractor] for name in ("real", "noise", "blurred"))
-        halves = real.sample(len(real), self._state("halves"))
+        halves = real.sample(len(real), self._rng("halves"))
         middle = len(real) // 2
         subjects = {
             "generated": (real, self.tables["generated"][extractor]),
@@ -72,7 +72,7 @@ class FigureMaker:
         }
         figures: Figures = {}
         for subject, (theirs, ours) in subjects.items():
-            state = self._state("distances", extractor, subject)
+            state = self._rng("distances", extractor, subject)
             measure = functools.partial(self._measure, state, self.settings.kid_subsets)
             measure_half = functools.partial(self._measure, state, max(1, self.settings.kid_subsets // 10))
             values = measure(theirs, ours)
@@ -92,13 +92,13 @@ class FigureMaker:
         scores = {}
         for subject in ("generated", "real", "noise", "blurred"):
             logits = self.tables[subject][f"{extractor} logits"]
-            logits = logits.sample(len(logits), self._state("splits"))
+            logits = logits.sample(len(logits), self._rng("splits"))
             values = {"is": distribution.inception_score(logits)}
             ends = intervals.of_sets(
                 lambda half: {"is": distribution.inception_score(half)},
                 values,
                 [logits],
-                self._state("score", extractor, subject),
+                self._rng("score", extractor, subject),
                 num_resamples=self.settings.num_resamples,
             )
             scores[subject] = Figure(values["is"], *ends["is"], len(logits), 0, extractor)
@@ -113,7 +113,7 @@ class FigureMaker:
         """
         train, real = self.tables["train"][extractor], self.tables["real"][extractor]
         generated, which = nearest.nearest(self.tables["generated"][extractor], train)
-        held_out = nearest.nearest(real.sample(len(real), self._state("held out")), train)[0]
+        held_out = nearest.nearest(real.sample(len(real), self._rng("held out")), train)[0]
         normal, others = held_out.chunk(2)
         copies = nearest.nearest(Rows(train.values[: len(others)]), train)[0]
         blurred = nearest.nearest(self.tables["blurred"][extractor], train)[0]
@@ -178,7 +178,7 @@ class FigureMaker:
             labels: class and text of every caption of every test picture, `Dataset.caption_labels`.
             pool: (M, D) sentence features to draw wrong ones from: one caption, `pool_captions`, of every picture.
         """
-        state = self._state("mismatches")
+        state = self._rng("mismatches")
         captions = self.pool_captions(labels)
         pool_of = [of_image[caption] for of_image, caption in zip(labels, captions, strict=True)]
         candidates = num_candidates(labels, pool_of, self.settings.num_candidates)
@@ -215,27 +215,25 @@ class FigureMaker:
 
     def pool_captions(self, labels: CaptionLabels) -> list[int]:
         """Return which caption of every test picture stands among those that wrong ones are drawn from."""
-        state = self._state("pool")
-        return [int(torch.randint(len(captions), (), generator=state)) for captions in labels]
+        rng = self._rng("pool")
+        return [int(torch.randint(len(captions), (), generator=rng)) for captions in labels]
 
     def mean(self, values: Tensor, num_reference: int = 0, features: str = "") -> Figure:
         """Return the mean of what was said of each picture (N,), yes or no or a number."""
         values = values.double()
-        ends = intervals.of_mean(values, self._state("mean"))
+        ends = intervals.of_mean(values, self._rng("mean"))
         return Figure(values.mean().item(), *ends, len(values), num_reference, features)
 
-    def _measure(self, state: torch.Generator, num_subsets: int, real: Rows, generated: Rows) -> dict[str, float]:
+    def _measure(self, rng: torch.Generator, num_subsets: int, real: Rows, generated: Rows) -> dict[str, float]:
         size = min(len(real), len(generated))
-        precision, recall = distribution.precision_recall(
-            real.sample(size, state), generated.sample(size, state), state
-        )
+        precision, recall = distribution.precision_recall(real.sample(size, rng), generated.sample(size, rng), rng)
         subset_size = self.settings.kid_subset_size
         return {
-            "kid": distribution.kid(real, generated, state, num_subsets=num_subsets, subset_size=subset_size),
+            "kid": distribution.kid(real, generated, rng, num_subsets=num_subsets, subset_size=subset_size),
             "fid": distribution.fid(real, generated),
             "precision": precision,
             "recall": recall,
         }
 
-    def _state(self, *purpose: str) -> torch.Generator:
-        return seeding.generator_for(self.seed, "figures", *purpose)
+    def _rng(self, *purpose: str) -> torch.Generator:
+        return seeding.rng_for(self.seed, "figures", *purpose)

@@ -64,7 +64,7 @@ class EvaluationPictures:
         ]
         if not usable:
             return []
-        order = torch.randperm(len(usable), generator=seeding.generator_for(self.seed, "queries", *naming))
+        order = torch.randperm(len(usable), generator=seeding.rng_for(self.seed, "queries", *naming))
         return [usable[order[index % len(usable)]] for index in range(count)]
 
     def generated(self, queries: list[Query], first: int, purpose: str = "evaluate") -> Tensor:
@@ -81,8 +81,8 @@ class EvaluationPictures:
     def noise(self, numbers: range) -> Tensor:
         """Return pictures of which every value is random."""
         side = self.model.generator.resolutions[-1]
-        states = [seeding.generator_for(self.seed, "noise picture", number) for number in numbers]
-        pixels = [torch.rand(3, side, side, generator=state) * 2 - 1 for state in states]
+        rngs = [seeding.rng_for(self.seed, "noise picture", number) for number in numbers]
+        pixels = [torch.rand(3, side, side, generator=rng) * 2 - 1 for rng in rngs]
         return torch.stack(pixels).to(self.model.device)
 
     def blurred(self, numbers: range) -> Tensor:
@@ -118,8 +118,8 @@ class EvaluationPictures:
         for row, number in zip(swapped, numbers, strict=True):
             place = next(place for place, word in enumerate(row.tolist()) if word in self.colours)
             choices = [word for word in self.colours if word != row[place]]
-            state = seeding.generator_for(self.seed, "swap", number)
-            row[place] = choices[int(torch.randint(len(choices), (), generator=state))]
+            rng = seeding.rng_for(self.seed, "swap", number)
+            row[place] = choices[int(torch.randint(len(choices), (), generator=rng))]
         return swapped
 
     @torch.no_grad()

@@ -130,9 +130,9 @@ def _export(
 
 def _example(model: TextToImage, num_captions: int, num_words: int) -> dict[str, Tensor]:
     """Return inputs of both networks: captions of several lengths, noise."""
-    state = seeding.generator_for(0, "onnx", num_captions, num_words)
+    rng = seeding.rng_for(0, "onnx", num_captions, num_words)
     lengths = torch.tensor([max(1, num_words - index) for index in range(num_captions)])
-    word_ids = torch.randint(1, len(model.vocabulary), (num_captions, num_words), generator=state)
+    word_ids = torch.randint(1, len(model.vocabulary), (num_captions, num_words), generator=rng)
     is_padding = torch.arange(num_words)[None, :] >= lengths[:, None]
     word_ids[is_padding] = 0
     word_features, sentence_feature = model.text_encoder(word_ids, lengths)
@@ -142,8 +142,8 @@ def _example(model: TextToImage, num_captions: int, num_words: int) -> dict[str,
         "word_features": word_features,
         "sentence_feature": sentence_feature,
         "is_padding": is_padding,
-        "noise": torch.randn(num_captions, model.generator.noise_dim, generator=state),
-        "epsilon": torch.randn(num_captions, model.generator.condition_dim, generator=state),
+        "noise": torch.randn(num_captions, model.generator.noise_dim, generator=rng),
+        "epsilon": torch.randn(num_captions, model.generator.condition_dim, generator=rng),
     }
 
 

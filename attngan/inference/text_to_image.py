@@ -150,7 +150,7 @@ class TextToImage:
         rows = []
         size = self.generator.noise_dim + self.generator.condition_dim
         for index in range(count) if isinstance(count, int) else count:
-            state = seeding.generator_for(seed, "picture", *purpose, index)
-            rows.append(torch.randn(size, generator=state))
+            rng = seeding.rng_for(seed, "picture", *purpose, index)
+            rows.append(torch.randn(size, generator=rng))
         noise, epsilon = torch.stack(rows).split([self.generator.noise_dim, self.generator.condition_dim], dim=1)
         return noise, epsilon

@@ -13,49 +13,49 @@ def real_loss(logits: Tensor) -> Tensor:
     return functional.softplus(-at_least_float32(logits)).mean()
 
 
-def fake_loss(logits: Tensor) -> Tensor:
-    """Return the mean cross entropy of calling these fake: softplus(logit)."""
+def generated_loss(logits: Tensor) -> Tensor:
+    """Return the mean cross entropy of calling these generated: softplus(logit)."""
     return functional.softplus(at_least_float32(logits)).mean()
 
 
 def discriminator_loss(
     discriminator: Discriminator,
     real_images: Tensor,
-    fake_images: Tensor,
+    generated_images: Tensor,
     sentence_feature: Tensor,
     wrong_sentence_feature: Tensor | None = None,
     wrong_weight: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return what one discriminator has to lower (Eq. 5), and what it thinks.
 
-    (real + conditional real) / 2 + (fake + conditional fake + conditional wrong) / 3, where a wrong pair is image i
-    with sentence i + 1 (B - 1 of them). Where there are batch norms, real and drawn pictures pass in separate batches,
-    so each batch norm sees one kind at a time.
+    (real + conditional real) / 2 + (generated + conditional generated + conditional wrong) / 3, where a wrong pair is
+    image i with sentence i + 1 (B - 1 of them). Where there are batch norms, real and generated pictures pass in
+    separate batches, so each batch norm sees one kind at a time.
 
     Args:
         discriminator: of the pictures' resolution.
         real_images: (B, 3, H, W) in [-1, 1].
-        fake_images: (B, 3, H, W); no gradient goes back into them.
+        generated_images: (B, 3, H, W); no gradient goes back into them.
         sentence_feature: (B, D).
         wrong_sentence_feature: (W, D), the sentences of the wrong pairs with the first W real images, where these B
             are a part of a batch; None: they are the batch, and the sentences are those of the images 1 to B - 1.
         wrong_weight: of the wrong pairs' mean, where parts of a batch have different numbers of them.
 
     Returns:
-        The loss; and (3,), without gradients: the mean probability that it gives to real pictures, to drawn ones (each
-        by itself and with its sentence), and to real ones with a wrong sentence.
+        The loss; and (3,), without gradients: the mean probability that it gives to real pictures, to generated ones
+        (each by itself and with its sentence), and to real ones with a wrong sentence.
     """
     wrong = sentence_feature[1:] if wrong_sentence_feature is None else wrong_sentence_feature
-    real, fake = discriminator.each(discriminator.features, (real_images,), (fake_images.detach(),))
-    alone = discriminator.each(discriminator.judge, (real,), (fake,))
-    given = [(real, sentence_feature), (fake, sentence_feature), (real[: len(wrong)], wrong)]
+    real, generated = discriminator.each(discriminator.features, (real_images,), (generated_images.detach(),))
+    alone = discriminator.each(discriminator.judge, (real,), (generated,))
+    given = [(real, sentence_feature), (generated, sentence_feature), (real[: len(wrong)], wrong)]
     pairs = discriminator.each(discriminator.judge_pair, *(given if len(wrong) else given[:2]))
     wrong_loss = wrong_probability = at_least_float32(torch.zeros_like(pairs[0][0]))
     if len(wrong):
-        wrong_loss = wrong_weight * fake_loss(pairs[2])
+        wrong_loss = wrong_weight * generated_loss(pairs[2])
         wrong_probability = wrong_weight * _probability(pairs[2])
     loss = (real_loss(alone[0]) + real_loss(pairs[0])) / 2
-    loss = loss + (fake_loss(alone[1]) + fake_loss(pairs[1]) + wrong_loss) / 3
+    loss = loss + (generated_loss(alone[1]) + generated_loss(pairs[1]) + wrong_loss) / 3
     opinions = [_probability(*logits) for logits in zip(alone, pairs[:2], strict=True)]
     return loss, torch.stack([*opinions, wrong_probability])
 
@@ -65,9 +65,9 @@ def _probability(*logits: Tensor) -> Tensor:
     return at_least_float32(torch.stack(logits)).detach().sigmoid().mean()
 
 
-def generator_loss(discriminator: Discriminator, fake_images: Tensor, sentence_feature: Tensor) -> Tensor:
+def generator_loss(discriminator: Discriminator, generated_images: Tensor, sentence_feature: Tensor) -> Tensor:
     """Return what the generator has to lower against one discriminator: unconditional plus conditional (Eq. 4)."""
-    unconditional, conditional = discriminator(fake_images, sentence_feature)
+    unconditional, conditional = discriminator(generated_images, sentence_feature)
     return real_loss(unconditional) + real_loss(conditional)
 
 

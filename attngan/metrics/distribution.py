@@ -35,13 +35,13 @@ class Rows:
         """Return all rows in order, some at a time."""
         return (self[start : start + CHUNK] for start in range(0, len(self), CHUNK))
 
-    def sample(self, count: int, generator: torch.Generator) -> "Rows":
+    def sample(self, count: int, rng: torch.Generator) -> "Rows":
         """Return `count` different rows at random, or all of them where there are no more."""
-        chosen = torch.randperm(len(self), generator=generator)[:count]
+        chosen = torch.randperm(len(self), generator=rng)[:count]
         return Rows(self.values, chosen if self.index is None else self.index[chosen])
 
 
-def kid(real: Rows, generated: Rows, generator: torch.Generator, *, num_subsets: int, subset_size: int) -> float:
+def kid(real: Rows, generated: Rows, rng: torch.Generator, *, num_subsets: int, subset_size: int) -> float:
     """Return the kernel inception distance: the mean unbiased squared MMD of random subsets, kernel (x.y / D + 1)^3.
 
     Its expectation is 0 for equal distributions at any N, so small reference sets do it no harm; it may be below 0
@@ -50,12 +50,12 @@ def kid(real: Rows, generated: Rows, generator: torch.Generator, *, num_subsets:
     Args:
         real: (N, D).
         generated: (M, D).
-        generator: picks the subsets.
+        rng: picks the subsets.
         num_subsets: how many are averaged.
         subset_size: rows of each, or as many as both sets have.
     """
     size = min(subset_size, len(real), len(generated))
-    pairs = ((real.sample(size, generator)[:], generated.sample(size, generator)[:]) for _ in range(num_subsets))
+    pairs = ((real.sample(size, rng)[:], generated.sample(size, rng)[:]) for _ in range(num_subsets))
     return torch.stack([poly_mmd(theirs.double(), ours.double()) for theirs, ours in pairs]).mean().item()
 
 
@@ -106,7 +106,7 @@ def inception_score(logits: Rows) -> float:
     return torch.tensor(scores, dtype=torch.float64).exp().mean().item()
 
 
-def precision_recall(real: Rows, generated: Rows, generator: torch.Generator) -> tuple[float, float]:
+def precision_recall(real: Rows, generated: Rows, rng: torch.Generator) -> tuple[float, float]:
     """Return which share of generated pictures lies among real ones, and of real ones among generated ones.
 
     To lie among others is to be nearer to one of them than its third neighbour of its own kind (Kynkäänniemi et al.
@@ -116,9 +116,9 @@ def precision_recall(real: Rows, generated: Rows, generator: torch.Generator) ->
     Args:
         real: (N, D), N > 1.
         generated: (M, D), M > 1.
-        generator: picks rows where there are more than 10,000.
+        rng: picks rows where there are more than 10,000.
     """
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 
-    theirs, ours = (rows.sample(MANIFOLD_SIZE, generator)[:].float() for rows in (real, generated))
+    theirs, ours = (rows.sample(MANIFOLD_SIZE, rng)[:].float() for rows in (real, generated))
     return calculate_precision_recall_part(ours, theirs, min(NEIGHBOURHOOD, len(theirs) - 1, len(ours) - 1), CHUNK)

@@ -16,14 +16,14 @@ BATCH = 10**6  # numbers drawn at a time
 Interval = tuple[float, float]
 
 
-def of_mean(values: Tensor, generator: torch.Generator) -> Interval:
+def of_mean(values: Tensor, rng: torch.Generator) -> Interval:
     """Return the percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
 
     Args:
         values: (N,), one for each picture; N > 1.
-        generator: the random state.
+        rng: the random state.
     """
-    random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    random = np.random.default_rng(int(torch.randint(2**62, (), generator=rng)))
     found = stats.bootstrap(
         (values.double().numpy(),),
         np.mean,
@@ -40,7 +40,7 @@ def of_sets(
     measure: Callable[..., dict[str, float]],
     values: dict[str, float],
     sets: Sequence[Rows],
-    generator: torch.Generator,
+    rng: torch.Generator,
     *,
     num_resamples: int,
 ) -> dict[str, Interval]:
@@ -53,10 +53,10 @@ def of_sets(
         measure: the sets -> figures by name.
         values: the figures of the whole sets.
         sets: each (N, D), N of its own.
-        generator: the random state.
+        rng: the random state.
         num_resamples: how many times halves are measured, at least 2.
     """
-    halves = [measure(*(rows.sample(len(rows) // 2, generator) for rows in sets)) for _ in range(num_resamples)]
+    halves = [measure(*(rows.sample(len(rows) // 2, rng) for rows in sets)) for _ in range(num_resamples)]
     intervals = {}
     for name, value in values.items():
         reach = NORMAL_QUANTILE * float(np.std([half[name] for half in halves], ddof=1))

@@ -60,14 +60,14 @@ def fewest_wrong(own: Tensor, candidates: Tensor) -> int:
     return min(int((chunk[:, None] != candidates).all(dim=2).sum(dim=1).min()) for chunk in chunks)
 
 
-def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, generator: torch.Generator) -> Tensor:
+def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, rng: torch.Generator) -> Tensor:
     """Draw for each picture sentences that do not fit it, without drawing one twice.
 
     Args:
         own: (N, L) labels of each picture's own sentence (its class, its text); a sentence that shares one may fit.
         candidates: (M, L) labels of the sentences to draw from.
         num_mismatches: K, how many for each picture.
-        generator: the random state.
+        rng: the random state.
 
     Returns:
         (N, K) indices into the M sentences.
@@ -80,7 +80,7 @@ def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, genera
         wrong = (candidates != labels).all(dim=1).nonzero()[:, 0]
         if len(wrong) < num_mismatches:
             raise ValueError(f"found {len(wrong)} sentences of other classes, expected at least {num_mismatches}")
-        rows.append(wrong[torch.randperm(len(wrong), generator=generator)[:num_mismatches]])
+        rows.append(wrong[torch.randperm(len(wrong), generator=rng)[:num_mismatches]])
     return torch.stack(rows)
 
 

@@ -9,8 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from attngan.models.layers import at_least_float32
 
 
-def synchronise_batch_norms_(network: nn.Module, device: torch.device) -> None:
-    """Put synchronised batch norms in the place of a network's own; parameters, statistics and all names stay.
+def synchronize_batch_norms_(network: nn.Module, device: torch.device) -> None:
+    """Put synchronized batch norms in the place of a network's own; parameters, statistics and all names stay.
 
     Args:
         network: changed in place.
@@ -22,10 +22,10 @@ def synchronise_batch_norms_(network: nn.Module, device: torch.device) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(parent, name, SynchronisedBatchNorm(child))
+                setattr(parent, name, SynchronizedBatchNorm(child))
 
 
-class SynchronisedBatchNorm(_BatchNorm):
+class SynchronizedBatchNorm(_BatchNorm):
     """`nn.SyncBatchNorm` for CPUs; the parts of the batch may differ in size.
 
     Args:

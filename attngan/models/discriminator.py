@@ -11,7 +11,7 @@ from attngan.models.layers import DownBlock, LeakyBlock, initialise_
 
 
 class Discriminator(nn.Module):
-    """Tells real pictures from drawn ones, with and without their sentence; both outputs are logits.
+    """Tells real pictures from generated ones, with and without their sentence; both outputs are logits.
 
     Args:
         resolution: side of its pictures in pixels, a power of two from 16.
@@ -47,7 +47,7 @@ class Discriminator(nn.Module):
                 if isinstance(module, nn.Conv2d):
                     with_spectral_norm(module)
 
-    def normalise(self) -> None:
+    def normalize(self) -> None:
         """Compute the spectral norms in float32; within `torch.nn.utils.parametrize.cached()` they are kept."""
         for module in self.modules():
             if parametrize.is_parametrized(module):

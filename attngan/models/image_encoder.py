@@ -44,9 +44,9 @@ class ImageEncoder(nn.Module):
         Returns:
             region_features (B, D, 17, 17) and image_feature (B, D).
         """
-        return self.project(*self.look(images))
+        return self.project(*self.extract(images))
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the trunk sees in images (B, 3, H, W): regions (B, 768, 17, 17) and pooled (B, 2048)."""
         if images.shape[2:] != (INCEPTION_SIDE, INCEPTION_SIDE):
             images = functional.interpolate(images, (INCEPTION_SIDE, INCEPTION_SIDE), mode="bilinear")

@@ -37,10 +37,10 @@ class UpBlock(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', 2H, 2W)."""
-        upsample, convolution, normalise, gate = self
+        upsample, convolution, normalize, gate = self
         if min(features.shape[2:]) < MIN_SIDE_TO_MERGE:
-            return gate(normalise(convolution(upsample(features))))
-        return gate(normalise(upsample_and_convolve(features, convolution.weight)))
+            return gate(normalize(convolution(upsample(features))))
+        return gate(normalize(upsample_and_convolve(features, convolution.weight)))
 
 
 def upsample_and_convolve(features: Tensor, weight: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class DownBlock(nn.Sequential):
 
 
 def _leaky(convolution: nn.Conv2d, batch_norm: bool) -> list[nn.Module]:
-    normalise = [nn.BatchNorm2d(convolution.out_channels)] if batch_norm else []
-    return [convolution, *normalise, nn.LeakyReLU(0.2, inplace=True)]
+    normalize = [nn.BatchNorm2d(convolution.out_channels)] if batch_norm else []
+    return [convolution, *normalize, nn.LeakyReLU(0.2, inplace=True)]
 
 
 def initialise_(network: nn.Module) -> None:

@@ -1,8 +1,28 @@
 """The text encoder of the DAMSM: a bi-directional LSTM (section 3.2)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class TextFeatures(NamedTuple):
+    """What a text encoder makes of B captions.
+
+    Attributes:
+        words: (B, D, T), 0 on padding.
+        sentence: (B, D).
+        is_padding: (B, T), True where a caption has no word.
+    """
+
+    words: Tensor
+    sentence: Tensor
+    is_padding: Tensor
+
+    def part(self, own: slice) -> "TextFeatures":
+        """Return those of some of the captions."""
+        return TextFeatures(self.words[own], self.sentence[own], self.is_padding[own])
 
 
 class TextEncoder(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor
 Step = Callable[..., dict[str, Tensor]]
 Replay = Callable[[], None]
 Recorder = Callable[[Callable[[], dict[str, Tensor]]], tuple[dict[str, Tensor], Replay]]
-NUM_WARM_UPS = 3  # steps before one is recorded: libraries choose their kernels, optimisers make their state
+NUM_WARM_UPS = 3  # steps before one is recorded: libraries choose their kernels, optimizers make their state
 
 
 class StepGraph:
@@ -16,7 +16,7 @@ class StepGraph:
 
     The same kernels on the same memory in the same order, so the same results. The discriminators' updates and the
     generator's are recorded together, in one graph with its own memory: what one of them frees is not lost to another.
-    Whatever the step reads besides its inputs must stay where it is; after a change (optimisers whose state was loaded,
+    Whatever the step reads besides its inputs must stay where it is; after a change (optimizers whose state was loaded,
     learning rates) `forget` the record.
 
     Args:

@@ -60,7 +60,7 @@ class Counts:
         return "\n".join(lines) + "\n"
 
 
-class Studio:
+class DrawingQueue:
     """The open bundle, and its queue.
 
     Args:

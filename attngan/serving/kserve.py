@@ -10,7 +10,7 @@ import numpy as np
 import attngan
 from attngan.errors import InputError
 from attngan.serving import shapes
-from attngan.serving.drawing_queue import SHOWN, Refused, Studio, read_json
+from attngan.serving.drawing_queue import SHOWN, DrawingQueue, Refused, read_json
 from attngan.storage import json_text
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ def add_health(app: "FastAPI") -> None:
         return {"ready": True}
 
 
-def add_model(app: "FastAPI", studio: Studio) -> None:
+def add_model(app: "FastAPI", queue: DrawingQueue) -> None:
     """Add the paths of the one model that is served."""
     from fastapi import Request
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
     def check(name: str, version: str = VERSION) -> None:
-        if name != studio.name or version != VERSION:
+        if name != queue.name or version != VERSION:
             asked = f"model {name[:SHOWN]}, version {version[:SHOWN]}"
-            raise Refused(404, f"{asked}: not served here; {studio.name} {VERSION} is.")
+            raise Refused(404, f"{asked}: not served here; {queue.name} {VERSION} is.")
 
     # "4XX" keeps FastAPI from adding a 422 of its own, which no text in a path leads to.
     unknown = shapes.refusals(404, "4XX")
@@ -60,7 +60,7 @@ def add_model(app: "FastAPI", studio: Studio) -> None:
     @app.get("/v2/models/{name}/versions/{version}", responses=unknown)
     def metadata(name: str, version: str = VERSION) -> shapes.ModelMetadata:
         check(name, version)
-        side = studio.model.generator.resolutions[-1]
+        side = queue.model.generator.resolutions[-1]
         return {
             "name": name,
             "versions": [VERSION],
@@ -83,19 +83,19 @@ def add_model(app: "FastAPI", studio: Studio) -> None:
         check(name, version)
         given = await read_json(request)
         # In a thread to the last byte, so that others are answered meanwhile.
-        return await run_in_threadpool(lambda: JSONResponse(_infer(studio, given)))
+        return await run_in_threadpool(lambda: JSONResponse(_infer(queue, given)))
 
 
-def _infer(studio: Studio, given: dict[str, Any]) -> shapes.Inferred:
+def _infer(queue: DrawingQueue, given: dict[str, Any]) -> shapes.Inferred:
     try:
         asked = json_text.shaped(given, "request", shapes.Inference, expected=INFERENCE, mend="send that")
     except InputError as error:
         raise Refused(400, str(error)) from None
-    captions, seed = _inputs(asked["inputs"], studio.max_images)
-    drawn = [studio.draw(caption, 1, seed).pictures[0] for caption in captions]
+    captions, seed = _inputs(asked["inputs"], queue.max_images)
+    drawn = [queue.draw(caption, 1, seed).pictures[0] for caption in captions]
     pixels = np.stack([np.asarray(picture) for picture in drawn])
     output = {"name": "image", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.ravel().tolist()}
-    answer = {"model_name": studio.name, "model_version": VERSION, "outputs": [output]}
+    answer = {"model_name": queue.name, "model_version": VERSION, "outputs": [output]}
     return {**answer, "id": asked["id"]} if "id" in asked else answer
 
 

@@ -13,7 +13,7 @@ from attngan.errors import InputError
 from attngan.inference.bundle import find_bundle
 from attngan.pages import pictures, report
 from attngan.serving import shapes
-from attngan.serving.drawing_queue import MAX_CAPTION, RETRY_SECONDS, Counts, Refused, Studio, read_json
+from attngan.serving.drawing_queue import MAX_CAPTION, RETRY_SECONDS, Counts, DrawingQueue, Refused, read_json
 from attngan.storage import json_text
 
 if TYPE_CHECKING:
@@ -31,28 +31,28 @@ SECURITY = {
 }
 
 
-def create_app(studio: Studio) -> "FastAPI":
+def create_app(queue: DrawingQueue) -> "FastAPI":
     """Return the web application of an open bundle."""
     from fastapi import FastAPI
 
     from attngan.serving import kserve
 
     app = FastAPI(title="attngan", docs_url=None, redoc_url=None)  # their pages load scripts from elsewhere
-    _answer_with_care(app, studio)
-    _add_pages(app, studio)
-    _add_drawing(app, studio)
+    _answer_with_care(app, queue)
+    _add_pages(app, queue)
+    _add_drawing(app, queue)
     kserve.add_health(app)
-    kserve.add_model(app, studio)
+    kserve.add_model(app, queue)
     return app
 
 
-def _answer_with_care(app: "FastAPI", studio: Studio) -> None:
+def _answer_with_care(app: "FastAPI", queue: DrawingQueue) -> None:
     """Count every answer, let the browser load nothing else, and say errors as JSON with one sentence."""
     from fastapi import Request
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
-    app.add_middleware(Careful, counts=studio.counts)
+    app.add_middleware(Careful, counts=queue.counts)
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
@@ -94,11 +94,11 @@ class Careful:
         self._counts.requests[getattr(scope.get("route"), "path", "other"), status] += 1
 
 
-def _add_pages(app: "FastAPI", studio: Studio) -> None:
+def _add_pages(app: "FastAPI", queue: DrawingQueue) -> None:
     from fastapi.responses import HTMLResponse, PlainTextResponse
 
     page = report.render(
-        "serve.html.j2", max_images=studio.max_images, max_caption=MAX_CAPTION, bundle=studio.model.fingerprint
+        "serve.html.j2", max_images=queue.max_images, max_caption=MAX_CAPTION, bundle=queue.model.fingerprint
     )
 
     @app.get("/", response_class=HTMLResponse)
@@ -108,20 +108,20 @@ def _add_pages(app: "FastAPI", studio: Studio) -> None:
     @app.get("/healthz")
     @app.get("/readyz")
     def healthy() -> shapes.Health:
-        return {"status": "ok", "bundle": studio.model.fingerprint}
+        return {"status": "ok", "bundle": queue.model.fingerprint}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> str:
-        return studio.counts.text()
+        return queue.counts.text()
 
 
-def _add_drawing(app: "FastAPI", studio: Studio) -> None:
+def _add_drawing(app: "FastAPI", queue: DrawingQueue) -> None:
     from fastapi import Request
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
     answers = shapes.answers(shapes.Drawing, 400, 408, 413, 422, 503)
-    body = shapes.body(shapes.Wish, num_images=studio.max_images)
+    body = shapes.body(shapes.Wish, num_images=queue.max_images)
 
     @app.post("/generate", responses=answers, openapi_extra=body)
     async def generate(request: Request) -> JSONResponse:
@@ -131,19 +131,19 @@ def _add_drawing(app: "FastAPI", studio: Studio) -> None:
         except InputError as error:
             raise Refused(422, str(error)) from None
         # In a thread to the last byte, so that others are answered meanwhile.
-        return await run_in_threadpool(lambda: JSONResponse(_draw(studio, **wish)))
+        return await run_in_threadpool(lambda: JSONResponse(_draw(queue, **wish)))
 
 
-def _draw(studio: Studio, caption: str, num_images: int = 4, seed: int = 1) -> shapes.Drawing:
-    drawn = studio.draw(caption, num_images, seed)
+def _draw(queue: DrawingQueue, caption: str, num_images: int = 4, seed: int = 1) -> shapes.Drawing:
+    drawn = queue.draw(caption, num_images, seed)
     return {
         "caption": caption,
         "seed": seed,
-        "bundle": studio.model.fingerprint,
+        "bundle": queue.model.fingerprint,
         "notes": drawn.notes,
         "images": [
             {
-                "png": _base64(picture, pictures.origin(caption, seed, studio.model.fingerprint, variant=number)),
+                "png": _base64(picture, pictures.origin(caption, seed, queue.model.fingerprint, variant=number)),
                 "attention": [{"word": word, "png": _base64(overlay)} for word, overlay in overlays],
             }
             for number, (picture, overlays) in enumerate(zip(drawn.pictures, drawn.overlays, strict=True))
@@ -175,7 +175,7 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
     from attngan.runtime.acceleration import set_up_device
 
     device = str(set_up_device(Config(device=device)))
-    app = create_app(Studio(find_bundle(bundle), name=name, device=device, max_images=max_images))
+    app = create_app(DrawingQueue(find_bundle(bundle), name=name, device=device, max_images=max_images))
     # Bound here: where the port is taken uvicorn would end with a log line and status 1.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:

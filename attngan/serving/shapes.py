@@ -9,7 +9,7 @@ from attngan.serving.drawing_queue import MAX_CAPTION
 
 
 def _limits(**limits: int) -> Any:
-    """Tell limits that `Studio.draw` checks, and answers in a better sentence."""
+    """Tell limits that `DrawingQueue.draw` checks, and answers in a better sentence."""
     return Field(json_schema_extra=limits)
 
 

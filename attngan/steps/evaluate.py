@@ -27,7 +27,7 @@ from attngan.evaluation.extractors import (
     inception_extractors,
     pixels_apart,
 )
-from attngan.evaluation.measures import FigureMaker, Figures, Table
+from attngan.evaluation.measures import Figures, MetricMaker, Table
 from attngan.evaluation.picture_sets import EvaluationPictures, Query
 from attngan.evaluation.row_store import Made, RowStore, open_store
 from attngan.inference import weights
@@ -79,7 +79,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
         open_store(state, key) as store,
     ):
         extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
-        maker = FigureMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))
+        maker = MetricMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))
         figures, shown = _figures(maker, subject, extractors, clip)
         judges = [*extractors, *([clip] if clip else [])]
         conditions = {
@@ -145,7 +145,7 @@ def _look(
 
 
 def _figures(
-    maker: FigureMaker, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None
+    maker: MetricMaker, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None
 ) -> tuple[Figures, dict[str, Any]]:
     """Return all figures, and what the report shows beside them."""
     judge = extractors[0].name  # the DAMSM's

@@ -78,7 +78,7 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
     folder.check(folder.previous)
     reason = f"{folder.previous['model']} is the champion again, {folder.champion['model']} is put aside"
     try:
-        folder.crown(folder.previous, folder.champion)
+        folder.set_champion(folder.previous, folder.champion)
     except Changed:
         raise InputError(f"{model_uri}: the champion has just changed; look who it is, then decide again.") from None
     decision = {"promoted": True, "reason": reason, "bundle": folder.champion["fingerprint"], "origin": None}
@@ -89,7 +89,7 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
 def _promote(folder: ModelFolder, model: str, fingerprint: str, figures: dict[str, float]) -> None:
     promoted = now().isoformat(timespec="seconds")
     entry = Entry(model=model, fingerprint=fingerprint, figures=figures, promoted=promoted)
-    folder.crown(entry, folder.champion)
+    folder.set_champion(entry, folder.champion)
 
 
 def _decide(

@@ -15,7 +15,7 @@ from attngan.training import gan_step, loop, states
 from attngan.training.gan_run import GanRun
 from attngan.training.gan_watcher import GanWatcher
 from attngan.training.run_log import RunLog
-from attngan.training.snapshot_metrics import SnapshotFigures
+from attngan.training.snapshot_metrics import SnapshotMetrics
 from attngan.training.snapshots import Snapshots
 
 GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
@@ -53,7 +53,7 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
     run = GanRun(config, train, damsm, acceleration.set_up_device(config))
-    figures = SnapshotFigures(run, train, test, damsm)
+    figures = SnapshotMetrics(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
     store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
     run.resume(store)
@@ -76,8 +76,8 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     if snapshots is not None:
         files = snapshots.finish()
         if config.watch.result == "best" and run.best:
-            run.average.load_state_dict(run.best_weights)
-        files += TextToImage(config, train.vocabulary, run.text_encoder, run.average, run.device).save(out)
+            run.generator_ema.load_state_dict(run.best_weights)
+        files += TextToImage(config, train.vocabulary, run.text_encoder, run.generator_ema, run.device).save(out)
         files += log.close()
         artifacts.finish(out, "generator", files, **facts, steps=run.step, best=run.best)
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}

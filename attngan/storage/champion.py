@@ -110,7 +110,7 @@ class ModelFolder:
         if problem := self._problem(uri, entry["fingerprint"]):
             raise InputError(f"{problem} The champion stays; to have {entry['model']} back, publish its bundle again.")
 
-    def crown(self, entry: Entry, previous: Entry | None) -> None:
+    def set_champion(self, entry: Entry, previous: Entry | None) -> None:
         """Make `entry` the champion.
 
         Raises:
@@ -124,7 +124,7 @@ class ModelFolder:
         self.champion, self.previous = entry, previous
 
     def remember(self, decision: dict[str, Any]) -> None:
-        """Keep a decision, whose `origin` may be None: of when the folder was opened, or the champion crowned."""
+        """Keep a decision, whose `origin` may be None: of when the folder was opened, or the champion set."""
         record = {"time": now().isoformat(timespec="seconds"), **decision}
         content = json.dumps(record, indent=2, allow_nan=False).encode()
         while True:

@@ -1,11 +1,10 @@
 """What the frozen text encoder makes of every caption, computed once before the generator trains."""
 
 import torch
-from torch import Tensor
 
 from attngan.data.dataset import Batch, Dataset
 from attngan.models.layers import at_least_float32
-from attngan.models.text_encoder import TextEncoder
+from attngan.models.text_encoder import TextEncoder, TextFeatures
 from attngan.runtime.console import progress
 from attngan.runtime.scratch import mapped_zeros
 
@@ -56,8 +55,8 @@ class CaptionFeatures:
                 advance(len(numbers))
 
     @torch.no_grad()
-    def take(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return word_features (B, D, T), sentence_feature (B, D) and is_padding (B, T) of a batch's captions.
+    def take(self, batch: Batch) -> TextFeatures:
+        """Return the features of a batch's captions.
 
         In float32 or more. T is the same for every batch, so that a step has the same shapes each time.
         """
@@ -70,4 +69,4 @@ class CaptionFeatures:
             words[there, : anew.shape[2]] = anew.transpose(1, 2)
         lengths = batch.lengths.to(words.device, non_blocking=True)
         is_padding = torch.arange(words.shape[1], device=words.device)[None] >= lengths[:, None]
-        return words.transpose(1, 2), sentences, is_padding
+        return TextFeatures(words.transpose(1, 2), sentences, is_padding)

@@ -43,10 +43,10 @@ def kept_features(run: DamsmRun, train: Dataset, test: Dataset, key: dict[str, A
         trunk_features.forget(names)
 
 
-def look(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
-    """Let the trunk look at some pictures once, for what time it takes."""
+def extract(run: DamsmRun, train: Dataset, numbers: Sequence[int]) -> None:
+    """Let the trunk extract the features of some pictures once, for what time it takes."""
     with run.autocast():
-        trunk_features.look(run.image_encoder, _cut(run, train, numbers, 0))
+        trunk_features.extract(run.image_encoder, _cut(run, train, numbers, 0))
 
 
 def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> int:
@@ -59,7 +59,7 @@ def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> int:
         InputError: there is no room for them.
     """
     num_views = run.config.damsm.trunk_views
-    record, shape = trunk_features.look(run.image_encoder, _cut(run, train, [0], 0))
+    record, shape = trunk_features.extract(run.image_encoder, _cut(run, train, [0], 0))
     num_bytes = (len(train) * num_views + len(test)) * record.nbytes
     trunk_features.check_room(Path(tempfile.gettempdir()), num_bytes)
 
@@ -74,11 +74,9 @@ def pretend(run: DamsmRun, train: Dataset, test: Dataset) -> int:
 
 
 def _cut(run: DamsmRun, train: Dataset, numbers: Sequence[int], view: int) -> Tensor:
-    state = seeding.generator_for(run.config.seed, "view", view, numbers[0])
+    rng = seeding.rng_for(run.config.seed, "view", view, numbers[0])
     resolutions = [run.config.data.resolution]
-    return train.training_batch(
-        numbers, resolutions=resolutions, max_words=1, generator=state, device=run.device
-    ).images[-1]
+    return train.training_batch(numbers, resolutions=resolutions, max_words=1, rng=rng, device=run.device).images[-1]
 
 
 def _centre(run: DamsmRun, test: Dataset, numbers: Sequence[int], _: int) -> Tensor:

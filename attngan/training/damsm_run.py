@@ -1,4 +1,4 @@
-"""Everything a DAMSM pretraining holds: encoders, optimiser, the best so far."""
+"""Everything a DAMSM pretraining holds: encoders, optimizer, the best so far."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from attngan.data.dataset import Batch, Dataset
 from attngan.errors import InputError
 from attngan.inference import weights
 from attngan.losses.damsm import DAMSM_LOSSES
-from attngan.models.batch_norm import synchronise_batch_norms_
+from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, add_noise, load_inception_trunk
 from attngan.models.text_encoder import TextEncoder
 from attngan.runtime import acceleration, distributed
@@ -47,10 +47,10 @@ class DamsmRun(TrainingRun):
             self._prepare_trunk(self.image_encoder, inception_weights)
         acceleration.channels_last_([self.image_encoder])
         if distributed.world_size() > 1:
-            synchronise_batch_norms_(self.image_encoder, device)
+            synchronize_batch_norms_(self.image_encoder, device)
         trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
         trained = [parameter for parameter in trained if parameter.requires_grad]
-        self.optimiser = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True)
+        self.optimizer = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True)
         self.gradients = GradientAverage(trained)
         self.trunk: TrunkFeatures | None = None  # of the training pictures; None: the trunk runs in each step
         self.test_trunk: TrunkFeatures | None = None
@@ -92,17 +92,17 @@ class DamsmRun(TrainingRun):
             with self.autocast():
                 seen = self.image_encoder(noisy)
         else:
-            state = seeding.generator_for(self.seed, "trunk view", self.step)
-            views = torch.randint(self.trunk.records.shape[1], (len(batch.lengths),), generator=state)
+            rng = seeding.rng_for(self.seed, "trunk view", self.step)
+            views = torch.randint(self.trunk.records.shape[1], (len(batch.lengths),), generator=rng)
             with self.autocast():
                 seen = self.image_encoder.project(
                     *self.trunk.take(batch.indices[own], views[own], self.device, self.precision)
                 )
         return seen
 
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimiser."""
-        return {"optimiser": self.optimiser}
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizer."""
+        return {"optimizer": self.optimizer}
 
     def share_losses(self) -> dict[str, float]:
         """Return the sums of the epoch so far by name; every process computes those of whole batches."""
@@ -114,7 +114,7 @@ class DamsmRun(TrainingRun):
         share = max(
             settings.learning_rate_decay ** (self.step // self.steps_per_epoch), settings.min_learning_rate_share
         )
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * share * self.rate_factor
 
     def keep_if_best(self, figures: dict[str, float]) -> None:

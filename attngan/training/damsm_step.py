@@ -46,7 +46,7 @@ def take_step(run: DamsmRun, batch: Batch) -> None:
 
 
 def training_step(run: DamsmRun, batch: Batch) -> None:
-    """Take one optimisation step (released code: pretrain_DAMSM.py).
+    """Take one optimization step (released code: pretrain_DAMSM.py).
 
     Several processes have a part of the pictures each, and all captions; all of them compute the losses of the batch.
     """
@@ -59,10 +59,10 @@ def training_step(run: DamsmRun, batch: Batch) -> None:
     with run.autocast():
         parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **gammas, gather=gather)
     losses = torch.stack(list(parts.values()))
-    run.optimiser.zero_grad(set_to_none=True)
+    run.optimizer.zero_grad(set_to_none=True)
     run.gradients.backward(losses.sum())
     nn.utils.clip_grad_norm_(run.text_encoder.parameters(), run.config.damsm.max_text_gradient_norm)
-    run.optimiser.step()
+    run.optimizer.step()
     run.loss_sums += losses.detach()
 
 
@@ -75,7 +75,7 @@ def validate(run: DamsmRun, test: Dataset) -> dict[str, float]:
     run.text_encoder.eval()
     run.image_encoder.eval()
     data = run.config.data
-    order = torch.randperm(len(test), generator=seeding.generator_for(run.config.seed, "damsm validation"))
+    order = torch.randperm(len(test), generator=seeding.rng_for(run.config.seed, "damsm validation"))
     pools = list(order.split(RETRIEVAL_POOL))
     if len(pools) > 1 and len(pools[-1]) < RETRIEVAL_POOL:
         pools.pop()  # a smaller pool is an easier question

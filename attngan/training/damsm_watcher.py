@@ -58,7 +58,7 @@ class DamsmWatcher(Watcher):
         found = distributed.from_first(lambda: validate(run, self.test))
         run.keep_if_best({"epoch": float(epoch), **found})
         means = {name: total / run.steps_per_epoch for name, total in losses.items()}
-        rate = run.optimiser.param_groups[0]["lr"]
+        rate = run.optimizer.param_groups[0]["lr"]
         loss = sum(means.values())
         self.log.write(step=run.step, epoch=float(epoch), **found, **means, loss=loss, learning_rate=rate)
         if is_snapshot:

@@ -1,4 +1,4 @@
-"""Everything an adversarial training run holds: networks, optimisers, the best so far."""
+"""Everything an adversarial training run holds: networks, optimizers, the best so far."""
 
 import functools
 from pathlib import Path
@@ -14,18 +14,18 @@ from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.inference import weights
 from attngan.losses.damsm import DAMSM_LOSSES
-from attngan.models.batch_norm import synchronise_batch_norms_
+from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.models.ema import averaged_copy
 from attngan.runtime import acceleration, distributed
-from attngan.runtime.gradient_average import GradientAverage
 from attngan.runtime.step_graph import StepGraph
 from attngan.storage import artifacts
 from attngan.training.caption_features import CaptionFeatures
+from attngan.training.learner import Learner
 from attngan.training.run import TrainingRun
 from attngan.training.states import StateStore
 
 NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns, beside the discriminators' opinions
-OPINIONS = ("real", "drawn", "mismatched")  # a discriminator has one of each kind of picture
+OPINIONS = ("real", "generated", "mismatched")  # a discriminator has one of each kind of picture
 
 
 class GanRun(TrainingRun):
@@ -58,18 +58,16 @@ class GanRun(TrainingRun):
 
         torch.manual_seed(seeding.seed_for(config.seed, "gan weights"))
         self.generator = weights.build_generator(config).to(device)
-        self.average = averaged_copy(self.generator)
+        self.generator_ema = averaged_copy(self.generator)
         self.discriminators = nn.ModuleList(weights.build_discriminators(config)).to(device)
-        acceleration.channels_last_([self.generator, self.average, self.discriminators, self.image_encoder])
+        acceleration.channels_last_([self.generator, self.generator_ema, self.discriminators, self.image_encoder])
         if distributed.world_size() > 1:
-            synchronise_batch_norms_(self.generator, device)
-            synchronise_batch_norms_(self.discriminators, device)
-        self.generator_gradients = GradientAverage(self.generator.parameters())
-        self.discriminator_gradients = [GradientAverage(each.parameters()) for each in self.discriminators]
+            synchronize_batch_norms_(self.generator, device)
+            synchronize_batch_norms_(self.discriminators, device)
         self.recorder = acceleration.choose_recorder(config.cuda_graph, device)
         adam = functools.partial(_adam, beta1=config.training.beta1, in_graph=self.recorder is not None)
-        self.generator_optimiser = adam(self.generator)
-        self.discriminator_optimisers = [adam(discriminator) for discriminator in self.discriminators]
+        self.generator_learner = Learner(self.generator, adam(self.generator))
+        self.discriminator_learners = [Learner(each, adam(each)) for each in self.discriminators]
         self.graph: StepGraph | None = None  # of a step, once one was recorded
         self.set_learning_rates()
         if config.compile:
@@ -84,12 +82,17 @@ class GanRun(TrainingRun):
 
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""
-        return {"generator": self.generator, "averaged generator": self.average, "discriminators": self.discriminators}
+        return {
+            "generator": self.generator,
+            "generator_ema": self.generator_ema,
+            "discriminators": self.discriminators,
+        }
 
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimisers by name."""
-        others = {f"optimiser of discriminator {i}": each for i, each in enumerate(self.discriminator_optimisers)}
-        return {"generator's optimiser": self.generator_optimiser, **others}
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by name."""
+        others = {f"optimizer of discriminator {i}": each for i, each in enumerate(self.discriminator_learners)}
+        learners = {"generator's optimizer": self.generator_learner, **others}
+        return {name: learner.optimizer for name, learner in learners.items()}
 
     @property
     def batch_ratio(self) -> float:
@@ -101,20 +104,25 @@ class GanRun(TrainingRun):
         settings = self.config.training
         return settings.batch_size / (settings.rates_for_batch_size or settings.batch_size)
 
+    @property
+    def ema_decay(self) -> float:
+        """Of the generator's average, for a step on this batch."""
+        return self.config.training.ema_decay**self.batch_ratio
+
     def set_learning_rates(self) -> None:
-        """Give every optimiser its rate: of a larger batch higher by the root, lower where the run went back."""
+        """Give every optimizer its rate: of a larger batch higher by the root, lower where the run went back."""
         settings = self.config.training
         rates = [settings.generator_learning_rate] + [settings.discriminator_learning_rate] * len(self.discriminators)
-        for optimiser, rate in zip(self.optimisers().values(), rates, strict=True):
-            for group in optimiser.param_groups:
+        for optimizer, rate in zip(self.optimizers().values(), rates, strict=True):
+            for group in optimizer.param_groups:
                 group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
         if self.graph is not None:
-            self.graph.forget()  # it holds the rates, and optimisers may have new state
+            self.graph.forget()  # it holds the rates, and optimizers may have new state
 
     def free_gradients(self) -> None:
         """Free the gradients, which every step makes anew."""
-        for optimiser in self.optimisers().values():
-            optimiser.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers().values():
+            optimizer.zero_grad(set_to_none=True)
 
     def make_room(self) -> None:
         """Free all memory that the next step takes again: gradients, and the record of a step."""
@@ -124,8 +132,8 @@ class GanRun(TrainingRun):
 
     def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
         super()._restore(saved, store)
-        for optimiser in self.optimisers().values():
-            for group in optimiser.param_groups:
+        for optimizer in self.optimizers().values():
+            for group in optimizer.param_groups:
                 group["capturable"] = self.recorder is not None  # whatever the run did that the state is of
 
     def add(self, losses: dict[str, Tensor]) -> None:
@@ -152,7 +160,7 @@ class GanRun(TrainingRun):
         self.num_since_best += 1
         if not self.best or sign * figures[metric] > sign * self.best[metric]:
             self.best = {"step": self.step, **figures}
-            self.best_weights = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+            self.best_weights = {name: tensor.clone() for name, tensor in self.generator_ema.state_dict().items()}
             self.num_since_best = 0
 
 

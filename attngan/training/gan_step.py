@@ -1,7 +1,6 @@
 """One step of the adversarial training (section 4): discriminators, generator on the same pictures, average."""
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,9 +14,11 @@ from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.generator import Generated
 from attngan.models.image_encoder import add_noise
+from attngan.models.text_encoder import TextFeatures
 from attngan.runtime import distributed
 from attngan.runtime.step_graph import Step, StepGraph
 from attngan.training.gan_run import OPINIONS, GanRun
+from attngan.training.learner import Learner
 from attngan.training.watchdog import opinion
 
 
@@ -33,7 +34,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     against all captions, all compute the losses of the batch from everyone's scores, and their gradients are averaged.
 
     Args:
-        run: networks and optimisers; changed in place.
+        run: networks and optimizers; changed in place.
         batch: real pictures at every resolution, and the captions of the whole batch.
 
     Returns:
@@ -49,81 +50,82 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
 
 
 def _update(
-    run: GanRun, words: Tensor, sentences: Tensor, is_padding: Tensor, class_ids: Tensor, *real_images: Tensor
+    run: GanRun, words: Tensor, sentence: Tensor, is_padding: Tensor, class_ids: Tensor, *real_images: Tensor
 ) -> dict[str, Tensor]:
     """Take a step on what lies on the device; nothing here waits for it or looks at a value, so a graph can hold it.
 
     Args:
         run: changed in place.
         words: (B, D, T) word features of the whole batch.
-        sentences: (B, D) sentence features of the whole batch.
+        sentence: (B, D) sentence features of the whole batch.
         is_padding: (B, T), True where a caption has no word.
         class_ids: (B,).
         real_images: coarse to fine, this process's part of the batch.
     """
-    own = distributed.part(len(sentences))
-    noise = torch.randn(len(sentences), run.generator.noise_dim, device=run.device)[own]
-    epsilon = torch.randn(len(sentences), run.generator.condition_dim, device=run.device)[own]
-    with run.autocast():
-        fakes = run.generator(noise, sentences[own], words[own], is_padding[own], epsilon=epsilon)
+    text = TextFeatures(words, sentence, is_padding)
+    generated = _generate(run, text)
 
-    discriminator_total, opinions = _update_discriminators(run, real_images, fakes.images, sentences)
+    discriminator_total, opinions = torch.zeros((), device=run.device), {}
+    for learner, real, images in zip(run.discriminator_learners, real_images, generated.images, strict=True):
+        loss, found = _update_discriminator(run, learner, real, images, sentence)
+        discriminator_total += loss
+        opinions |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, found, strict=True)}
 
-    losses = _generator_losses(run, fakes, (words, sentences), is_padding, class_ids)
-    run.generator_optimiser.zero_grad(set_to_none=True)
-    run.generator_gradients.backward(losses["generator"])
-    run.generator_optimiser.step()
+    losses = _generator_losses(run, generated, text, class_ids)
+    run.generator_learner.learn(losses["generator"])
 
-    update_average_(run.average, run.generator, decay=run.config.training.ema_decay**run.batch_ratio)
+    update_average_(run.generator_ema, run.generator, decay=run.ema_decay)
     return {"discriminator": discriminator_total, **{name: loss.detach() for name, loss in losses.items()}, **opinions}
 
 
-def _update_discriminators(
-    run: GanRun, real_images: Sequence[Tensor], fake_images: Sequence[Tensor], sentence_feature: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Take a step of every discriminator on its own resolution; return the sum of their losses, and their opinions."""
-    total = torch.zeros((), device=run.device)
-    found: dict[str, Tensor] = {}
-    own = distributed.part(len(sentence_feature))
-    following = sentence_feature[own.start + 1 : own.stop + 1]  # one fewer in the last part
-    share = len(following) * distributed.world_size() / (len(sentence_feature) - 1)
-    learners = zip(run.discriminators, run.discriminator_optimisers, run.discriminator_gradients, strict=True)
-    for (discriminator, optimiser, gradients), real, fake in zip(learners, real_images, fake_images, strict=True):
-        discriminator.requires_grad_(True)
-        with cached():  # spectral norms are computed once an update, not once a forward
-            discriminator.normalise()
-            with run.autocast():
-                loss, opinions = discriminator_loss(discriminator, real, fake, sentence_feature[own], following, share)
-        optimiser.zero_grad(set_to_none=True)
-        gradients.backward(loss)
-        optimiser.step()
-        discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
-        total += loss.detach()
-        found |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, opinions, strict=True)}
-    return total, found
+def _generate(run: GanRun, text: TextFeatures) -> Generated:
+    """Return this process's generated images, coarse to fine, from noise that is drawn for the whole batch (Eq. 1)."""
+    size, own = len(text.sentence), distributed.part(len(text.sentence))
+    noise = torch.randn(size, run.generator.noise_dim, device=run.device)[own]
+    epsilon = torch.randn(size, run.generator.condition_dim, device=run.device)[own]
+    mine = text.part(own)
+    with run.autocast():
+        return run.generator(noise, mine.sentence, mine.words, mine.is_padding, epsilon=epsilon)
 
 
-def _generator_losses(
-    run: GanRun, fakes: Generated, captions: tuple[Tensor, Tensor], is_padding: Tensor, class_ids: Tensor
-) -> dict[str, Tensor]:
+def _update_discriminator(
+    run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor, sentence: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take a step of one discriminator on its own resolution (Eq. 5); return its loss, and its opinions (3,)."""
+    discriminator, own = learner.network, distributed.part(len(sentence))
+    wrong = sentence[own.start + 1 : own.stop + 1]  # of the next pictures: one fewer in the last part of a batch
+    weight = len(wrong) * distributed.world_size() / (len(sentence) - 1)
+    discriminator.requires_grad_(True)
+    with cached():  # spectral norms are computed once an update, not once a forward
+        discriminator.normalize()
+        with run.autocast():
+            loss, opinions = discriminator_loss(
+                discriminator, real_images, generated_images, sentence[own], wrong, weight
+            )
+    learner.learn(loss)
+    discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
+    return loss.detach(), opinions
+
+
+def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, class_ids: Tensor) -> dict[str, Tensor]:
     """Return what the generator has to lower as "generator" (Eq. 3), and the parts of it."""
     settings = run.config.training
-    own = distributed.part(len(class_ids))
+    sentence = text.part(distributed.part(len(class_ids))).sentence
     with cached():
         for discriminator in run.discriminators:
-            discriminator.normalise()
+            discriminator.normalize()
         with run.autocast():
             adversarial = sum(
-                generator_loss(discriminator, fake, captions[1][own])
-                for discriminator, fake in zip(run.discriminators, fakes.images, strict=True)
+                generator_loss(discriminator, images, sentence)
+                for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
-    noisy = add_noise(fakes.images[-1], run.config.image_encoder.noise, distributed.randn_like)
+    noisy = add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
-        seen = run.image_encoder(noisy)
+        seen, captions = run.image_encoder(noisy), (text.words, text.sentence)
         matching = damsm_losses(
-            seen, captions, is_padding, class_ids, **run.config.damsm.gammas, gather=distributed.gather
+            seen, captions, text.is_padding, class_ids, **run.config.damsm.gammas, gather=distributed.gather
         )
-    kl = kl_loss(fakes.mean, fakes.log_variance)
+    kl = kl_loss(generated.mean, generated.log_variance)
     total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
     return {"generator": total, "adversarial": adversarial, "kl": kl, **matching}
 

@@ -8,7 +8,7 @@ from attngan.runtime.console import say
 from attngan.training import watchdog
 from attngan.training.gan_run import GanRun
 from attngan.training.run_log import RunLog
-from attngan.training.snapshot_metrics import SnapshotFigures
+from attngan.training.snapshot_metrics import SnapshotMetrics
 from attngan.training.snapshots import Snapshots
 from attngan.training.states import StateStore
 from attngan.training.watcher import Watcher
@@ -34,7 +34,7 @@ class GanWatcher(Watcher):
         run: GanRun,
         log: RunLog,
         store: StateStore,
-        figures: SnapshotFigures,
+        figures: SnapshotMetrics,
         snapshots: Snapshots | None,
         *,
         steps_per_epoch: int,
@@ -95,10 +95,10 @@ class GanWatcher(Watcher):
         if run.best and run.judged_by != now:
             before = run.judged_by
             changes = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
-            average = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
-            run.average.load_state_dict(run.best_weights)
+            average = {name: tensor.clone() for name, tensor in run.generator_ema.state_dict().items()}
+            run.generator_ema.load_state_dict(run.best_weights)
             figures = distributed.from_first(lambda: self._with_room(self.figures.measure))
-            run.average.load_state_dict(average)
+            run.generator_ema.load_state_dict(average)
             others = {name: value for name, value in run.best.items() if not name.startswith("kid_")}
             run.best, run.num_since_best = {**others, **figures}, 0
             step = f"the best so far, that of step {run.best['step']:,},"

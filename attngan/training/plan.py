@@ -27,7 +27,7 @@ from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
 from attngan.training.plan_table import Part
 from attngan.training.run_log import RunLog
-from attngan.training.snapshot_metrics import SnapshotFigures
+from attngan.training.snapshot_metrics import SnapshotMetrics
 from attngan.training.snapshots import Snapshots
 from attngan.training.states import StateStore
 
@@ -99,7 +99,7 @@ def encoders(
     run = DamsmRun(config, train, device, inception_weights)
     if run.can_keep_features():
         some = range(min(trunk_features.BATCH_SIZE, len(train)))
-        each = timed(lambda: damsm_features.look(run, train, some)) / len(some)
+        each = timed(lambda: damsm_features.extract(run, train, some)) / len(some)
         parts.append(Part("views of pictures", each, len(train) * config.damsm.trunk_views + len(test)))
         say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
     share = _share(config, device, batch_size)
@@ -177,7 +177,7 @@ def _snapshot(
     run: GanRun, train: Dataset, test: Dataset, damsm: Path, total: int, losses: Losses
 ) -> Iterator[Callable[[], None]]:
     """Give what takes a snapshot of a run, in a scratch folder."""
-    figures = SnapshotFigures(run, train, test, damsm)
+    figures = SnapshotMetrics(run, train, test, damsm)
     with scratch.folder("plan") as folder, _state() as store:
         log = RunLog(folder, [])
         log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())

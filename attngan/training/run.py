@@ -43,12 +43,12 @@ class TrainingRun(abc.ABC):
         """Return all networks whose weights change, by name."""
 
     @abc.abstractmethod
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimisers by name."""
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by name."""
 
     @abc.abstractmethod
     def set_learning_rates(self) -> None:
-        """Give every optimiser the rate that belongs to this step and attempt."""
+        """Give every optimizer the rate that belongs to this step and attempt."""
 
     @abc.abstractmethod
     def share_losses(self) -> dict[str, float]:
@@ -81,7 +81,7 @@ class TrainingRun(abc.ABC):
 
     def state(self) -> dict[str, Any]:
         """Return everything that shapes the rest of the run; random states follow from seed and step."""
-        parts = {**self.networks(), **self.optimisers()}
+        parts = {**self.networks(), **self.optimizers()}
         remembered = {name: getattr(self, name) for name in self.remembered}
         return {**{name: part.state_dict() for name, part in parts.items()}, "loss_sums": self.loss_sums, **remembered}
 
@@ -104,7 +104,7 @@ class TrainingRun(abc.ABC):
         self.set_learning_rates()
 
     def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
-        for name, part in {**self.networks(), **self.optimisers()}.items():
+        for name, part in {**self.networks(), **self.optimizers()}.items():
             states.restore(part, saved.get(name), name=name, where=store.uri)
         self.step = saved["step"]
         self.loss_sums = saved["loss_sums"].to(self.device)

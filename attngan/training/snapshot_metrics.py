@@ -24,7 +24,7 @@ from attngan.training.gan_run import GanRun
 BATCH_SIZE = 50
 
 
-class SnapshotFigures:
+class SnapshotMetrics:
     """Looks at pictures of the averaged generator; captions, noise and real pictures are the same every time.
 
     Args:
@@ -38,7 +38,7 @@ class SnapshotFigures:
         self.config = run.config
         self.seed = seeding.seed_for(run.config.seed, "snapshot figures")
         count = run.config.watch.num_images
-        model = TextToImage(run.config, test.vocabulary, run.text_encoder, run.average, run.device)
+        model = TextToImage(run.config, test.vocabulary, run.text_encoder, run.generator_ema, run.device)
         self.pictures = EvaluationPictures(model, test, train, self.seed, num_images=count, num_pairs=0)
         self.judge = extractors.damsm_extractor(damsm, run.image_encoder)
         self.extractor = _extractor(run.config, self.judge, run.device)
@@ -69,8 +69,8 @@ class SnapshotFigures:
             len(queries), lambda some: self.pictures.generated(queries[some.start : some.stop], some.start)
         )
         name, size = self.extractor.name, min(len(queries), len(self.real_numbers))
-        state = seeding.generator_for(self.seed, "kid")
-        kid = distribution.kid(Rows(self._real[name]), Rows(drawn[name]), state, num_subsets=1, subset_size=size)
+        rng = seeding.rng_for(self.seed, "kid")
+        kid = distribution.kid(Rows(self._real[name]), Rows(drawn[name]), rng, num_subsets=1, subset_size=size)
         own, candidates, wrong = self._sentences
         found = retrieval.r_precision(drawn[self.judge.name], own, candidates, wrong)
         return {
@@ -92,8 +92,8 @@ class SnapshotFigures:
         candidates = self.pictures.sentences([Query(image, 0) for image in range(len(labels))])
         own = torch.tensor([labels[query.image][query.caption] for query in queries])
         pool = [of_image[0] for of_image in labels]
-        state = seeding.generator_for(self.seed, "mismatches")
-        wrong = retrieval.draw_mismatches(own, torch.tensor(pool), self.num_candidates - 1, state)
+        rng = seeding.rng_for(self.seed, "mismatches")
+        wrong = retrieval.draw_mismatches(own, torch.tensor(pool), self.num_candidates - 1, rng)
         return self.pictures.sentences(queries).cpu(), candidates.cpu(), wrong
 
     def _look(self, count: int, pictures: Callable[[range], Tensor]) -> dict[str, Tensor]:

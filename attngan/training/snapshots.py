@@ -71,9 +71,9 @@ class Snapshots:
         self.captions = [test.records[index]["captions"][0] for index in chosen]
         images = [index for index in chosen for _ in range(VARIANTS)]
         self.word_ids, self.lengths = test.captions(images, [0] * len(images), max_words=run.config.data.max_words)
-        state = seeding.generator_for(run.config.seed, "snapshot")
-        self.noise = torch.randn(len(images), run.generator.noise_dim, generator=state)
-        self.epsilon = torch.randn(len(images), run.generator.condition_dim, generator=state)
+        rng = seeding.rng_for(run.config.seed, "snapshot")
+        self.noise = torch.randn(len(images), run.generator.noise_dim, generator=rng)
+        self.epsilon = torch.randn(len(images), run.generator.condition_dim, generator=rng)
 
     def draw(self) -> None:
         """Draw the fixed captions as the averaged generator sees them now."""
@@ -152,7 +152,7 @@ class Snapshots:
         device = self.run.device
         word_ids = self.word_ids.to(device)
         word_features, sentence_feature = self.run.text_encoder(word_ids, self.lengths)
-        return self.run.average(
+        return self.run.generator_ema(
             self.noise.to(device), sentence_feature, word_features, word_ids == 0, epsilon=self.epsilon.to(device)
         )
 

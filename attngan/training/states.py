@@ -353,7 +353,7 @@ def _check_whole(path: Path) -> None:
 
 
 def restore(target: Any, state: Any, *, name: str, where: str) -> None:
-    """Load one part of a state into a network or optimiser, or say in a sentence that it does not fit."""
+    """Load one part of a state into a network or optimizer, or say in a sentence that it does not fit."""
     try:
         target.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -73,7 +73,7 @@ def compute(
         InputError: there is no room for the file.
     """
     count, num_views = shape
-    first, region_shape = look(encoder, pictures([0], 0))
+    first, region_shape = extract(encoder, pictures([0], 0))
     size = first.shape[1]
     path = _file(key)
     if distributed.rank_of_node() == 0:
@@ -103,9 +103,9 @@ def forget(key: Any) -> None:
 
 
 @torch.no_grad()
-def look(encoder: ImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+def extract(encoder: ImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     """Return the records (B, R) of some images, and the shape (H, W, C) of their regions."""
-    regions, pooled = encoder.eval().look(images)
+    regions, pooled = encoder.eval().extract(images)
     regions = regions.permute(0, 2, 3, 1)
     records = torch.cat([regions.flatten(1), pooled], dim=1).to("cpu", torch.bfloat16)
     return records, (regions.shape[1], regions.shape[2], regions.shape[3])
@@ -124,7 +124,7 @@ def _fill(
     with progress(f"{name}: the trunk's features", total=total, unit="views", start=start) as advance:
         try:
             for view, numbers in work[done:]:
-                records[numbers.start : numbers.stop, view] = look(encoder, pictures(numbers, view))[0]
+                records[numbers.start : numbers.stop, view] = extract(encoder, pictures(numbers, view))[0]
                 done += 1
                 if done % NOTED_EVERY == 0:
                     _note(done, done_file, path)

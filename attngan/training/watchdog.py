@@ -6,7 +6,7 @@ Each question is answered from logged figures: None, or what is wrong in words.
 import math
 from collections.abc import Mapping, Sequence
 
-SURE = 0.99  # a discriminator gives real pictures more, drawn ones less than 1 - SURE: nothing to learn from it
+SURE = 0.99  # a discriminator gives real pictures more, generated ones less than 1 - SURE: nothing to learn from it
 ALIKE, VARIED = 0.1, 0.2  # of the distance of real pictures: collapsed, where it once was varied
 
 Row = Mapping[str, float]
@@ -28,11 +28,11 @@ def not_finite(figures: Row) -> str | None:
 def saturated(rows: Sequence[Row], resolutions: Sequence[int]) -> str | None:
     """Name a discriminator that was sure and right in every one of the rows since the last snapshot."""
     for resolution in resolutions:
-        real, drawn = ([row[opinion(kind, resolution)] for row in rows] for kind in ("real", "drawn"))
-        if rows and min(real) > SURE and max(drawn) < 1 - SURE:
+        real, generated = ([row[opinion(kind, resolution)] for row in rows] for kind in ("real", "generated"))
+        if rows and min(real) > SURE and max(generated) < 1 - SURE:
             return (
                 f"the discriminator of {resolution} pixels is always right (real pictures {min(real):.1%} real or "
-                f"more, drawn ones {max(drawn):.1%} or less), so the generator learns nothing from it"
+                f"more, generated ones {max(generated):.1%} or less), so the generator learns nothing from it"
             )
     return None
 
