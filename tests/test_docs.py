@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import pytest
@@ -33,7 +33,7 @@ SHELL = {"sh", "bash", "shell", "console"}
 NOT_RUN = "not run by a test"  # what a page, or a section, says of commands that only a cluster or a registry can take
 PLAIN = {"cd", "curl", "docker", "export", "git", "mkdir"}  # commands that need no check and no such sentence
 FILE = re.compile(r"(attngan|benchmarks|components|docs|images|requirements|tests)/[\w./*-]*")
-TEST = re.compile(r"test_[\w*]+\.py")
+MODULE = re.compile(r"[\w*]+\.py")  # by its name alone
 SETTING = re.compile(r"(?P<name>\w+(\.\w+)*)(?P<value>=\S*)?")
 PATHS = {"attngan", "benchmarks", "components", "tests"}  # what dotted names of modules begin with
 
@@ -140,6 +140,13 @@ def programs() -> dict[str, dict[str, typer.core.TyperCommand]]:
     else:
         apps["pipeline.py"] = pipeline.app
     return {name: typer.main.get_command(app).commands for name, app in apps.items()}
+
+
+@functools.cache
+def modules() -> list[str]:
+    """Return the names of all modules of this repository."""
+    folders = ("attngan", "benchmarks", "components", "requirements", "tests")
+    return [path.name for folder in folders for path in (ROOT / folder).rglob("*.py")] + ["pipeline.py"]
 
 
 @functools.cache
@@ -279,8 +286,9 @@ def wrong_span(span: str) -> Iterator[str]:
         yield from (wrong for wrong in wrong_command(words, whole=False) if wrong != "?")
     elif FILE.fullmatch(span) and not (ROOT / span).exists() and not list(ROOT.glob(span)):
         yield f"{span}: no such file"
-    elif TEST.fullmatch(span) and not list((ROOT / "tests").glob(span)):
-        yield f"{span}: no such test"
+    elif MODULE.fullmatch(span):
+        if not any(PurePath(name).match(span) for name in modules()):
+            yield f"{span}: no such file"
     elif found := SETTING.fullmatch(span):
         name, value = found["name"], found["value"]
         is_meant = name.split(".")[0] in settings.Config.model_fields and not name.endswith((".py", ".json", ".onnx"))
@@ -358,7 +366,7 @@ WRONG = {
     "Python": ("```python\nfor x in:\n```", "a block of python cannot be read"),
     "JSON": ('```json\n{"file": }\n```', "a block of json cannot be read"),
     "a file": ("`attngan/nothing.py`", "attngan/nothing.py: no such file"),
-    "a test": ("`test_nothing.py`", "test_nothing.py: no such test"),
+    "a module by its name": ("`test_nothing.py`", "test_nothing.py: no such file"),
     "a long line": ("word " * 25, "line 1: 125 characters"),
 }
 
