@@ -26,7 +26,7 @@ def onnx_folder(bundle, tmp_path_factory):
 
 
 def draw(folder, captions, noise, epsilon):
-    """Draw with nothing but numpy and onnxruntime, as the README shows."""
+    """Draw with nothing but numpy and onnxruntime, as docs/serving.md shows."""
     words = json.loads((folder / "vocabulary.json").read_text())
     ids = [[words.index(word) for word in caption.split() if word in words] for caption in captions]
     lengths = np.array([len(row) for row in ids])

@@ -81,7 +81,7 @@ def test_the_command_prints_time_memory_and_cost(dataset):
 
 @pytest.mark.slow
 def test_the_plan_of_a_short_training_is_what_it_takes(dataset, damsm, smoke, tmp_path, monkeypatch):
-    """Within a half: the machine may be busy; alone on a machine it is within 15 %, see the README."""
+    """Within a half: the machine may be busy; alone on a machine it is within 15 %, see docs/performance.md."""
     monkeypatch.setattr(plan, "SECONDS", 4.0)
     config = smoke.model_copy(update={"training": smoke.training.model_copy(update={"epochs": 30})})
     parts = {part.name: part for part in plan.plan(dataset, config)}

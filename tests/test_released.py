@@ -235,7 +235,7 @@ def test_a_pickle_that_is_cut_off_or_names_a_huge_place_is_refused_without_memor
         released.load_vocabulary(path)
     path.write_bytes(b"\x80\x02]r\xff\xff\xff\x7f.")  # remember the list in place 2,147,483,647
     code = (
-        "import resource, sys; from pathlib import Path; from attngan.data import plain_pickle\n"
+        "import resource, sys; from pathlib import Path; from attngan.inference import plain_pickle\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "assert plain_pickle.load(Path(sys.argv[1])) == []\n"
         "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000"

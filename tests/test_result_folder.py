@@ -80,12 +80,12 @@ def test_an_output_that_comes_too_near_an_input_is_refused_before_anything_is_wr
     near = world / inputs[flag] / inputs[flag]
     if near.is_file() and "inside" in relation:
         relation = "holds"  # nothing lies inside a file
-    places = {name: str(tmp_path / name) for name in outputs} | {output: str(place_of(relation, near, tmp_path))}
+    chosen = {name: str(tmp_path / name) for name in outputs} | {output: str(place_of(relation, near, tmp_path))}
     arguments = [command]
     for name, folder in inputs.items():
         arguments += [f"--{name}", str(world / folder / folder)] if name else [str(world / folder / folder)]
     arguments += ["a red bird"] if command == "generate" else []
-    arguments += [text for name, place in places.items() for text in (f"--{name}", place)]
+    arguments += [text for name, place in chosen.items() for text in (f"--{name}", place)]
     arguments += ["--config", "smoke"] if command in HAS_CONFIG else []
     before = places.fingerprint(str(world))
     ended = CliRunner().invoke(cli.app, arguments)
@@ -99,8 +99,8 @@ def test_an_output_that_comes_too_near_an_input_is_refused_before_anything_is_wr
 @pytest.mark.parametrize(("one", "other"), [("x", "x"), ("x", "x/bundle"), ("x/gallery", "x")])
 def test_two_outputs_of_a_step_are_two_folders(one, other, world, tmp_path):
     flags = ["--generator", str(world / "generator" / "generator"), "--config", "smoke"]
-    places = ["--gallery", str(tmp_path / one), "--bundle", str(tmp_path / other)]
-    ended = CliRunner().invoke(cli.app, ["export-samples", *flags, *places])
+    outputs = ["--gallery", str(tmp_path / one), "--bundle", str(tmp_path / other)]
+    ended = CliRunner().invoke(cli.app, ["export-samples", *flags, *outputs])
     assert ended.exit_code == 2 and "the output" in ended.stderr and not list(tmp_path.iterdir())
 
 
@@ -285,12 +285,12 @@ def test_a_training_that_was_killed_leaves_its_page_where_it_is_made(dataset, sm
     code = (
         "import os, sys; from pathlib import Path; from attngan.config import settings\n"
         "from attngan.steps import pretrain_damsm; from attngan.training import states\n"
-        "save = checkpoint.StateStore.save\n"
+        "save = states.StateStore.save\n"
         "def die(self, step, *a, **k):\n"
         "    save(self, step, *a, **k)\n"
         "    if step: os._exit(9)\n"
-        "checkpoint.StateStore.save = die\n"
-        "pretrain_damsm.pretrain_damsm(Path(sys.argv[1]), Path(sys.argv[2]), config.load_file(Path('smoke')))\n"
+        "states.StateStore.save = die\n"
+        "pretrain_damsm.pretrain_damsm(Path(sys.argv[1]), Path(sys.argv[2]), settings.load_file(Path('smoke')))\n"
     )
     out = tmp_path / "damsm"
     ended = subprocess.run([sys.executable, "-c", code, str(dataset), str(out)], capture_output=True, text=True)

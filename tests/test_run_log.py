@@ -5,13 +5,14 @@ import json
 from PIL import Image
 
 from attngan.runtime import console
+from attngan.training import run_log
 
 
 def test_figures_go_on_from_those_of_an_earlier_run(tmp_path):
-    log = console.RunLog(tmp_path, [])
+    log = run_log.RunLog(tmp_path, [])
     log.write(step=1, loss=0.5)
     log.close()
-    again = console.RunLog(tmp_path, log.rows)
+    again = run_log.RunLog(tmp_path, log.rows)
     again.write(step=2, loss=0.25)
     files = again.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -22,7 +23,7 @@ def test_figures_go_on_from_those_of_an_earlier_run(tmp_path):
 def test_tensorboard_reads_the_events(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = console.RunLog(tmp_path, [{"step": 1, "loss": 0.5}])
+    log = run_log.RunLog(tmp_path, [{"step": 1, "loss": 0.5}])
     log.write(step=2, loss=0.25)
     log.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -41,7 +42,7 @@ def test_progress_without_a_terminal_is_whole_lines_with_rate_and_note(capsys, m
 def test_figures_that_went_wrong_are_forgotten_where_the_run_goes_back(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = console.RunLog(tmp_path, [])
+    log = run_log.RunLog(tmp_path, [])
     for step in (1, 2, 3):
         log.write(step=step, loss=0.5)
     log.restart(log.rows[:1])

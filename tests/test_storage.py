@@ -143,12 +143,12 @@ def test_missing_credentials_are_a_sentence(tmp_path, monkeypatch):
 
 
 def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
-    import attngan
+    import attngan.storage
 
     monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
     monkeypatch.setitem(sys.modules, "google.cloud", None)
     monkeypatch.delitem(sys.modules, "attngan.storage.google_storage")
-    monkeypatch.delattr(attngan, "google_storage")
+    monkeypatch.delattr(attngan.storage, "google_storage")
     with pytest.raises(InputError, match="install the gcs extra"):
         places.fetch("gs://pictures/one", tmp_path)
 

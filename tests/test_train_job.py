@@ -213,7 +213,11 @@ WEBHOOK = 'admission webhook "validator.trainjob.trainer.kubeflow.org" denied th
     ("request_", "refusal", "says"),
     [
         (("GET", "/pods"), (401, "Unauthorized"), "does not accept this process's token"),
-        (("GET", "/pods"), (403, "pods is forbidden"), "not allowed to list pods .* the role of README"),
+        (
+            ("GET", "/pods"),
+            (403, "pods is forbidden"),
+            "not allowed to list pods .* the role of docs/kubeflow-reference.md",
+        ),
         (("GET", "/trainjobs"), (403, "trainjobs is forbidden"), "not allowed to get trainjobs"),
         (("POST", "/trainjobs"), (403, "trainjobs is forbidden"), "not allowed to create trainjobs .* the role"),
         (("POST", "/trainjobs"), (403, WEBHOOK + "must be created before"), "runtime is missing .* install it"),

@@ -15,7 +15,7 @@ from attngan.runtime.console import say
 
 API = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 NODE = "node"  # the runtime's name for the pods that train, and for the container in them
-SECTION = "README, Several GPUs, several nodes"
+SECTION = "docs/kubeflow-reference.md, Several GPUs, several nodes"
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PATIENCE_SECONDS = 300.0  # without a proper answer: a control plane is away for minutes while it is upgraded
 RETRY_SECONDS = 5.0
