@@ -43,7 +43,7 @@ bench: $(STAMP) ## measure what makes it fast, each part the plain way and ours 
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 smoke: $(STAMP) ## run the six steps at the smallest size
-	$(BIN)/python -m pytest -q tests/test_pipeline.py
+	$(BIN)/python -m pytest -q tests/end_to_end/test_pipeline.py
 
 format: $(STAMP) ## put the code into its format
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -52,7 +52,7 @@ lint: $(STAMP) ## check format and style
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
 golden: $(STAMP) ## write the promised numbers in tests/golden anew
-	$(BIN)/python -m pytest -q tests/test_golden.py --golden
+	$(BIN)/python -m pytest -q tests/golden/test_golden.py --golden
 
 compile: $(STAMP) ## write build/pipeline.yaml for a cluster
 	$(BIN)/python pipeline.py compile --out build/pipeline.yaml

@@ -1,8 +1,8 @@
 """The training steps as the paper and its released code take them, in float32 and one thing after the other.
 
-What ours are measured against (`make bench`) and must agree with (`tests/test_plain_steps.py`): each caption by itself
-in the word loss, captions read and pictures seen anew in each step, a pass of a discriminator for each kind of picture,
-gradients of discriminators that nobody uses, enlarging before convolving, an average parameter by parameter.
+What ours are measured against (`make bench`) and must agree with (`tests/paper/test_plain_steps.py`): each caption by
+itself in the word loss, captions read and pictures seen anew in each step, a pass of a discriminator for each kind of
+picture, gradients of discriminators that nobody uses, enlarging before convolving, an average parameter by parameter.
 """
 
 import contextlib

@@ -30,13 +30,12 @@ def evaluate(
         report: The report as one HTML page.
         scores: The same metrics for the pipeline's pages.
     """
-    import json
-    import shutil
     from pathlib import Path
 
     from attngan.config import settings
     from attngan.runtime import exit_status
     from attngan.steps import evaluate as step
+    from attngan.storage import pipeline_outputs
 
     out = Path(metrics.path)
     state = checkpoint_root or f"{metrics.uri}.state"  # a retry has the same URI
@@ -44,7 +43,5 @@ def evaluate(
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         inputs = Path(dataset.path), Path(damsm.path), Path(generator.path)
         values = step.evaluate(*inputs, out, loaded, state=state)
-    shutil.copyfile(out / "report.html", report.path)
-    for name, value in values.items():
-        scores.log_metric(name, value)
-    Path(scores.path).write_text(json.dumps(values), encoding="utf-8")  # kfp.local keeps only outputs that exist
+    pipeline_outputs.show_page(out / "report.html", report)
+    pipeline_outputs.log_metrics(values, scores)

@@ -28,12 +28,12 @@ def export_samples(
         page: The gallery as one HTML page.
         bundle: Generator, text encoder, vocabulary, config and provenance: all that drawing needs.
     """
-    import shutil
     from pathlib import Path
 
     from attngan.config import settings
     from attngan.runtime import exit_status
     from attngan.steps import export_samples as step
+    from attngan.storage import pipeline_outputs
 
     out = Path(gallery.path)
     with exit_status.reported(out):
@@ -46,4 +46,4 @@ def export_samples(
             damsm=Path(damsm.path),
             metrics=Path(metrics.path),
         )
-    shutil.copyfile(out / "index.html", page.path)
+    pipeline_outputs.show_page(out / "index.html", page)

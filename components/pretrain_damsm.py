@@ -32,15 +32,13 @@ def pretrain_damsm(
         progress: The course of the training as one HTML page.
         scores: Retrieval of the kept epoch.
     """
-    import json
-    import shutil
+    import functools
     from pathlib import Path
 
     from attngan.config import settings
     from attngan.runtime import exit_status
     from attngan.steps import pretrain_damsm as step
-    from attngan.storage import places
-    from attngan.training import plan
+    from attngan.storage import pipeline_outputs, places
     from attngan.training import train_job as several_nodes
 
     data, out, state = Path(dataset.path), Path(damsm.path), checkpoint_root or f"{damsm.uri}.state"  # as of a retry
@@ -48,13 +46,7 @@ def pretrain_damsm(
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         uris = {"dataset": dataset.uri, "inception-weights": inception_weights, "out": damsm.uri, "state": state}
         with places.local_input(None if train_job else inception_weights or None) as weights:  # nodes fetch it
-
-            def here() -> dict[str, float]:
-                plan.tell_encoders(data, loaded, inception_weights=weights)
-                return step.pretrain_damsm(data, out, loaded, inception_weights=weights, state=state)
-
+            here = functools.partial(step.pretrain_damsm, data, out, loaded, inception_weights=weights, state=state)
             values = several_nodes.train(train_job, "pretrain-damsm", uris, loaded, out, here=here)
-    shutil.copyfile(out / "progress.html", progress.path)
-    for name, value in values.items():
-        scores.log_metric(name, value)
-    Path(scores.path).write_text(json.dumps(values), encoding="utf-8")  # kfp.local keeps only outputs that exist
+    pipeline_outputs.show_page(out / "progress.html", progress)
+    pipeline_outputs.log_metrics(values, scores)

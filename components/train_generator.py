@@ -30,14 +30,13 @@ def train_generator(
         progress: The course of the training as one HTML page.
         scores: The last losses.
     """
-    import json
-    import shutil
+    import functools
     from pathlib import Path
 
     from attngan.config import settings
     from attngan.runtime import exit_status
     from attngan.steps import train_generator as step
-    from attngan.training import plan
+    from attngan.storage import pipeline_outputs
     from attngan.training import train_job as several_nodes
 
     inputs, out = (Path(dataset.path), Path(damsm.path)), Path(generator.path)
@@ -45,13 +44,7 @@ def train_generator(
     with exit_status.reported(out):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         uris = {"dataset": dataset.uri, "damsm": damsm.uri, "out": generator.uri, "state": state}
-
-        def here() -> dict[str, float]:
-            plan.tell_generator(*inputs, loaded)
-            return step.train_generator(*inputs, out, loaded, state=state)
-
+        here = functools.partial(step.train_generator, *inputs, out, loaded, state=state)
         values = several_nodes.train(train_job, "train-generator", uris, loaded, out, here=here)
-    shutil.copyfile(out / "progress.html", progress.path)
-    for name, value in values.items():
-        scores.log_metric(name, value)
-    Path(scores.path).write_text(json.dumps(values), encoding="utf-8")  # kfp.local keeps only outputs that exist
+    pipeline_outputs.show_page(out / "progress.html", progress)
+    pipeline_outputs.log_metrics(values, scores)

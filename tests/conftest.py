@@ -1,5 +1,7 @@
 """Drawn birds and what the steps make of them at smoke size, made once for all tests; no downloads."""
 
+import fcntl
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -57,59 +59,67 @@ def smoke() -> Config:
 
 
 @pytest.fixture(scope="session")
-def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "birds"
-    drawn_birds.draw(folder, count=112, seed=3)
-    return folder
+def world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Give a folder that is made once a run of pytest: the first worker that asks makes it, others wait and read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "worlds"
+    shared.mkdir(exist_ok=True)
+
+    def made_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, is_made = shared / name, shared / f"{name}.made"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_made.exists():
+                make(folder)
+                is_made.touch()
+        return folder
+
+    return made_once
 
 
 @pytest.fixture(scope="session")
-def dataset(birds: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def birds(world) -> Path:
+    return world("birds", lambda folder: drawn_birds.draw(folder, count=112, seed=3))
+
+
+@pytest.fixture(scope="session")
+def dataset(birds: Path, smoke: Config, world) -> Path:
     from attngan.steps.preprocess import preprocess
 
-    folder = tmp_path_factory.mktemp("made") / "dataset"
-    preprocess(birds, folder, smoke)
-    return folder
+    return world("dataset", lambda folder: preprocess(birds, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def damsm(dataset: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def damsm(dataset: Path, smoke: Config, world) -> Path:
     from attngan.steps.pretrain_damsm import pretrain_damsm
 
-    folder = tmp_path_factory.mktemp("made") / "damsm"
-    pretrain_damsm(dataset, folder, smoke)
-    return folder
+    return world("damsm", lambda folder: pretrain_damsm(dataset, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def generator(dataset: Path, damsm: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def generator(dataset: Path, damsm: Path, smoke: Config, world) -> Path:
     from attngan.steps.train_generator import train_generator
 
-    folder = tmp_path_factory.mktemp("made") / "generator"
-    train_generator(dataset, damsm, folder, smoke)
-    return folder
+    return world("generator", lambda folder: train_generator(dataset, damsm, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def metrics(
-    dataset: Path, damsm: Path, generator: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def metrics(dataset: Path, damsm: Path, generator: Path, smoke: Config, world) -> Path:
     from attngan.steps.evaluate import evaluate
 
-    folder = tmp_path_factory.mktemp("made") / "metrics"
-    evaluate(dataset, damsm, generator, folder, smoke)
-    return folder
+    return world("metrics", lambda folder: evaluate(dataset, damsm, generator, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def exported(
-    dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: Config, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def exported(dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: Config, world) -> tuple[Path, Path]:
     """The gallery and the bundle."""
     from attngan.steps.export_samples import export_samples
 
-    made = tmp_path_factory.mktemp("made")
-    export_samples(generator, made / "gallery", made / "bundle", smoke, dataset=dataset, damsm=damsm, metrics=metrics)
+    def make(folder: Path) -> None:
+        inputs = {"dataset": dataset, "damsm": damsm, "metrics": metrics}
+        export_samples(generator, folder / "gallery", folder / "bundle", smoke, **inputs)
+
+    made = world("exported", make)
     return made / "gallery", made / "bundle"
 
 

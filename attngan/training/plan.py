@@ -22,7 +22,7 @@ from attngan.runtime import acceleration, launcher, scratch
 from attngan.runtime.console import say
 from attngan.runtime.step_graph import NUM_WARM_UPS
 from attngan.storage import artifacts
-from attngan.training import damsm_features, damsm_step, gan_step, plan_table, trunk_features
+from attngan.training import damsm_features, damsm_step, gan_step, trunk_features
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
 from attngan.training.plan_table import Part
@@ -35,7 +35,6 @@ Arguments = ParamSpec("Arguments")
 Run = TypeVar("Run", DamsmRun, GanRun)
 Losses = dict[str, Tensor] | None
 SECONDS = 8.0  # that one kind of work is measured for; what takes longer is done twice, the second time counts
-BRIEF = 2.0  # the same, at the start of a step in a pipeline
 WARM_UP = 2  # times before
 
 
@@ -81,7 +80,6 @@ def encoders(
     *,
     inception_weights: Path | None = None,
     out: Path | None = None,
-    seconds: float | None = None,
 ) -> list[Part]:
     """Measure the parts of `pretrain_damsm`, as `plan` does.
 
@@ -90,12 +88,11 @@ def encoders(
         config: the schedule.
         inception_weights: as `pretrain_damsm` takes them.
         out: gets the untrained encoders as a `damsm` folder.
-        seconds: that one kind of work is measured for; `SECONDS` when None.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.damsm.batch_size
     device = acceleration.set_up_device(config)
-    timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
+    timed, parts = functools.partial(_seconds, device=device), []
     run = DamsmRun(config, train, device, inception_weights)
     if run.can_keep_features():
         some = range(min(trunk_features.BATCH_SIZE, len(train)))
@@ -118,19 +115,18 @@ def encoders(
 
 
 @_leaving_nothing
-def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | None = None) -> list[Part]:
+def generator(dataset: Path, damsm: Path, config: Config) -> list[Part]:
     """Measure the parts of `train_generator`, as `plan` does.
 
     Args:
         dataset: folder of `preprocess`.
         damsm: folder of `pretrain_damsm`.
         config: the schedule.
-        seconds: that one kind of work is measured for; `SECONDS` when None.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.training.batch_size
     device = acceleration.set_up_device(config)
-    timed, parts = functools.partial(_seconds, device=device, seconds=seconds or SECONDS), []
+    timed, parts = functools.partial(_seconds, device=device), []
     run = GanRun(config, train, damsm, device)
     steps_per_epoch = len(train) // batch_size
     total = config.training.epochs * steps_per_epoch
@@ -145,16 +141,6 @@ def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | No
     with _snapshot(run, train, test, damsm, total, losses) as snapshot:
         parts.append(Part("snapshots", timed(snapshot), -(-total // interval)))
     return parts
-
-
-def tell_encoders(dataset: Path, config: Config, *, inception_weights: Path | None = None) -> None:
-    """Print what `pretrain_damsm` will take, after some seconds of it, as it begins in a pipeline."""
-    plan_table.tell(encoders(dataset, config, inception_weights=inception_weights, seconds=BRIEF), config)
-
-
-def tell_generator(dataset: Path, damsm: Path, config: Config) -> None:
-    """Print what `train_generator` will take, after some seconds of it, as it begins in a pipeline."""
-    plan_table.tell(generator(dataset, damsm, config, seconds=BRIEF), config)
 
 
 @contextlib.contextmanager
@@ -216,7 +202,7 @@ def _fitting(section: str, run: Run, share: int, fewer: Callable[[int], object])
     return acceleration.fitting(f"{section}.batch_size", batch_size, run.device, smaller)
 
 
-def _seconds(work: Callable[[], object], *, device: torch.device, seconds: float, warm_up: int = WARM_UP) -> float:
+def _seconds(work: Callable[[], object], *, device: torch.device, warm_up: int = WARM_UP) -> float:
     """Return the mean time of some work, warmed up, one after the other as a training does it."""
 
     def timed(count: int) -> float:
@@ -227,6 +213,6 @@ def _seconds(work: Callable[[], object], *, device: torch.device, seconds: float
         return (time.perf_counter() - start) / count
 
     began, count = time.perf_counter(), 0
-    while count < warm_up or time.perf_counter() - began < seconds / 2:
+    while count < warm_up or time.perf_counter() - began < SECONDS / 2:
         once, count = timed(1), count + 1
-    return once if once >= seconds else timed(math.ceil(seconds / once))
+    return once if once >= SECONDS else timed(math.ceil(SECONDS / once))

@@ -11,7 +11,7 @@ from attngan.errors import InputError
 from benchmarks import command_line, measure, scene
 from benchmarks.measure import Case
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(tmp_path, *arguments):

@@ -12,8 +12,9 @@ from torch import nn
 
 from attngan.runtime import machine
 from attngan.runtime.gradient_average import BUCKET_BYTES, GradientAverage
-from benchmarks import scaling, scaling_model, scaling_timeline
-from benchmarks.scaling_model import (
+from benchmarks.scaling import __main__ as scaling
+from benchmarks.scaling import model
+from benchmarks.scaling.model import (
     BACKWARD_END,
     BUCKET,
     GATHERED_SUMS,
@@ -23,8 +24,9 @@ from benchmarks.scaling_model import (
     Link,
     Message,
 )
+from benchmarks.scaling.timeline import Timeline
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = Link(bandwidth=math.inf, latency=0.0)
 SLOW = Link(bandwidth=1000.0, latency=0.25)  # powers of two and round numbers: sums are exact
 STEP = [
@@ -48,7 +50,7 @@ def test_a_link_that_takes_no_time_makes_efficiency_one(count):
 
 
 def test_one_process_waits_for_nothing():
-    assert sum(scaling_model.waits(STEP, 1, SLOW).values()) == 0.0
+    assert sum(model.waits(STEP, 1, SLOW).values()) == 0.0
     assert scaling.modelled_row(1, alone(STEP, 4.0), SLOW)["efficiency"] == 1.0
 
 
@@ -63,20 +65,20 @@ def test_efficiency_falls_as_latency_grows():
 def test_a_single_bucket_that_is_whole_when_backward_ends_costs_all_of_its_sending(count):
     messages = [Message(1.0, 8000, BUCKET), Message(1.0, 0, BACKWARD_END)]
     cost = 2 * (count - 1) / count * 8000 / 1000 + 0.25
-    assert scaling_model.waits(messages, count, SLOW) == {BACKWARD_END: cost}
+    assert model.waits(messages, count, SLOW) == {BACKWARD_END: cost}
 
 
 def test_backward_hides_the_buckets_before_the_last_as_far_as_it_is_longer():
     early, last, end = Message(1.0, 1000, BUCKET), Message(5.0, 2000, BUCKET), Message(5.0, 0, BACKWARD_END)
-    assert scaling_model.waits([early, last, end], 2, SLOW) == {BACKWARD_END: 2.25}
+    assert model.waits([early, last, end], 2, SLOW) == {BACKWARD_END: 2.25}
     larger = Message(1.0, 5000, BUCKET)  # on the link from 1 to 6.25, so the last from there to 8.5
-    assert scaling_model.waits([larger, last, end], 2, SLOW) == {BACKWARD_END: 3.5}
+    assert model.waits([larger, last, end], 2, SLOW) == {BACKWARD_END: 3.5}
 
 
 def test_a_batch_norm_waits_for_the_gradients_that_are_on_the_link_before_it():
     messages = [Message(1.0, 4000, BUCKET), Message(2.0, 500, SUMS), Message(6.0, 0, BACKWARD_END)]
     # The bucket arrives at 5.25 and the sums at 6.0 in place of 2.0; backward has nothing left to wait for.
-    assert scaling_model.waits(messages, 2, SLOW) == {SUMS: 4.0, BACKWARD_END: 0.0}
+    assert model.waits(messages, 2, SLOW) == {SUMS: 4.0, BACKWARD_END: 0.0}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_batch_norm_waits_for_the_gradients_that_are_on_the_link_before_it():
     [(BUCKET, 1.5), (SUMS, 1.5), (GATHERED_SUMS, 3.0), (SCORES, 12.0), (SCORE_GRADIENTS, 24.0)],
 )
 def test_of_four_processes_each_sends_so_many_copies_of_its_own(kind, copies):
-    assert scaling_model.sending_seconds(Message(0.0, 1000, kind), 4, SLOW) == copies + 0.25
+    assert model.sending_seconds(Message(0.0, 1000, kind), 4, SLOW) == copies + 0.25
 
 
 def test_what_all_processes_compute_for_the_whole_batch_makes_the_step_longer():
@@ -95,11 +97,9 @@ def test_what_all_processes_compute_for_the_whole_batch_makes_the_step_longer():
 @pytest.mark.parametrize("count", [2, 8])
 def test_the_link_is_found_from_the_seconds_of_two_sizes(count):
     link = Link(bandwidth=2e9, latency=3e-5)
-    seconds = [
-        scaling_model.sending_seconds(Message(0.0, size, SUMS), count, link) for size in scaling_model.LINK_BYTES
-    ]
-    assert scaling_model.link_of(seconds, count) == pytest.approx(link, rel=1e-6)
-    assert scaling_model.LINK_BYTES[1] == BUCKET_BYTES
+    seconds = [model.sending_seconds(Message(0.0, size, SUMS), count, link) for size in model.LINK_BYTES]
+    assert model.link_of(seconds, count) == pytest.approx(link, rel=1e-6)
+    assert model.LINK_BYTES[1] == BUCKET_BYTES
 
 
 def test_given_figures_of_the_link_go_before_measured_ones():
@@ -122,7 +122,7 @@ def test_a_step_of_a_tiny_network_sends_these_messages_in_this_order():
     network = nn.Sequential(first, nn.BatchNorm2d(4), nn.ReLU(), second, nn.BatchNorm2d(5))
     # The last parameters first: 20 + 20 bytes and 80 make a full bucket, then 16 + 16 and 48.
     average = GradientAverage(network.parameters(), bucket_bytes=120)
-    timeline = scaling_timeline.Timeline(torch.device("cpu"))
+    timeline = Timeline(torch.device("cpu"))
     timeline.watch_batch_norms(network)
     timeline.watch_gradients(average)
     pictures = torch.linspace(-1, 1, 24).reshape(2, 3, 2, 2)
@@ -140,22 +140,22 @@ def test_a_step_of_a_tiny_network_sends_these_messages_in_this_order():
 def test_a_bucket_whose_gradients_do_not_all_come_is_sent_when_backward_ends():
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
     average = GradientAverage([used, unused], bucket_bytes=8)
-    timeline = scaling_timeline.Timeline(torch.device("cpu"))
+    timeline = Timeline(torch.device("cpu"))
     timeline.watch_gradients(average)
     messages, _ = timeline.step(lambda: average.backward(used.sum()))
     assert [(kind, size) for _, size, kind in messages] == [(BUCKET, 12), (BUCKET, 8), (BACKWARD_END, 0)]
 
 
 def test_scores_are_noted_in_float32_and_so_are_their_gradients():
-    timeline = scaling_timeline.Timeline(torch.device("cpu"))
+    timeline = Timeline(torch.device("cpu"))
     scores = torch.ones(2, 3, requires_grad=True)
     messages, _ = timeline.step(lambda: timeline.gather(2 * scores).sum().backward())
     assert [(kind, size) for _, size, kind in messages] == [(SCORES, 24), (SCORE_GRADIENTS, 24)]
 
 
 def test_a_batch_norm_sends_once_in_each_direction_on_cuda_and_twice_on_a_cpu():
-    assert scaling_model.sums_sent(10, "cuda") == ([(84, GATHERED_SUMS)], [(80, SUMS)])
-    assert scaling_model.sums_sent(10, "cpu") == ([(44, SUMS), (40, SUMS)], [(40, SUMS), (44, SUMS)])
+    assert model.sums_sent(10, "cuda") == ([(84, GATHERED_SUMS)], [(80, SUMS)])
+    assert model.sums_sent(10, "cpu") == ([(44, SUMS), (40, SUMS)], [(40, SUMS), (44, SUMS)])
 
 
 @pytest.mark.slow

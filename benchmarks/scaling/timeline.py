@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.gradient_average import GradientAverage
-from benchmarks.scaling_model import BACKWARD_END, BUCKET, SCORE_GRADIENTS, SCORES, Message, sums_sent
+from benchmarks.scaling.model import BACKWARD_END, BUCKET, SCORE_GRADIENTS, SCORES, Message, sums_sent
 
 
 class Timeline:

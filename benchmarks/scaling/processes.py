@@ -21,8 +21,8 @@ from attngan.runtime import acceleration, distributed
 from attngan.training.gan_run import GanRun
 from attngan.training.gan_step import batch_for, training_step
 from benchmarks.measure import seconds_of
-from benchmarks.scaling_model import LINK_BYTES, Message, link_of
-from benchmarks.scaling_timeline import Timeline
+from benchmarks.scaling.model import LINK_BYTES, Message, link_of
+from benchmarks.scaling.timeline import Timeline
 
 COUNTS = (1, 2, 4, 8)  # of processes
 WARM_UP = 3  # steps

@@ -10,7 +10,7 @@ import pytest
 
 from attngan.storage import artifacts
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 IMAGE = f"attngan/python:{artifacts.code_revision()}"
 

@@ -12,7 +12,7 @@ from attngan.data.images import prepare
 from attngan.data.sources import cub
 from attngan.errors import InputError
 
-SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "cub-sample"
+SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "cub-sample"
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the real slice of CUB is not beside the checkout")
 
 

@@ -15,7 +15,7 @@ from attngan.runtime import machine
 from attngan.steps.preprocess import preprocess
 from attngan.storage import artifacts, json_text
 
-SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "cub-sample"
+SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "cub-sample"
 
 
 @pytest.fixture

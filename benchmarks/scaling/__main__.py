@@ -19,8 +19,8 @@ import typer
 from attngan.runtime import acceleration, exit_status, machine
 from benchmarks import measure
 from benchmarks.command_line import check_out, write_figures
-from benchmarks.scaling_model import BACKWARD_END, BUCKET, Link, Message, waits
-from benchmarks.scaling_processes import COUNTS, measured
+from benchmarks.scaling.model import BACKWARD_END, BUCKET, Link, Message, waits
+from benchmarks.scaling.processes import COUNTS, measured
 from benchmarks.scene import Scene, make_photographs, recipe
 
 NUM_PHOTOGRAPHS = 20  # made beyond those of two batches, so that some are left to test

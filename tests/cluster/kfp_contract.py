@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-SWAGGER = Path(__file__).resolve().parent.parent.parent / "shared" / "reference" / "kfp-api-v2beta1.swagger.json"
+SWAGGER = Path(__file__).resolve().parents[3] / "shared" / "reference" / "kfp-api-v2beta1.swagger.json"
 
 
 def description() -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from attngan.inference.generate import generate, slug
 from attngan.inference.text_to_image import TextToImage
 from attngan.storage import artifacts, places
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(folder):

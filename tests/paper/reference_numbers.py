@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attngan.inference import released
 
-BESIDE, OWN = Path(__file__).parents[2] / "shared" / "reference", Path(__file__).parent / "reference"
+BESIDE, OWN = Path(__file__).parents[3] / "shared" / "reference", Path(__file__).parent / "reference"
 FOLDER = BESIDE if (BESIDE / "attngan_ref_seed1.npz").exists() else OWN
 SIDES = {"real64": 64, "real128": 128, "real256": 256, "fake64": 64, "fake128": 128, "fake256": 256, "img299": 299}
 

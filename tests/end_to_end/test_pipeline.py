@@ -23,7 +23,7 @@ from components import compiled
 from components.image import check_pinned
 from components.local import processes, step_log
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

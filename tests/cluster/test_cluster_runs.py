@@ -18,7 +18,7 @@ import local_server
 from components import compiled
 from components.cluster import follow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish"]
 DONE = dict.fromkeys(STEPS, "SUCCEEDED")
 

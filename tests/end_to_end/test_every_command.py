@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from attngan.cli import app as attngan_app
 from attngan.runtime import exit_status
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LONG = "n" * 300  # a name that no file can have
 ODD = {"bytes that are no UTF-8": "a\udcff", "half a surrogate pair": "\ud800", "NUL": "a\0b"}
 PLAIN = {"count": "1", "cron": "@weekly", "name": "attngan", "caption": "a red bird"}  # what is no path

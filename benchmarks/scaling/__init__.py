@@ -1,0 +1,1 @@
+"""How steps scale over processes: measured where there are devices (`processes.py`), else modelled (`model.py`)."""
