@@ -253,7 +253,7 @@ def import_released(
 ) -> None:
     """Turn the authors' published weights into folders that the steps and generate read."""
     with exit_status.reported(out):
-        from attngan.inference import import_released as importing
+        from attngan.inference import released as importing
         from attngan.storage import places
 
         with (
@@ -331,12 +331,12 @@ def plan(
     """Measure some seconds of both trainings here, and say what all of them will take."""
     with configured(None, config, set_, dry_run) as settings:
         from attngan.storage import places
+        from attngan.training import plan
         from attngan.training import plan as planning
-        from attngan.training import plan_table
 
         with places.local_input(dataset) as data, places.local_input(inception_weights) as weights:
             parts = planning.plan(data, settings, inception_weights=weights)
-            plan_table.tell(parts, settings, price_per_hour=price_per_hour)
+            plan.tell(parts, settings, price_per_hour=price_per_hour)
 
 
 @contextlib.contextmanager

@@ -4,15 +4,16 @@ The one reader for YAML that somebody wrote. What it returns is made of sections
 can be written as UTF-8; text of other kinds (`2020-01-01`, which YAML would make a date) stays text.
 """
 
+import difflib
 import json
 import math
 import sys
+import typing
 from typing import Any, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from attngan.config import mistakes
 from attngan.errors import InputError, shown
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,6 +26,7 @@ MAX_DIGITS = 400  # of a number; as text float64 needs no more
 # aliases can hold.
 MAX_WRITTEN_OUT = 2 * MAX_BYTES
 
+MAX_NAMED = 10  # mistakes in one sentence
 TAG = "tag:yaml.org,2002:"
 
 
@@ -64,7 +66,7 @@ def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
     try:
         return model.model_validate_json(json.dumps(values, allow_nan=False))
     except ValidationError as error:
-        raise InputError(f"{where}: {mistakes.explain(error, model)}") from None
+        raise InputError(f"{where}: {explain(error, model)}") from None
 
 
 def dump(values: dict[str, Any]) -> str:
@@ -184,3 +186,37 @@ class _Reader(yaml.SafeLoader):
         """Say what is wrong, and where."""
         at = f" {shown('.'.join(place))}:" if place else ""
         raise InputError(f"{self.where}:{at} expected {expected}, found {shown(found)}.")
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return all mistakes as one sentence; an unknown setting comes with the nearest known one.
+
+    Args:
+        error: of validating `model`.
+        model: all of the settings.
+    """
+    entries = error.errors()
+    more = [f"and {len(entries) - MAX_NAMED:,} more"] if len(entries) > MAX_NAMED else []
+    return "; ".join([*(_explain(entry, model) for entry in entries[:MAX_NAMED]), *more])
+
+
+def _explain(entry: Any, model: type[BaseModel]) -> str:
+    place = [str(part) for part in entry["loc"]]
+    name = shown(".".join(place))
+    if entry["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], _names_at(place[:-1], model), n=1)
+        return f"unknown setting {name}" + (f" (did you mean {'.'.join([*place[:-1], near[0]])}?)" if near else "")
+    if entry["type"] == "value_error":
+        return f"{name}: {entry['ctx']['error']}" if place else str(entry["ctx"]["error"])
+    if entry["type"] == "missing":
+        return f"{name}: missing, a value is needed"
+    is_number_as_text = isinstance(entry["input"], str) and entry["type"].startswith(("float", "int"))
+    hint = "; in YAML write 0.0002, since 2e-4 is read as text" if is_number_as_text else ""
+    return f"{name}: {entry['msg'][:1].lower()}{entry['msg'][1:]}, found {shown(repr(entry['input']))}{hint}"
+
+
+def _names_at(place: list[str], model: type[BaseModel]) -> list[str]:
+    section: Any = model
+    for name in place:
+        section = typing.get_args(section)[0] if name.isdigit() else section.model_fields[name].annotation
+    return list(section.model_fields)

@@ -14,7 +14,7 @@ from attngan.inference.text_to_image import TextToImage
 from attngan.metrics.retrieval import cosines
 from attngan.models.generator import Generated
 from attngan.pages import pictures, report
-from attngan.pages.overlays import attention_overlays
+from attngan.pages.pictures import attention_overlays
 
 SHOWN_SIDE = 256  # pixels: pictures are enlarged to at least this for the PNG files
 PAGE_SIDE = 128  # and on the page to at least this

@@ -10,21 +10,57 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from attngan.errors import InputError
 from attngan.inference.text_to_image import TextToImage
-from attngan.serving import drawing
-from attngan.serving.drawing import Drawn
+from attngan.pages import pictures
+from attngan.pages.pictures import attention_overlays
 from attngan.storage import json_text
 
 if TYPE_CHECKING:
     from fastapi import Request
 
+
+SHOWN_WORDS = 6  # those attended to most
+SHOWN_SIDE = 256  # pixels of an overlay, at least
 MAX_BODY = 64 * 1024  # bytes of a request
 MAX_CAPTION = 1000  # characters
 MAX_WAITING = 8  # drawings in the queue
 RETRY_SECONDS = 5
 LATE = "the request did not arrive whole, or not in time; send it again."
 SHOWN = 120  # characters of a request's text in an answer that refuses it
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What came of a caption.
+
+    Args:
+        pictures: each variant at the model's own size, the same as `attngan generate` draws.
+        overlays: for each variant the words attended to most, with the picture lit where each is attended to; none
+            where the generator has one stage.
+        notes: what was not understood.
+    """
+
+    pictures: list[Image.Image]
+    overlays: list[list[tuple[str, Image.Image]]]
+    notes: list[str]
+
+
+def draw(model: TextToImage, caption: str, *, num_images: int, seed: int) -> Drawn:
+    """Draw a caption several times, each from other noise; InputError where the model knows none of its words."""
+    words = model.vocabulary.decode(model.read([caption])[0][0].tolist())
+    drawn, overlays = [], []
+    for generated in model.variants(caption, num_images, seed):
+        drawn += pictures.to_pictures(generated.images[-1])
+        large = pictures.to_pictures(generated.images[-1], side=max(SHOWN_SIDE, generated.images[-1].shape[-1]))
+        attention = generated.attention[-1] if generated.attention else [None] * len(large)
+        overlays += [
+            [] if maps is None else attention_overlays(maps, words, picture, SHOWN_WORDS)
+            for maps, picture in zip(attention, large, strict=True)
+        ]
+    return Drawn(drawn, overlays, model.notes(caption))
 
 
 class Refused(Exception):
@@ -87,7 +123,7 @@ class DrawingQueue:
         with self._turn():
             started = time.perf_counter()
             try:
-                drawn = drawing.draw(self.model, caption, num_images=num_images, seed=seed)
+                drawn = draw(self.model, caption, num_images=num_images, seed=seed)
             except InputError as error:
                 raise Refused(422, str(error)) from None
             self.counts.seconds += time.perf_counter() - started

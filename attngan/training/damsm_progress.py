@@ -11,7 +11,7 @@ from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.metrics.retrieval import cosines
 from attngan.models.attention import attend_regions
 from attngan.pages import pictures, report
-from attngan.pages.overlays import attention_overlays
+from attngan.pages.pictures import attention_overlays
 from attngan.storage import artifacts
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.pace import Pace

@@ -1,9 +1,12 @@
 """What the trainings of a config will take, from some seconds of each on the present device: time, memory, cost."""
 
 import contextlib
+import dataclasses
+import datetime
 import functools
 import gc
 import math
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,14 +21,13 @@ from attngan.data import feasible
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import BatchesAhead
 from attngan.inference import weights
-from attngan.runtime import acceleration, launcher, scratch
+from attngan.runtime import acceleration, launcher, machine, scratch
 from attngan.runtime.console import say
 from attngan.runtime.step_graph import NUM_WARM_UPS
 from attngan.storage import artifacts
 from attngan.training import damsm_features, damsm_step, gan_step, trunk_features
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
-from attngan.training.plan_table import Part
 from attngan.training.run_log import RunLog
 from attngan.training.snapshot_metrics import SnapshotMetrics
 from attngan.training.snapshots import Snapshots
@@ -36,6 +38,26 @@ Run = TypeVar("Run", DamsmRun, GanRun)
 Losses = dict[str, Tensor] | None
 SECONDS = 8.0  # that one kind of work is measured for; what takes longer is done twice, the second time counts
 WARM_UP = 2  # times before
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One kind of work.
+
+    Attributes:
+        name: of what is done.
+        seconds: that one of it takes.
+        number: how many there are in the whole schedule.
+    """
+
+    name: str
+    seconds: float
+    number: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of all of them."""
+        return self.seconds * self.number
 
 
 def _leaving_nothing(measure: Callable[Arguments, list[Part]]) -> Callable[Arguments, list[Part]]:
@@ -141,6 +163,39 @@ def generator(dataset: Path, damsm: Path, config: Config) -> list[Part]:
     with _snapshot(run, train, test, damsm, total, losses) as snapshot:
         parts.append(Part("snapshots", timed(snapshot), -(-total // interval)))
     return parts
+
+
+def tell(parts: list[Part], config: Config, *, price_per_hour: float | None = None) -> None:
+    """Print the parts as a table: time of each and of all, cost, and the memory that was needed at the most.
+
+    Args:
+        parts: of the trainings.
+        config: the schedule.
+        price_per_hour: of the machine; that of the config when None.
+    """
+    price_per_hour = config.training.price_per_hour if price_per_hour is None else price_per_hour
+    device = acceleration.set_up_device(config)
+    precision = acceleration.choose_precision(config.precision, device)
+    say(f"{device}, {torch.get_num_threads()} threads, {str(precision).removeprefix('torch.')}")
+    say(f"{'':24}{'each':>12}{'number':>11}{'time':>19}{'cost' if price_per_hour else '':>12}")
+    for part in (*parts, Part("all", sum(part.total for part in parts), 1)):
+        each, number = ("", "") if part.name == "all" else (f"{part.seconds:.3f} s", f"{part.number:,}")
+        cost = f"{part.total / 3600 * price_per_hour:,.2f}" if price_per_hour else ""
+        say(f"{part.name:24}{each:>12}{number:>11}{_duration(part.total):>19}{cost:>12}".rstrip())
+    used, available = _memory(device)
+    say(f"memory: {used / 2**30:.1f} GiB at the most, of {available / 2**30:.1f} GiB")
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """Return bytes used at the most, and bytes that there are."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return used, machine.memory_bytes()
+
+
+def _duration(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 @contextlib.contextmanager

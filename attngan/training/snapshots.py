@@ -11,7 +11,7 @@ from attngan.data.sampling import spread
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.generator import Generated
 from attngan.pages import pictures, report
-from attngan.pages.overlays import attention_overlays
+from attngan.pages.pictures import attention_overlays
 from attngan.storage import artifacts
 from attngan.training.gan_run import OPINIONS, GanRun
 from attngan.training.pace import Pace

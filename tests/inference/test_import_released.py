@@ -12,7 +12,7 @@ from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.inference import released
-from attngan.inference.import_released import import_released
+from attngan.inference.released import import_released
 from attngan.inference.text_to_image import TextToImage
 from attngan.models.image_encoder import ImageEncoder
 from attngan.steps.preprocess import preprocess

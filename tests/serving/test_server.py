@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from attngan.inference.generate import generate
-from attngan.serving import drawing, server
+from attngan.serving import drawing_queue, server
 from attngan.serving.drawing_queue import DrawingQueue
 from attngan.storage import artifacts
 
@@ -90,14 +90,14 @@ def test_a_body_without_a_length_is_cut_off_too(client):
 def test_the_queue_is_bounded(client, queue, monkeypatch):
     monkeypatch.setattr(queue, "_queue", threading.BoundedSemaphore(1))
     started, go_on = threading.Event(), threading.Event()
-    draw = drawing.draw
+    draw = drawing_queue.draw
 
     def slow(*args, **kwargs):
         started.set()
         assert go_on.wait(60)
         return draw(*args, **kwargs)
 
-    monkeypatch.setattr(drawing, "draw", slow)
+    monkeypatch.setattr(drawing_queue, "draw", slow)
     first = []
     thread = threading.Thread(target=lambda: first.append(client.post("/generate", json={"caption": "bird"})))
     thread.start()

@@ -11,7 +11,7 @@ from attngan.errors import InputError
 from attngan.inference import weights
 from attngan.inference.generate import generate
 from attngan.inference.text_to_image import TextToImage
-from attngan.pages.overlays import attention_overlays
+from attngan.pages.pictures import attention_overlays
 from attngan.steps.export_samples import export_samples
 from attngan.storage import artifacts, json_text
 
