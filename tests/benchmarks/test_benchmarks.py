@@ -1,8 +1,12 @@
 """`make bench`: every case runs, at the smallest size, and leaves its figures."""
 
+import contextlib
+import io
 import json
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -14,25 +18,29 @@ from benchmarks.measure import Case
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(tmp_path, *arguments):
-    flags = [
-        "--quick",
-        "--resolution",
-        "64",
-        "--damsm-batch",
-        "4",
-        "--gan-batch",
-        "2",
-        "--out",
-        str(tmp_path / "b.json"),
-    ]
-    command = [sys.executable, "-m", "benchmarks", *flags, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def quick(tmp_path, *arguments):
+    """Return the flags of a short run with small networks."""
+    sizes = ["--resolution", "64", "--damsm-batch", "4", "--gan-batch", "2"]
+    return ["--quick", *sizes, "--out", str(tmp_path / "b.json"), *arguments]
+
+
+def call(module, *arguments):
+    """Run a module as `python -m` does, but in this process, which has loaded torch already."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", [module, *arguments])
+        status = 0
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            status = stop.code or 0
+    return types.SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.mark.slow
 def test_every_case_gives_a_row(tmp_path):
-    done = run(tmp_path)
+    command = [sys.executable, "-m", "benchmarks", *quick(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "b.json").read_text())
     cases = [row["case"] for row in report["rows"]]
@@ -43,13 +51,13 @@ def test_every_case_gives_a_row(tmp_path):
 
 
 def test_a_case_that_is_not_there_is_named(tmp_path):
-    done = run(tmp_path, "--only", "gan,speed")
+    done = call("benchmarks", *quick(tmp_path, "--only", "gan,speed"))
     assert done.returncode == 2
     assert "speed: expected some of damsm," in done.stderr.replace("│", "").replace("\n", " ")
 
 
 def test_a_folder_is_no_file_for_figures(tmp_path):
-    done = run(tmp_path, "--only", "toy, loader", "--out", str(tmp_path))
+    done = call("benchmarks", *quick(tmp_path, "--only", "toy, loader", "--out", str(tmp_path)))
     assert done.returncode == 2 and "is a folder; expected a file's name" in done.stderr
 
 
@@ -70,8 +78,7 @@ def test_a_folder_of_somebody_is_not_taken(tmp_path):
 
 @pytest.mark.parametrize("command", ["retrieval", "sameness", "scaling"])
 def test_no_command_begins_with_a_folder_for_its_file(tmp_path, command):
-    line = [sys.executable, "-m", f"benchmarks.{command}", "--out", str(tmp_path)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = call(f"benchmarks.{command}", "--out", str(tmp_path))
     assert done.returncode == 2 and "is a folder; expected a file's name" in done.stderr
 
 
@@ -86,8 +93,7 @@ def test_birds_of_a_kept_folder_are_drawn_once_and_whole(tmp_path):
 
 
 def test_ways_to_train_that_are_not_there_are_named(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.sameness", "--only", "float32, float16", "--folder", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = call("benchmarks.sameness", "--only", "float32, float16", "--folder", str(tmp_path))
     assert done.returncode == 2 and "float16: expected some of float32," in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -118,7 +124,7 @@ def test_plain_is_timed_with_the_memory_of_a_usual_process(monkeypatch):
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(tmp_path, flags, sentence):
-    done = run(tmp_path, *flags)
+    done = call("benchmarks", *quick(tmp_path, *flags))
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
 
 

@@ -62,6 +62,7 @@ def assert_alike(one: Path, two: Path, names, rate=GENERATOR_RATE):
             assert difference <= allowed, f"{name}: {key} differs by {difference}"
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_generator_that_one_does(dataset, damsm, settings, tmp_path):
     for count in (1, 2):
         flags = {"dataset": dataset, "damsm": damsm, "out": tmp_path / str(count)}
@@ -79,6 +80,7 @@ def test_two_processes_train_the_generator_that_one_does(dataset, damsm, setting
         assert second.keys() == first.keys()
 
 
+@pytest.mark.slow
 def test_two_processes_go_back_together(dataset, damsm, settings, tmp_path):
     """Learning rates so high that all breaks in the first step, and as they should be once they were lowered."""
     high = settings.training.model_copy(update={"generator_learning_rate": 1e9, "discriminator_learning_rate": 1e9})
@@ -155,6 +157,7 @@ def test_two_nodes_fetch_their_inputs_once_each_and_deliver_one_result(
         assert_alike(tmp_path / "1", two, ["generator"])
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_sentence_and_status_two(dataset, damsm, settings, tmp_path):
     (tmp_path / "broken").mkdir()
     arguments = command(

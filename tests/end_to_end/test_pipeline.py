@@ -289,6 +289,7 @@ def birds(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_runs_at_its_smallest_size_and_again_from_what_is_there(birds, tmp_path):
     arguments = ["--source", str(birds), "--config", "smoke", "--out", str(tmp_path / "out")]
     first = run_pipeline(*arguments, OMP_NUM_THREADS="1")

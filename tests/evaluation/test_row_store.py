@@ -75,6 +75,7 @@ def test_a_full_disk_is_one_sentence_that_names_it(tmp_path, monkeypatch):
     assert str(caught.value).startswith(f"{tempfile.gettempdir()}: numbers: square need 0.0 GB, found no space left")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     script = """
 import sys, torch

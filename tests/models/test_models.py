@@ -19,9 +19,10 @@ def num_parameters(network: nn.Module) -> int:
 
 def test_the_default_config_has_the_papers_parameter_counts():
     config = Config()
-    assert num_parameters(build_generator(config)) == 7_084_592
-    assert [num_parameters(each) for each in build_discriminators(config)] == [6_313_730, 19_424_002, 71_858_946]
-    assert num_parameters(build_text_encoder(config, 5450)) == 2_075_320
+    with torch.device("meta"):  # sizes alone
+        assert num_parameters(build_generator(config)) == 7_084_592
+        assert [num_parameters(each) for each in build_discriminators(config)] == [6_313_730, 19_424_002, 71_858_946]
+        assert num_parameters(build_text_encoder(config, 5450)) == 2_075_320
 
 
 def small_generator(**changes) -> Generator:

@@ -97,12 +97,14 @@ def norm(tensors):
     return torch.cat([tensor.flatten() for tensor in tensors]).norm().item()
 
 
+@pytest.mark.slow
 def test_over_200_steps_on_drawn_birds_the_encoders_losses_stay_the_plain_ones(dataset, smoke):
     with in_float64():
         for _, _, found, expected in encoder_steps(smoke, dataset, NUM_STEPS):
             assert found == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_over_200_steps_on_drawn_birds_the_losses_stay_the_plain_ones(dataset, damsm, smoke):
     """In float64: in float32 two orders of adding are two trainings after some dozens of steps, equally right."""
     with in_float64():

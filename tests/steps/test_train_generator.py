@@ -27,6 +27,10 @@ from attngan.training.states import StateStore
 pytestmark = pytest.mark.usefixtures("plots_once")
 
 
+def slowly(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def weights_of(folder):
     return artifacts.check(folder, "generator", contents=True)["files"]["generator.safetensors"]["sha256"]
 
@@ -111,7 +115,9 @@ def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
     assert weights_of(tmp_path / "generator") == weights_of(generator)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), slowly(signal.SIGINT, 130), slowly(signal.SIGKILL, -9)]
+)
 def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, dataset, damsm, generator, smoke, tmp_path):
     (tmp_path / "config.yaml").write_text(configs.dump(changed(smoke, checkpoint_every_seconds=0.0)))
     out = tmp_path / "generator"

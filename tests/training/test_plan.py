@@ -1,7 +1,5 @@
 """What a schedule takes, measured before it is spent."""
 
-import subprocess
-import sys
 import time
 import weakref
 from pathlib import Path
@@ -42,6 +40,7 @@ def test_parts_are_counted_as_the_trainings_count_them(dataset, smoke):
     assert all(part.seconds > 0 for part in parts)
 
 
+@pytest.mark.slow
 def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path):
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "inception.pth")
@@ -55,8 +54,8 @@ def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path):
 @pytest.mark.parametrize("setting", ["damsm.batch_size", "training.batch_size"])
 def test_a_batch_of_more_pictures_than_there_are_is_one_sentence(dataset, setting):
     flags = ["plan", "--dataset", str(dataset), "--config", "smoke", "--set", f"{setting}=1000"]
-    done = subprocess.run([sys.executable, "-m", "attngan", *flags], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, flags)
+    assert done.exit_code == 2
     assert f"96 training pictures are fewer than {setting} 1000; lower it." in done.stderr
 
 

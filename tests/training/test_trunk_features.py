@@ -155,6 +155,7 @@ def full(smoke, **damsm):
     return smoke.model_copy(update={"image_encoder": encoder, "damsm": smoke.damsm.model_copy(update=damsm)})
 
 
+@pytest.mark.slow
 def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(dataset, smoke, inception):
     """The trunk in evaluation mode; what it sees is rounded to bfloat16 in both, so all that is left is exact."""
     config = full(smoke, trunk_views=1)
@@ -201,6 +202,7 @@ def test_having_gone_back_the_encoders_meet_other_noise(dataset, smoke):
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [0, 2])
 def test_the_encoders_train_both_ways(views, dataset, smoke, inception, tmp_path, temporary):
     config = full(smoke, trunk_views=views, epochs=1, batch_size=32)
