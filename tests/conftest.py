@@ -59,13 +59,13 @@ def smoke() -> Config:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
     """Give a folder that is made once a run of pytest: the first worker that asks makes it, others wait and read it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "worlds"
     shared.mkdir(exist_ok=True)
 
-    def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    def give(name: str, make: Callable[[Path], object]) -> Path:
         folder, is_made = shared / name, shared / f"{name}.made"
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -74,44 +74,44 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[
                 is_made.touch()
         return folder
 
-    return made_once
+    return give
 
 
 @pytest.fixture(scope="session")
-def birds(world) -> Path:
-    return world("birds", lambda folder: drawn_birds.draw(folder, count=112, seed=3))
+def birds(made_once) -> Path:
+    return made_once("birds", lambda folder: drawn_birds.draw(folder, count=112, seed=3))
 
 
 @pytest.fixture(scope="session")
-def dataset(birds: Path, smoke: Config, world) -> Path:
+def dataset(birds: Path, smoke: Config, made_once) -> Path:
     from attngan.steps.preprocess import preprocess
 
-    return world("dataset", lambda folder: preprocess(birds, folder, smoke))
+    return made_once("dataset", lambda folder: preprocess(birds, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def damsm(dataset: Path, smoke: Config, world) -> Path:
+def damsm(dataset: Path, smoke: Config, made_once) -> Path:
     from attngan.steps.pretrain_damsm import pretrain_damsm
 
-    return world("damsm", lambda folder: pretrain_damsm(dataset, folder, smoke))
+    return made_once("damsm", lambda folder: pretrain_damsm(dataset, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def generator(dataset: Path, damsm: Path, smoke: Config, world) -> Path:
+def generator(dataset: Path, damsm: Path, smoke: Config, made_once) -> Path:
     from attngan.steps.train_generator import train_generator
 
-    return world("generator", lambda folder: train_generator(dataset, damsm, folder, smoke))
+    return made_once("generator", lambda folder: train_generator(dataset, damsm, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def metrics(dataset: Path, damsm: Path, generator: Path, smoke: Config, world) -> Path:
+def metrics(dataset: Path, damsm: Path, generator: Path, smoke: Config, made_once) -> Path:
     from attngan.steps.evaluate import evaluate
 
-    return world("metrics", lambda folder: evaluate(dataset, damsm, generator, folder, smoke))
+    return made_once("metrics", lambda folder: evaluate(dataset, damsm, generator, folder, smoke))
 
 
 @pytest.fixture(scope="session")
-def exported(dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: Config, world) -> tuple[Path, Path]:
+def exported(dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: Config, made_once) -> tuple[Path, Path]:
     """The gallery and the bundle."""
     from attngan.steps.export_samples import export_samples
 
@@ -119,7 +119,7 @@ def exported(dataset: Path, damsm: Path, generator: Path, metrics: Path, smoke: 
         inputs = {"dataset": dataset, "damsm": damsm, "metrics": metrics}
         export_samples(generator, folder / "gallery", folder / "bundle", smoke, **inputs)
 
-    made = world("exported", make)
+    made = made_once("exported", make)
     return made / "gallery", made / "bundle"
 
 
