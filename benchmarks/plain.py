@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.parametrize import cached
 
 from attngan import seeding
 from attngan.data.dataset import Batch
+from attngan.losses import as_written
 from attngan.losses.adversarial import generated_loss, generator_loss, kl_loss, real_loss
-from attngan.losses.damsm import DAMSM_LOSSES, MIN_NORM, matching_loss, sentence_loss
+from attngan.losses.damsm import DAMSM_LOSSES, matching_loss, sentence_loss
 from attngan.models import layers, text_encoder
 from attngan.models.discriminator import Discriminator
 from attngan.models.image_encoder import add_noise
@@ -119,14 +119,14 @@ def read_captions(encoder: TextEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
     return states.transpose(1, 2), last
 
 
-def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, sentences: Tensor) -> Tensor:
+def discriminator_loss(discriminator: Discriminator, real: Tensor, generated: Tensor, sentences: Tensor) -> Tensor:
     """Return the loss of Eq. 5, from a pass for each kind of picture and of pair."""
-    real_features, generated_features = discriminator.features(real), discriminator.features(fake.detach())
+    real_features, generated_features = discriminator.features(real), discriminator.features(generated.detach())
     matching = real_loss(discriminator.judge_pair(real_features, sentences))
-    drawn = generated_loss(discriminator.judge_pair(generated_features, sentences))
+    unfit = generated_loss(discriminator.judge_pair(generated_features, sentences))
     wrong = generated_loss(discriminator.judge_pair(real_features[:-1], sentences[1:]))
     alone = real_loss(discriminator.judge(real_features)), generated_loss(discriminator.judge(generated_features))
-    return (alone[0] + matching) / 2 + (alone[1] + drawn + wrong) / 3
+    return (alone[0] + matching) / 2 + (alone[1] + unfit + wrong) / 3
 
 
 def damsm_losses(
@@ -139,24 +139,10 @@ def damsm_losses(
     gamma3: float,
 ) -> dict[str, Tensor]:
     """Return the four parts of the DAMSM loss by name, as `attngan.losses.damsm.damsm_losses` does."""
-    scores = word_scores(images[0], captions[0], batch.lengths.tolist(), gamma1=gamma1, gamma2=gamma2)
+    scores = as_written.word_scores(images[0], captions[0], batch.lengths.tolist(), gamma1=gamma1, gamma2=gamma2)
     words = matching_loss(gamma3 * scores, batch.class_ids)
     sentence = sentence_loss(images[1], captions[1], batch.class_ids, gamma3=gamma3)
     return dict(zip(DAMSM_LOSSES, (*words, *sentence), strict=True))
-
-
-def word_scores(regions: Tensor, words: Tensor, lengths: list[int], *, gamma1: float, gamma2: float) -> Tensor:
-    """Return R(Q, D) of Eq. 7 to 10, (I, J): one caption after the other, cut to its length, against all pictures."""
-    flat = regions.flatten(2)  # (I, D, R)
-    columns = []
-    for caption, length in zip(words, lengths, strict=True):
-        own = caption[:, :length]  # (D, T)
-        shares = (flat.transpose(1, 2) @ own).softmax(dim=2)  # (I, R, T)
-        attention = (gamma1 * shares).softmax(dim=1)
-        context = flat @ attention  # (I, D, T)
-        cosines = functional.cosine_similarity(context, own[None], dim=1, eps=MIN_NORM)
-        columns.append((gamma2 * cosines).logsumexp(dim=1))
-    return torch.stack(columns, dim=1)
 
 
 def lay_out_as_usual_(run: TrainingRun) -> None:

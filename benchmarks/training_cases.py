@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attngan.data.dataset import Batch
+from attngan.losses import as_written
 from attngan.losses.adversarial import discriminator_loss
 from attngan.losses.damsm import damsm_losses, word_scores
 from attngan.runtime.step_graph import NUM_WARM_UPS
@@ -52,7 +53,7 @@ def word_loss(scene: Scene) -> Iterator[Case]:
             word_scores(regions, words, is_padding, **GAMMAS).sum().backward()
 
     def looped() -> None:
-        plain.word_scores(regions, words, [18] * size, **GAMMAS).sum().backward()
+        as_written.word_scores(regions, words, [18] * size, **GAMMAS).sum().backward()
 
     yield _counted("word loss", looped, ours, size, run)
 
@@ -181,11 +182,11 @@ def _looped_losses(run: GanRun, scene: Scene) -> Work:
 def _discriminator(run: GanRun, scene: Scene, index: int, loss_of: Callable) -> Work:
     batch, _, sentence, _, _ = _inputs(run, scene)
     discriminator, real = run.discriminators[index].requires_grad_(True), batch.images[index]
-    fake = torch.rand_like(real) * 2 - 1
+    generated = torch.rand_like(real) * 2 - 1
 
     def work() -> None:
         with run.autocast():
-            loss = loss_of(discriminator, real, fake, sentence)
+            loss = loss_of(discriminator, real, generated, sentence)
         loss.backward()
 
     return work

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attngan.losses.damsm import matching_loss, sentence_loss, word_loss
+from attngan.losses import as_written
+from attngan.losses.damsm import matching_loss, sentence_loss, word_loss, word_scores
 
 GAMMAS = {"gamma1": 4.0, "gamma2": 5.0, "gamma3": 10.0}
 
@@ -39,6 +40,22 @@ def test_word_and_sentence_loss_agree_with_the_loops(batch):
     fast = sentence_loss(images, sentences, ids, gamma3=10.0)
     slow = reference.sentence_loss(images, sentences, class_ids, 10.0)
     torch.testing.assert_close(torch.stack(fast), torch.tensor(slow, dtype=torch.float64))
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches())
+def test_word_scores_and_their_gradients_are_those_of_the_equations_as_written(batch):
+    size, longest, lengths, _, seed = batch
+    rng = torch.Generator().manual_seed(seed)
+    features = torch.randn(size, 4, 7, generator=rng).double(), torch.randn(size, 4, longest, generator=rng).double()
+    found = []
+    for scores_of, captions in ((word_scores, padding(lengths, longest)), (as_written.word_scores, lengths)):
+        regions, words = (each.clone().requires_grad_() for each in features)
+        scores = scores_of(regions, words, captions, gamma1=4.0, gamma2=5.0)
+        scores.cos().sum().backward()  # another weight for each score
+        found.append((scores.detach(), regions.grad, words.grad))
+    for ours, written in zip(*found):
+        torch.testing.assert_close(ours, written)
 
 
 def test_word_loss_is_log_batch_size_when_nothing_tells_the_pairs_apart():
