@@ -331,12 +331,11 @@ def plan(
     """Measure some seconds of both trainings here, and say what all of them will take."""
     with configured(None, config, set_, dry_run) as settings:
         from attngan.storage import places
-        from attngan.training import plan
         from attngan.training import plan as planning
 
         with places.local_input(dataset) as data, places.local_input(inception_weights) as weights:
             parts = planning.plan(data, settings, inception_weights=weights)
-            plan.tell(parts, settings, price_per_hour=price_per_hour)
+            planning.tell(parts, settings, price_per_hour=price_per_hour)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,8 @@ def page(
         first = subjects["generated"]
         counts = f"{first.generated:,}" + (f" against {first.reference:,}" if first.reference else "")
         counts += f", each among {first.candidates:,} captions" if first.candidates else ""
-        kind = next(kind for kind in MEANINGS if metric.startswith(kind))
+        kind = next((kind for kind in MEANINGS if metric.startswith(kind)), None)
+        assert kind, f"MEANINGS says nothing of {metric}"
         unit = "%" if controls.is_share(metric) else ""
         rows.append({"metric": metric, "cells": cells, "meaning": MEANINGS[kind], "unit": unit, "counts": counts})
     return report.render("report.html.j2", rows=rows, conditions=conditions, broken=broken, findings=findings, **shown)

@@ -1,4 +1,4 @@
-"""The nine networks of AttnGAN; they know nothing of settings, files or losses.
+"""The networks of AttnGAN; they know nothing of settings, files or losses.
 
 Open `generator.py` first.
 """

@@ -126,7 +126,7 @@ def randn_like(images: Tensor) -> Tensor:
     return whole[part(len(whole))]
 
 
-def agreed(*values: object) -> list[bool]:
+def in_any_process(*values: object) -> list[bool]:
     """Return for each value whether it is true in any process. No CUDA device waits for it."""
     if world_size() == 1:
         return [bool(value) for value in values]
@@ -135,10 +135,15 @@ def agreed(*values: object) -> list[bool]:
     return [bool(truth) for truth in truths.tolist()]
 
 
+def wait_for_all() -> None:
+    """Wait until every process is here."""
+    in_any_process(False)
+
+
 def check_same(value: int, what: str) -> None:
     """Refuse to go on where processes have different values: they would wait for each other for ever."""
     first = from_first(lambda: value)
-    if agreed(first != value)[0]:
+    if in_any_process(first != value)[0]:
         raise InputError(f"{what} is {first:,} for the first process and another one elsewhere; run the command again.")
 
 

@@ -59,7 +59,7 @@ class DamsmProgress:
         """Write the page, if it is not too soon after the one before, and copy it to where the states are."""
         run = self.run
         self.pace.move(run.step)
-        if not last and not self.timer.due():
+        if not last and not self.timer.take_turn():
             return
         page = report.render(
             "damsm_progress.html.j2",

@@ -104,7 +104,7 @@ class DamsmRun(TrainingRun):
         """Return the optimizer."""
         return {"optimizer": self.optimizer}
 
-    def share_losses(self) -> dict[str, float]:
+    def synchronize_losses(self) -> dict[str, float]:
         """Return the sums of the epoch so far by name; every process computes those of whole batches."""
         return dict(zip(DAMSM_LOSSES, self.loss_sums.tolist(), strict=True))
 

@@ -29,7 +29,7 @@ class DamsmWatcher(Watcher):
         super().__init__(run, log, store, total=total)
         self.damsm, self.test, self.page = run, test, page
 
-    def look(self) -> str | None:
+    def after_step(self) -> str | None:
         """End the epoch if this was its last step; return a short note then."""
         run, page = self.damsm, self.page
         if page is not None and (forecast := page.pace.forecast(run.step)):
@@ -51,7 +51,7 @@ class DamsmWatcher(Watcher):
         run = self.damsm
         epoch = run.step // run.steps_per_epoch
         is_snapshot = run.step == self.total or epoch % max(1, round(self.settings.every_epochs)) == 0
-        losses = run.share_losses()
+        losses = run.synchronize_losses()
         if problem := self.trouble(losses, thoroughly=is_snapshot):
             self.answer(problem)
             return None

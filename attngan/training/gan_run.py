@@ -142,14 +142,14 @@ class GanRun(TrainingRun):
         self.num_summed += 1
         self.loss_names = list(losses)
 
-    def mean_losses(self) -> dict[str, float]:
+    def take_mean_losses(self) -> dict[str, float]:
         """Return the means since the last call, over all processes, and start anew."""
         means = (distributed.average(self.loss_sums) / max(self.num_summed, 1)).tolist()
         self.loss_sums.zero_()
         self.num_summed = 0
         return dict(zip(self.loss_names, means, strict=True))
 
-    def share_losses(self) -> dict[str, float]:
+    def synchronize_losses(self) -> dict[str, float]:
         """Put the mean over all processes in the place of each one's sums, and return it."""
         self.loss_sums = distributed.average(self.loss_sums)
         return dict(zip(self.loss_names, self.loss_sums.tolist(), strict=True))

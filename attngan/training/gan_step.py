@@ -45,7 +45,9 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     batch = batch.to(run.device)
     update: Step = functools.partial(_update, run)
     if run.recorder is not None:
-        run.graph = update = run.graph or StepGraph(update, run.recorder, run.free_gradients)
+        if run.graph is None:
+            run.graph = StepGraph(update, run.recorder, run.free_gradients)
+        update = run.graph
     return update(*run.captions.take(batch), batch.class_ids, *batch.images)
 
 

@@ -52,16 +52,18 @@ class GanWatcher(Watcher):
 
     def is_over(self) -> bool:
         """Return whether all steps are done, or no snapshot was better for too long."""
-        run, patience = self.gan, self.settings.patience
-        if patience and run.num_since_best >= patience and run.step < self.total:
+        return super().is_over() or bool(0 < self.settings.patience <= self.gan.num_since_best)
+
+    def end(self) -> None:
+        """Say why the training ends before its last step, if it does."""
+        run = self.gan
+        if run.step < self.total:
             say(
                 f"generator: the last {run.num_since_best} snapshots are no better than that of step "
                 f"{run.best['step']:,}; training ends after step {run.step:,} (watch.patience)."
             )
-            return True
-        return super().is_over()
 
-    def look(self) -> str | None:
+    def after_step(self) -> str | None:
         """Log the figures if this is a step for it, take a snapshot if it is one for that; return a short note."""
         run = self.gan
         if self.snapshots is not None and (forecast := self.snapshots.pace.forecast(run.step)):
@@ -69,7 +71,7 @@ class GanWatcher(Watcher):
         is_snapshot = run.step % self.interval == 0 or run.step == self.total
         if not is_snapshot and run.step % run.config.training.log_every_steps:
             return None
-        figures = run.mean_losses()
+        figures = run.take_mean_losses()
         if problem := self.trouble(figures, thoroughly=is_snapshot):
             self.answer(problem)
             return None

@@ -47,8 +47,8 @@ def train(
             with acceleration.fitting(f"{run.section}.batch_size", settings.batch_size, run.device, try_step):
                 take_step(batches.take(run.step, run.seed))
             run.step += 1
-            note = watcher.look()  # which may take the run back
-            must_stop, must_save = distributed.agreed(stop, distributed.is_first() and timer.due())
+            note = watcher.after_step()  # which may take the run back
+            must_stop, must_save = distributed.in_any_process(stop, distributed.is_first() and timer.take_turn())
             if must_stop or must_save:
                 watcher.save_or_answer()
             advance((run.step - before) * settings.batch_size, note)

@@ -51,7 +51,7 @@ class TrainingRun(abc.ABC):
         """Give every optimizer the rate that belongs to this step and attempt."""
 
     @abc.abstractmethod
-    def share_losses(self) -> dict[str, float]:
+    def synchronize_losses(self) -> dict[str, float]:
         """Make sums of losses the same in all processes, and return them by name."""
 
     @property

@@ -168,7 +168,7 @@ class StateStore:
     def settle(self) -> None:
         """Wait, in every process, until the last state is where it belongs: the first to leave ends the others."""
         self.wait()
-        distributed.agreed(False)
+        distributed.wait_for_all()
 
     def _copy(self, files: list[tuple[Path, str]]) -> None:
         try:
@@ -380,7 +380,7 @@ class Timer:
         self.every_seconds = every_seconds
         self.last = time.monotonic()
 
-    def due(self) -> bool:
+    def take_turn(self) -> bool:
         """Return whether the time has come, and start anew if so."""
         if time.monotonic() - self.last < self.every_seconds:
             return False

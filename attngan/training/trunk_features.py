@@ -78,7 +78,7 @@ def compute(
     path = _file(key)
     if distributed.rank_of_node() == 0:
         _make_room(path, 2 * count * num_views * size)
-    distributed.agreed(False)  # the file is there
+    distributed.wait_for_all()  # the file is there
     records = torch.from_file(str(path), shared=True, size=count * num_views * size, dtype=torch.bfloat16)
     records = records.view(count, num_views, size)
     work = [
@@ -87,7 +87,7 @@ def compute(
         for start in range(0, count, BATCH_SIZE)
     ][distributed.rank_of_node() :: distributed.size_of_node()]
     _fill(records, encoder, pictures, work, path, key[0])
-    distributed.agreed(False)  # every process has done its part
+    distributed.wait_for_all()  # every process has done its part
     return TrunkFeatures(records.to(home_of(records, device)), region_shape)
 
 

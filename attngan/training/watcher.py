@@ -41,7 +41,7 @@ class Watcher(abc.ABC):
         return self.run.step >= self.total
 
     @abc.abstractmethod
-    def look(self) -> str | None:
+    def after_step(self) -> str | None:
         """Do what is due after a step: log, validate, draw, save, go back; return a short note for the bar."""
 
     def end(self) -> None:  # noqa: B027, most have nothing left
@@ -66,7 +66,7 @@ class Watcher(abc.ABC):
 
     def save_or_answer(self) -> None:
         """Save the state, unless it is that of a run gone wrong: answer then."""
-        if problem := self.trouble(self.run.share_losses()):
+        if problem := self.trouble(self.run.synchronize_losses()):
             self.answer(problem)
         else:
             self.save()

@@ -54,7 +54,7 @@ def work(rank: int, count: int, port: int, folder: Path, config: Config, num_ste
 
 def _timed_step(run: GanRun, batch: Batch) -> float:
     """Return the seconds from when all processes begin a step to when the last one is done."""
-    distributed.agreed(True)
+    distributed.in_any_process(True)
     seconds = torch.tensor(seconds_of(lambda: training_step(run, batch), run.device))
     run.step += 1
     if distributed.world_size() > 1:

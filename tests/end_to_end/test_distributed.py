@@ -320,7 +320,7 @@ def test_alone_a_process_has_the_whole_batch_and_its_own_numbers():
     values = torch.arange(6.0, requires_grad=True)
     assert distributed.part(6) == slice(0, 6)
     assert distributed.gather(values) is values and distributed.average(values) is values
-    assert distributed.agreed(0, 1, None) == [False, True, False]
+    assert distributed.in_any_process(0, 1, None) == [False, True, False]
     assert distributed.from_first(lambda: 7) == 7
 
 

@@ -48,7 +48,7 @@ def primitives() -> dict[str, object]:
         "averaged": [parameter.grad for parameter in parameters],
         "noise": noise,
         "next": torch.randn(3),
-        "agreed": distributed.agreed(None if rank else 15, rank, None),
+        "agreed": distributed.in_any_process(None if rank else 15, rank, None),
         "from first": distributed.from_first(lambda: {"rank": rank}),
         "batch norm": batch_norm(slice(0, 3) if rank == 0 else slice(3, 5)),
     }
