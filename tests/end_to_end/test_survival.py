@@ -153,7 +153,7 @@ def test_of_two_runs_on_one_key_one_stops_with_a_sentence_and_the_other_ends_as_
         if status == 0:
             assert digest(out) == uninterrupted
         else:
-            assert "another run of the same settings, data and code saves its state here" in said
+            assert "another run of the same settings and data saves its state here" in said
             assert "Traceback" not in said
 
 
