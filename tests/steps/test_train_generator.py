@@ -206,8 +206,8 @@ def test_a_damsm_of_another_vocabulary_is_refused(dataset, damsm, smoke, tmp_pat
 def test_one_step_of_the_papers_networks_at_256_pixels(birds, tmp_path):
     """Full size: Inception-v3 with random weights, three stages, three discriminators, batch of two."""
     from attngan.steps.preprocess import preprocess
-    from attngan.steps.pretrain_damsm import training_step as damsm_training_step
     from attngan.training.damsm_run import DamsmRun
+    from attngan.training.damsm_step import training_step as damsm_training_step
 
     config = configs.load("damsm: {batch_size: 2}\ntraining: {batch_size: 2}")
     preprocess(birds, tmp_path / "dataset", config)
