@@ -11,7 +11,6 @@ from attngan import seeding
 from attngan.config.settings import Config
 from attngan.runtime import acceleration
 from attngan.runtime.console import say
-from attngan.storage import artifacts
 from attngan.training import states
 from attngan.training.states import StateStore
 
@@ -92,7 +91,7 @@ class TrainingRun(abc.ABC):
             say(f"{self.name}: starts from the beginning; state for resuming in {store.uri}")
             return
         self._restore(saved, store)
-        then, now = saved.get("revision", "unknown"), artifacts.code_revision()
+        then, now = saved.get("revision", "unknown"), store.revision
         other = "" if then == now else f"; saved by another revision of attngan, {then}, this is {now}"
         say(f"{self.name}: goes on after step {self.step:,} ({store.uri}){other}")
 

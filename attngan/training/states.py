@@ -78,7 +78,7 @@ class StateStore:
         self._kept: list[dict[str, Any]] = []  # the newest first
         self._there: list[str] = []  # files of the folder, before the pointer was moved last
         self._generation = 0  # of the pointer, when it was read or written by us
-        self._run, self._revision = secrets.token_hex(4), artifacts.code_revision()
+        self._run, self.revision = secrets.token_hex(4), artifacts.code_revision()
         self._sender = ThreadPoolExecutor(max_workers=1)
         self._sent: list[Future[None]] = []
         self._scratch = contextlib.ExitStack()
@@ -139,7 +139,7 @@ class StateStore:
             InputError: another run has saved its state here since this one last looked.
         """
         self.wait()
-        content = {"step": step, **state, "good": good, "revision": self._revision}
+        content = {"step": step, **state, "good": good, "revision": self.revision}
         try:
             self._save(content)
         except FileNotFoundError:  # a local folder was deleted, and the draft in it
