@@ -145,23 +145,30 @@ def load(reference: "Reference", tmp_path_factory: pytest.TempPathFactory) -> It
     shutil.rmtree(folder)  # half a gigabyte
 
 
-@pytest.fixture
-def storage_server(monkeypatch):
-    """Give an empty cloud storage on this machine, as a proxy that can inject faults."""
+@pytest.fixture(scope="session")
+def storage_emulator():
+    """Run a cloud storage on this machine."""
     pytest.importorskip("google.cloud.storage")
     emulator = pytest.importorskip("gcp_storage_emulator.server")
-    from storage_server import Proxy
-
+    emulator.RequestHandler.disable_nagle_algorithm = local_server.Handler.disable_nagle_algorithm
+    emulator.RequestHandler.wbufsize = local_server.Handler.wbufsize
     server = emulator.create_server("127.0.0.1", 0, in_memory=True)
     server.start()
-    proxy = Proxy(("127.0.0.1", server._api._httpd.server_port))
-    proxy.emulator = server
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def storage_server(storage_emulator, monkeypatch):
+    """Give an empty cloud storage on this machine, as a proxy that can inject faults; no other test's reaches it."""
+    from storage_server import Proxy
+
+    storage_emulator.wipe()
+    proxy = Proxy(("127.0.0.1", storage_emulator._api._httpd.server_port))
+    proxy.emulator = storage_emulator
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-    try:
-        with local_server.running(proxy):
-            yield proxy
-    finally:
-        server.stop()
+    with local_server.running(proxy):
+        yield proxy
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Every epoch ends with a retrieval test on the classes that training does not see
 """
 
 import contextlib
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +64,7 @@ def _pretrained(
     page = DamsmProgress(run, test, out, total, log) if distributed.is_first() else None
     watcher = DamsmWatcher(run, log, store, test, page, total=total)
     with kept_features(run, train, test, key) if run.step < total else contextlib.nullcontext():
-        loop.train(
-            run,
-            watcher,
-            batch_for=functools.partial(damsm_step.batch_for, run, train),
-            take_step=functools.partial(damsm_step.take_step, run),
-            try_step=functools.partial(damsm_step.try_step, run, train),
-        )
+        loop.train(run, train, damsm_step, watcher)
     if distributed.is_first():
         run.load_best()
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)

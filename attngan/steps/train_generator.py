@@ -1,6 +1,5 @@
 """Step: the adversarial training of the generator against one discriminator a stage (section 4)."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +65,7 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     if distributed.is_first():
         snapshots = Snapshots(run, test, out, total, store, log, num_candidates=figures.num_candidates)
     watcher = GanWatcher(run, log, store, figures, snapshots, steps_per_epoch=steps_per_epoch, total=total)
-    loop.train(
-        run,
-        watcher,
-        batch_for=functools.partial(gan_step.batch_for, run, train),
-        take_step=functools.partial(gan_step.take_step, run),
-        try_step=functools.partial(gan_step.try_step, run, train),
-    )
+    loop.train(run, train, gan_step, watcher)
     if snapshots is not None:
         files = snapshots.finish()
         if config.watch.result == "best" and run.best:

@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import ModuleType
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
 from attngan.config.settings import Config
 from attngan.data import feasible
-from attngan.data.dataset import Batch, Dataset
+from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead
 from attngan.inference import weights
 from attngan.runtime import acceleration, launcher, machine, scratch
@@ -28,13 +29,13 @@ from attngan.storage import artifacts
 from attngan.training import damsm_features, damsm_step, gan_step, trunk_features
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
+from attngan.training.run import TrainingRun
 from attngan.training.run_log import RunLog
 from attngan.training.snapshot_metrics import SnapshotMetrics
 from attngan.training.snapshots import Snapshots
 from attngan.training.states import StateStore
 
 Arguments = ParamSpec("Arguments")
-Run = TypeVar("Run", DamsmRun, GanRun)
 Losses = dict[str, Tensor] | None
 SECONDS = 8.0  # that one kind of work is measured for; what takes longer is done twice, the second time counts
 WARM_UP = 2  # times before
@@ -122,9 +123,7 @@ def encoders(
         parts.append(Part("views of pictures", each, len(train) * config.damsm.trunk_views + len(test)))
         say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
     share = _share(config, device, batch_size)
-    make = functools.partial(damsm_step.batch_for, run, train)
-    fewer = functools.partial(damsm_step.try_step, run, train)
-    with _steps(run, make, damsm_step.training_step, share) as step, _fitting("damsm", run, share, fewer):
+    with _steps(run, train, damsm_step, share) as step, _fitting(run, train, damsm_step, share):
         parts.append(Part("steps of the encoders", timed(step), config.damsm.epochs * run.steps_per_epoch))
     parts.append(Part("validations", timed(lambda: damsm_step.validate(run, test)), config.damsm.epochs))
     with _state() as store:
@@ -153,10 +152,8 @@ def generator(dataset: Path, damsm: Path, config: Config) -> list[Part]:
     steps_per_epoch = len(train) // batch_size
     total = config.training.epochs * steps_per_epoch
     share = _share(config, device, batch_size)
-    make = functools.partial(gan_step.batch_for, run, train)
-    fewer = functools.partial(gan_step.try_step, run, train)
     warm_up = WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
-    with _steps(run, make, gan_step.training_step, share) as step, _fitting("training", run, share, fewer):
+    with _steps(run, train, gan_step, share) as step, _fitting(run, train, gan_step, share):
         parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), total))
         losses = step()
     interval = max(1, round(config.watch.every_epochs * steps_per_epoch))
@@ -199,18 +196,16 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _steps(
-    run: Run, make: Callable[[int, int], Batch], take_step: Callable[[Run, Batch], Losses], share: int
-) -> Iterator[Callable[[], Losses]]:
+def _steps(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> Iterator[Callable[[], Losses]]:
     """Give what takes a run's next step, on a share of its pictures, with the next batch made meanwhile."""
-    with BatchesAhead(make, run.device) as batches:
+    with BatchesAhead(functools.partial(step.batch_for, run, train), run.device) as batches:
 
-        def step() -> Losses:
-            losses = take_step(run, batches.take(run.step, run.seed).first(share))
+        def take_step() -> Losses:
+            losses = step.training_step(run, batches.take(run.step, run.seed).first(share))
             run.step += 1
             return losses
 
-        yield step
+        yield take_step
 
 
 @contextlib.contextmanager
@@ -248,13 +243,13 @@ def _share(config: Config, device: torch.device, batch_size: int) -> int:
     return batch_size // count
 
 
-def _fitting(section: str, run: Run, share: int, fewer: Callable[[int], object]) -> AbstractContextManager[None]:
-    batch_size = getattr(run.config, section).batch_size
+def _fitting(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> AbstractContextManager[None]:
+    batch_size = run.settings.batch_size
 
-    def smaller(size: int) -> None:
-        fewer(size * share // batch_size)
+    def try_step(size: int) -> None:
+        step.try_step(run, train, size * share // batch_size)
 
-    return acceleration.fitting(f"{section}.batch_size", batch_size, run.device, smaller)
+    return acceleration.fitting(f"{run.section}.batch_size", batch_size, run.device, try_step)
 
 
 def _seconds(work: Callable[[], object], *, device: torch.device, warm_up: int = WARM_UP) -> float:

@@ -9,6 +9,8 @@ import urllib.parse
 import uuid
 from typing import Any
 
+import local_server
+
 API = "/apis/v2beta1"
 LOGIN = b"<!doctype html><title>Log in</title><form></form>"
 UNSET = "1970-01-01T00:00:00Z"
@@ -53,13 +55,8 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # header and body in one packet: else each answer waits for the client's kernel
+class Handler(local_server.Handler):
     server: "Server"
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError):

@@ -6,6 +6,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
+import local_server
+
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/birds/trainjobs"
 PODS = "/api/v1/namespaces/birds/pods"
 STAMP = "2026-01-01T00:00:00Z"
@@ -64,12 +66,8 @@ class Api(http.server.ThreadingHTTPServer):
         path.write_text(json.dumps(config), encoding="utf-8")
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(local_server.Handler):
     server: Api
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
 
     def do_GET(self) -> None:
         self.respond()

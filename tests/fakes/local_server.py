@@ -3,11 +3,22 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from http.server import HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TypeVar
 
 Server = TypeVar("Server", bound=HTTPServer)
 POLL_SECONDS = 0.02
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers over connections that stay open, each answer in one packet: a second one waits 40 ms for the first."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
 
 
 @contextlib.contextmanager

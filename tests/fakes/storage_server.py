@@ -13,6 +13,8 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Literal
 
+import local_server
+
 Fault = Literal["503", "503 after", "reset", "reset after", "truncated", "damaged", "slow"]
 SLOW_SECONDS = 1.0
 
@@ -43,12 +45,7 @@ class Proxy(http.server.ThreadingHTTPServer):
         """Stay quiet where a client went away: tests kill some."""
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class _Handler(local_server.Handler):
     def _pass_on(self):
         body = self._body()
         self.server.requests.append((self.command, self.path))
