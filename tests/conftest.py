@@ -38,21 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
-@pytest.fixture
-def plots_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plot the same panels once: a page is drawn at every snapshot, and its plots take most of the time."""
-    from attngan.pages import report
-
-    plot, drawn = report.curves, {}
-
-    def curves(rows, panels):
-        if str(panels) not in drawn:
-            drawn[str(panels)] = plot(rows, panels)
-        return drawn[str(panels)]
-
-    monkeypatch.setattr(report, "curves", curves)
-
-
 @pytest.fixture(scope="session")
 def smoke() -> Config:
     return configs.load_file(Path("smoke"), overrides=["device=cpu"])  # where results are the same bit for bit

@@ -9,7 +9,12 @@ from torch.nn import functional
 from attngan.losses.word_regions import MIN_NORM, Cosines, PackedWords, RegionWeights
 from attngan.models.layers import at_least_float32
 
-DAMSM_LOSSES = ("words_image_to_text", "words_text_to_image", "sentence_image_to_text", "sentence_text_to_image")
+DAMSM_LOSSES = {  # by name, in words
+    "words_image_to_text": "words, picture to caption",
+    "words_text_to_image": "words, caption to picture",
+    "sentence_image_to_text": "sentence, picture to caption",
+    "sentence_text_to_image": "sentence, caption to picture",
+}
 Gather = Callable[[Tensor], Tensor]
 
 

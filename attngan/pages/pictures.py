@@ -38,13 +38,19 @@ def grid(rows: Sequence[Sequence[Image.Image]], *, gap: int = 2) -> Image.Image:
     return sheet
 
 
-def to_png(picture: Image.Image, about: Mapping[str, str | int] | None = None) -> bytes:
-    """Return a picture's PNG bytes; `about` is kept in it as text, by keyword (PNG's iTXt)."""
+def to_png(picture: Image.Image, about: Mapping[str, str | int] | None = None, *, is_quick: bool = False) -> bytes:
+    """Return a picture's PNG bytes.
+
+    Args:
+        picture: any.
+        about: kept in it as text, by keyword (PNG's iTXt).
+        is_quick: takes a quarter of the time and a fifth more bytes.
+    """
     info = PngInfo()
     for keyword, text in (about or {}).items():
         info.add_itxt(keyword, str(text))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info)
+    picture.save(buffer, "PNG", pnginfo=info, compress_level=1 if is_quick else 6)
     return buffer.getvalue()
 
 

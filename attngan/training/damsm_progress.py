@@ -10,7 +10,7 @@ from attngan.data.sampling import spread
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.metrics.retrieval import cosines
 from attngan.models.attention import attend_regions
-from attngan.pages import pictures, report
+from attngan.pages import curves, pictures, report
 from attngan.pages.pictures import attention_overlays
 from attngan.storage import artifacts
 from attngan.training.damsm_run import DamsmRun
@@ -25,9 +25,9 @@ WORDS = 5
 MIN_SIDE = 128  # pixels: smaller pictures are enlarged to it
 EVERY_SECONDS = 10.0  # at most so often
 PANELS = {
-    "losses": DAMSM_LOSSES,
-    "share of pictures that find their caption": ("recall_at_1", "recall_at_5"),
-    "learning rate": ("learning_rate",),
+    "Losses": DAMSM_LOSSES,
+    "Pictures that find their caption": {"recall_at_1": "at once", "recall_at_5": "among the five best"},
+    "Learning rate": {"learning_rate": "rate"},
 }
 
 
@@ -68,7 +68,7 @@ class DamsmProgress:
             pace=self.pace.text(),
             best=run.best,
             events=run.events,
-            curves=report.data_uri(report.curves(self.log.rows, PANELS)) if self.log.rows else "",
+            plots=curves.plots(self.log.rows, PANELS),
             pool=len(self.captions),
             rows=self._rows(),
         )

@@ -10,7 +10,7 @@ from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.generator import Generated
-from attngan.pages import pictures, report
+from attngan.pages import curves, pictures, report
 from attngan.pages.pictures import attention_overlays
 from attngan.storage import artifacts
 from attngan.training.gan_run import OPINIONS, GanRun
@@ -22,14 +22,15 @@ from attngan.training.watchdog import opinion
 CAPTIONS, VARIANTS = 6, 4
 MIN_SIDE = 96  # pixels: smaller pictures are enlarged to it
 PANELS = {
-    "losses: adversarial": ("discriminator", "adversarial"),
-    "losses: DAMSM": DAMSM_LOSSES,
-    "loss: conditioning": ("kl",),
+    "Adversarial losses": {"discriminator": "discriminators", "adversarial": "generator"},
+    "Losses of matching (DAMSM)": DAMSM_LOSSES,
+    "Loss of the conditioning (KL)": {"kl": "KL"},
 }
 HISTORY = 12  # earlier snapshots on the page
 FILM, FRAMES = "film.webp", 60  # at most
 PAGE = "progress.html"
 MAX_EVENTS = 10  # on the page, the last ones
+SHOWN_METRICS = ("kid_", "r_precision", "variety")  # what their names begin with
 SHOWN_WORDS = 4  # whose attention is shown
 
 
@@ -120,10 +121,10 @@ class Snapshots:
         panels = {
             **PANELS,
             **{
-                f"discriminator of {resolution} pixels": tuple(opinion(kind, resolution) for kind in OPINIONS)
+                f"How real {resolution} pixels look": {opinion(kind, resolution): kind for kind in OPINIONS}
                 for resolution in run.config.resolutions
             },
-            **{self._title(name): (name,) for name in rows[-1] if name.startswith(("kid_", "r_precision", "variety"))},
+            **{self._title(name): {name: name} for name in rows[-1] if name.startswith(SHOWN_METRICS)},
         }
         page = report.render(
             "progress.html.j2",
@@ -133,7 +134,7 @@ class Snapshots:
             best={self._title(name): value for name, value in run.best.items()},
             result=run.config.watch.result,
             events=run.events[-MAX_EVENTS:],
-            curves=report.data_uri(report.curves(rows, panels)) if rows else "",
+            plots=curves.plots(rows, panels),
             resolutions=run.config.resolutions,
             rows=[
                 {
