@@ -140,8 +140,7 @@ def evaluate(
             places.local_input(damsm) as encoders,
             places.local_input(generator) as model,
         ):
-            for name, value in step.evaluate(data, encoders, model, to, settings, state=_state(state, out)).items():
-                print(f"{name} {value:.4g}")
+            step.evaluate(data, encoders, model, to, settings, state=_state(state, out))
 
 
 @app.command("export-samples")

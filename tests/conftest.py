@@ -38,6 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw four pictures at each snapshot, not 24: drawing them takes most of the time of a smoke training."""
+    from attngan.training import snapshots
+
+    monkeypatch.setattr(snapshots, "CAPTIONS", 2)
+    monkeypatch.setattr(snapshots, "VARIANTS", 2)
+
+
 @pytest.fixture(scope="session")
 def smoke() -> Config:
     return configs.load_file(Path("smoke"), overrides=["device=cpu"])  # where results are the same bit for bit

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from attngan.evaluation.measures import Figure, Figures
+from attngan.metrics import names
 
 SAME = 1e-3  # of a change where nothing was changed
 Subjects = dict[str, Figure]
@@ -36,17 +37,8 @@ def findings(figures: Figures) -> list[str]:
         generated = subjects["generated"]
         for kind, is_so, what in _FINDINGS:
             if metric.startswith(kind) and is_so(subjects):
-                sentences.append(f"{metric} is {_text(metric, generated.value)}: {what}")
+                sentences.append(f"{names.words_of(metric).title}, {names.text_of(metric, generated.value)}: {what}")
     return sentences
-
-
-def is_share(metric: str) -> bool:
-    """Return whether a metric counts pictures: shown as per cent."""
-    return metric.startswith(("r_precision", "precision", "recall", "near_copies", "body_colour", "wing_colour"))
-
-
-def _text(metric: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if is_share(metric) else f"{value:.4g}"
 
 
 def _values(subjects: Subjects) -> str:

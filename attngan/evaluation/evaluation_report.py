@@ -5,60 +5,58 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attngan.evaluation import controls
-from attngan.evaluation.measures import Figures
+from attngan.evaluation.measures import Figure, Figures
 from attngan.evaluation.picture_sets import EvaluationPictures
+from attngan.evaluation.verdict import Line
+from attngan.metrics import names
 from attngan.pages import pictures, report
 
 NUM_COPIES, NUM_SWAPS = 6, 6
-MEANINGS = {
-    "r_precision": "its own caption beats those of other pictures, of other classes and texts, judged by the DAMSM",
-    "body_colour": "the bird's body has the colour its caption names, read off the picture",
-    "wing_colour": "the bird's wing has the colour its caption names, read off the picture",
-    "kid": "kernel distance from real test pictures; 0 is as good as real, unbiased at any number",
-    "fid": "Fréchet distance from real test pictures; too high by a bias that grows as pictures get fewer",
-    "precision": "lies among real pictures: looks real",
-    "recall": "share of real pictures that lie among these: variety",
-    "inception_score": "sure of a class and many classes, of the network's own classes",
-    "near_copies": "nearer to a training picture than 99 % of held-out real pictures are",
-    "nearest_distance": "mean distance to the nearest training picture",
-    "diversity": "distance of two pictures of one caption, in distances of two real pictures",
-    "swap": "change of the picture when one colour word is swapped, in distances of two real pictures",
-    "clip_score": "100 times CLIP's cosine of picture and caption",
-}
 
 
 def page(
-    figures: Figures, conditions: dict[str, Any], broken: list[str], findings: list[str], shown: dict[str, Any]
+    figures: Figures,
+    conditions: dict[str, Any],
+    *,
+    not_learnt: list[str],
+    summary: list[Line],
+    broken: list[str],
+    findings: list[str],
+    **shown: Any,
 ) -> str:
     """Return the report as HTML.
 
     Args:
         figures: metric -> whose pictures -> figure.
         conditions: of all of them.
+        not_learnt: why the model has learnt nothing, in sentences; none if it has.
+        summary: the figures to read first.
         broken: a sentence for each control that did not land where it must.
         findings: what else is to be known.
         shown: "colours", "copies", "swaps": pictures with what is said of them.
     """
-    rows = []
-    for metric, subjects in figures.items():
-        scale, number = (100, "{:.1f}") if controls.is_share(metric) else (1, "{:.3g}")
-        cells = [
-            {
-                "whose": subject,
-                "value": number.format(scale * figure.value),
-                "interval": f"{number.format(scale * figure.low)} to {number.format(scale * figure.high)}",
-            }
-            for subject, figure in subjects.items()
-        ]
-        first = subjects["generated"]
-        counts = f"{first.generated:,}" + (f" against {first.reference:,}" if first.reference else "")
-        counts += f", each among {first.candidates:,} captions" if first.candidates else ""
-        kind = next((kind for kind in MEANINGS if metric.startswith(kind)), None)
-        assert kind, f"MEANINGS says nothing of {metric}"
-        unit = "%" if controls.is_share(metric) else ""
-        rows.append({"metric": metric, "cells": cells, "meaning": MEANINGS[kind], "unit": unit, "counts": counts})
-    return report.render("report.html.j2", rows=rows, conditions=conditions, broken=broken, findings=findings, **shown)
+    said = {"not_learnt": not_learnt, "summary": summary, "broken": broken, "findings": findings}
+    rows = [_row(metric, subjects) for metric, subjects in figures.items()]
+    return report.render("report.html.j2", rows=rows, conditions=conditions, **said, **shown)
+
+
+def _row(metric: str, subjects: dict[str, Figure]) -> dict[str, Any]:
+    """Return a metric's row of the table of all figures."""
+    words = names.words_of(metric)
+    scale, number = (100, "{:.1f}") if words.is_share else (1, "{:.3g}")
+    cells = [
+        {
+            "whose": subject,
+            "value": number.format(scale * figure.value),
+            "interval": f"{number.format(scale * figure.low)} to {number.format(scale * figure.high)}",
+        }
+        for subject, figure in subjects.items()
+    ]
+    first = subjects["generated"]
+    counts = f"{first.generated:,}" + (f" against {first.reference:,}" if first.reference else "")
+    counts += f", each among {first.candidates:,} captions" if first.candidates else ""
+    unit = "%" if words.is_share else ""
+    return {"metric": metric, "words": words, "cells": cells, "unit": unit, "counts": counts}
 
 
 def copies(subject: EvaluationPictures, distances: Tensor, nearest: Tensor) -> list[dict[str, str]]:

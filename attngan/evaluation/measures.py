@@ -126,6 +126,16 @@ class MetricMaker:
         figures = {f"near_copies_{extractor}": figures, f"nearest_distance_{extractor}": distances}
         return figures, (generated, which)
 
+    def contrast(self) -> Figures:
+        """Return how much the colours of a picture differ from place to place, at `PIXELS_SIDE` pixels each way."""
+        subjects = ("generated", "real", "blurred")
+        tables = {subject: self.tables[subject][PIXELS][:].unflatten(1, (3, -1)) for subject in subjects}
+        return {
+            f"contrast_{PIXELS}": {
+                subject: self.mean(pixels.std(dim=2).mean(dim=1)) for subject, pixels in tables.items()
+            }
+        }
+
     def changes(self, extractor: str) -> Figures:
         """Return how much a picture changes with the noise, and with one colour word, against two real pictures.
 

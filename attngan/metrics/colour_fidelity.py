@@ -1,7 +1,8 @@
 """Whether a drawn bird has the colours its caption names: read off by fitting the bird's geometry, no network involved.
 
 For each picture the placement of the parts is chosen that leaves the least colour variance within parts; a part's
-colour is then the palette entry nearest to its mean.
+colour is then the one that most of its pixels are nearest to. (That of their mean is another one where a wing is larger
+than drawn birds have it: a black body with some of a yellow wing would be brown.)
 """
 
 import torch
@@ -32,6 +33,8 @@ def read_colours(images: Tensor, templates: Tensor, palette: Tensor) -> Tensor:
         means = sums / sizes[None, :, :, None].clamp(min=1)
         # Total variance is the same for every placement, so the best one explains most: sum of n * |mean|^2.
         explained = (sizes[None, :, :, None] * means.square()).sum(dim=(2, 3))  # (B, K)
-        best = means[torch.arange(len(chunk)), explained.argmax(dim=1)]  # (B, P, 3)
-        read.append(torch.cdist(best, palette.expand(len(chunk), -1, -1)).argmin(dim=2))
+        best = masks[explained.argmax(dim=1)]  # (B, P, S * S)
+        nearest = torch.cdist(pixels.transpose(1, 2), palette.expand(len(chunk), -1, -1)).argmin(dim=2)  # (B, S * S)
+        votes = best @ functional.one_hot(nearest, len(palette)).float()  # (B, P, N)
+        read.append(votes.argmax(dim=2))
     return torch.cat(read)

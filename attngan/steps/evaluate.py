@@ -15,7 +15,7 @@ from attngan.config.settings import Config
 from attngan.data import feasible
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.evaluation import controls, evaluation_report
+from attngan.evaluation import controls, evaluation_report, verdict
 from attngan.evaluation.clip_score import Clip, open_clip
 from attngan.evaluation.drawn_colours import colour_figures
 from attngan.evaluation.extractors import (
@@ -163,6 +163,7 @@ def _figures(
         if f"{name} logits" in maker.tables["generated"]:
             figures |= maker.inception_scores(name)
     figures |= maker.changes(PIXELS)
+    figures |= maker.contrast()
     for name in [PIXELS, *(extractor.name for extractor in extractors[1:])]:
         copies, nearest = maker.memorisation(name)
         figures |= copies
@@ -176,20 +177,25 @@ def _figures(
 def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any]) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
     broken, findings = controls.broken(figures), controls.findings(figures)
-    for sentence in (*broken, *findings):
-        say(sentence)
+    not_learnt, summary = verdict.not_learnt(figures), verdict.summary(figures)
     details = {
         _name(metric, subject): dataclasses.asdict(figure)
         for metric, subjects in figures.items()
         for subject, figure in subjects.items()
     }
     values = {name: each["value"] for name, each in details.items()}
-    measured = {"figures": values, "details": details, "conditions": conditions, "broken": broken, "findings": findings}
-    artifacts.write_json(out / "metrics.json", measured)
-    page = evaluation_report.page(figures, conditions, broken, findings, shown)
+    said = {"not_learnt": not_learnt, "summary": summary, "broken": broken, "findings": findings}
+    artifacts.write_json(
+        out / "metrics.json", {"figures": values, **said, "details": details, "conditions": conditions}
+    )
+    page = evaluation_report.page(figures, conditions, **said, **shown)
     artifacts.write_text(out / "report.html", page)
-    facts = {"figures": values, "generator": conditions["generator"]}
+    facts = {"figures": values, "generator": conditions["generator"], "not_learnt": not_learnt}
     artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
+    for sentence in (*[f"{verdict.NOT_LEARNT}: {reason}" for reason in not_learnt], *broken, *findings):
+        say(sentence)
+    for line in verdict.lines(summary):
+        say(line)
     return values
 
 

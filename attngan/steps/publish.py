@@ -14,7 +14,7 @@ from attngan.storage.result_folder import check_apart
 def publish(
     bundle: Path, metrics: Path, model_uri: str, config: Config, *, inputs: str | None = None, force: bool = False
 ) -> dict[str, Any]:
-    """Make a bundle the champion if its metrics are better than the champion's.
+    """Make a bundle the champion if it has learnt, and its metrics are better than the champion's.
 
     Args:
         bundle: folder of `export_samples`.
@@ -40,6 +40,8 @@ def publish(
         champion = folder.champion["figures"].get(config.publish.metric) if folder.champion else None
         is_champion = bool(folder.champion) and folder.champion["fingerprint"] == manifest["fingerprint"]
         promoted, reason = _decide(config, challenger, champion, has_champion=bool(folder.champion), force=force)
+        if promoted and not force and (reasons := measured.get("not_learnt")):
+            promoted, reason = False, f"not promoted: the model has not learnt: {reasons[0]}"
         if is_champion:  # as when a try before this one ended between the pointer and the history
             promoted, reason = True, f"promoted: it is the champion, {config.publish.metric} {challenger:.4g}"
         try:

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NotRequired
 
 from pydantic import AfterValidator
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
@@ -62,6 +62,7 @@ class MetricsManifest(Manifest):
 
     generator: str
     figures: dict[str, float]
+    not_learnt: NotRequired[list[str]]  # why, in sentences
 
 
 class BundleManifest(Manifest):

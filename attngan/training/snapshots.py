@@ -9,6 +9,7 @@ from attngan import seeding
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.metrics import names
 from attngan.models.generator import Generated
 from attngan.pages import curves, pictures, report
 from attngan.pages.pictures import attention_overlays
@@ -131,7 +132,12 @@ class Snapshots:
             step=run.step,
             total=self.pace.total,
             pace=self.pace.text(),
-            best={self._title(name): value for name, value in run.best.items()},
+            best={
+                self._title(name): names.text_of(name, value)
+                for name, value in run.best.items()
+                if name.startswith(SHOWN_METRICS)
+            },
+            best_step=run.best.get("step"),
             result=run.config.watch.result,
             events=run.events[-MAX_EVENTS:],
             plots=curves.plots(rows, panels),
@@ -159,7 +165,8 @@ class Snapshots:
 
     def _title(self, name: str) -> str:
         """Return how a figure is called on the page, with what it depends on."""
-        return f"{name} among {self.num_candidates} captions" if name == "r_precision" else name
+        title = names.words_of(name).title
+        return f"{title} among {self.num_candidates}" if name == "r_precision" else title
 
     def _attention(self, drawn: Generated, caption: int, picture: Image.Image) -> list[dict[str, str]]:
         """Return where the last stage looks at the words of a caption, in its first picture."""

@@ -80,7 +80,7 @@ def ran(tmp_path_factory):
         **take("generator", "dataset", "damsm", "metrics", "gallery", "page", "bundle"), config=config
     )
     made["decision"] = components.publish.python_func(
-        **take("bundle", "metrics"), model_uri=str(root / "models"), inputs=inputs, force=False, config=config
+        **take("bundle", "metrics"), model_uri=str(root / "models"), inputs=inputs, force=True, config=config
     )
     made["second"] = components.detect_changes.python_func(**question, always=False, **written)
     made["reason"] = (root / "reason").read_text(encoding="utf-8")
@@ -110,7 +110,7 @@ def test_scores_are_logged_and_written(ran, name):
     assert {key: ran[name].metadata[key] for key in written} == written != {}
 
 
-def test_the_first_bundle_becomes_the_champion(ran):
+def test_a_bundle_that_has_learnt_nothing_becomes_the_champion_by_force(ran):
     assert ran["decision"].promoted is True
     assert ran["decision"].reason.startswith("promoted: the first model here")
 

@@ -4,6 +4,7 @@ import pytest
 
 from attngan.evaluation import controls
 from attngan.evaluation.measures import Figure
+from attngan.metrics import names
 
 
 def figure(value, spread=0.01):
@@ -76,8 +77,5 @@ def test_each_control_that_does_not_land_is_said_with_its_metric(metric, whose, 
 )
 def test_what_is_wrong_with_a_generator_is_said(metric, value, words):
     (sentence,) = controls.findings(changed(metric, "generated", value))
-    assert sentence.startswith(f"{metric} is ") and words in sentence
-
-
-def test_shares_are_told_from_other_numbers():
-    assert controls.is_share("precision_x") and not controls.is_share("kid_x")
+    figures = f"{names.words_of(metric).title}, {names.text_of(metric, value)}: "
+    assert sentence.startswith(figures) and words in sentence

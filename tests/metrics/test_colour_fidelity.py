@@ -1,6 +1,7 @@
 """Colours read off pictures: right on birds we drew ourselves, at chance where nothing fits."""
 
 import torch
+from torch.nn import functional
 
 from attngan.data.dataset import Dataset
 from attngan.data.toy.drawn_birds import PALETTE
@@ -27,3 +28,19 @@ def test_body_and_wing_colours_are_read_off_random_crops_of_drawn_birds(dataset)
         truth = torch.tensor([NAMES.index(record["attributes"][part]) for record in train.records])
         share = (read[:, PARTS.index(part)] == truth).double().mean()
         assert share >= 0.9, part
+
+
+def test_a_black_body_under_a_wing_that_is_too_large_is_black():
+    templates = part_templates()
+    number = len(templates) // 2
+    body, wing = PARTS.index("body"), PARTS.index("wing")
+    masks = templates[number].clone()
+    larger = functional.max_pool2d(masks[wing][None].float(), 5, stride=1, padding=2)[0].bool() & masks[body]
+    masks[wing] |= larger
+    masks[body] &= ~larger
+    colours = COLOURS[[NAMES.index({"body": "black", "wing": "yellow"}.get(part, "white")) for part in PARTS]]
+    picture = torch.einsum("pij,pc->cij", masks.float(), colours)
+    read = read_colours(picture[None], templates, COLOURS)[0]
+    assert [NAMES[read[part]] for part in (body, wing)] == ["black", "yellow"]
+    mean = picture[:, templates[number][body]].mean(dim=1)  # what a reader of means would go by, were the place right
+    assert NAMES[(COLOURS - mean).norm(dim=1).argmin()] == "brown"

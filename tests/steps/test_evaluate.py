@@ -59,6 +59,7 @@ def test_every_figure_has_its_interval_its_conditions_and_its_controls(metrics, 
         for kind in ("near_copies", "nearest_distance")
         for whose in ("", "_real", "_blurred", "_copies")
     }
+    expected |= {f"contrast_pixels{whose}" for whose in ("", "_real", "_blurred")}
     assert figures.keys() == expected
     assert measured["conditions"][judge]["sha256"].startswith(judge.removeprefix("damsm-"))
 

@@ -30,6 +30,17 @@ def test_the_first_model_is_promoted_and_then_only_better_ones(tmp_path, models)
     assert (history[1]["challenger"], history[1]["champion"]) == (0.4, 0.5)
 
 
+def test_a_model_that_has_not_learnt_is_published_by_force_alone_also_as_the_first_one(tmp_path, models):
+    config = configs.load()
+    grey = candidate(tmp_path, "grey", 0.5, not_learnt=["its pictures are grey."])
+    refused = publish(*grey, models, config)
+    assert not refused["promoted"]
+    assert refused["reason"] == "not promoted: the model has not learnt: its pictures are grey."
+    assert ModelFolder(models).champion is None
+    assert publish(*grey, models, config, force=True)["promoted"]
+    assert champion(models) == "grey"
+
+
 def test_better_must_be_better_by_more_than_the_least_improvement(tmp_path, models):
     config = configs.load("publish: {min_improvement: 0.2}")
     publish(*candidate(tmp_path, "first", 0.5), models, config)

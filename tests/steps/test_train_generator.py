@@ -24,6 +24,8 @@ from attngan.training.gan_run import GanRun
 from attngan.training.gan_step import training_step
 from attngan.training.states import StateStore
 
+pytestmark = pytest.mark.usefixtures("few_pictures")
+
 
 def slowly(*values):
     return pytest.param(*values, marks=pytest.mark.slow)

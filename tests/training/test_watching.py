@@ -20,6 +20,8 @@ from attngan.training import damsm_step, gan_step
 from attngan.training import gan_watcher as watcher
 from attngan.training.gan_step import training_step
 
+pytestmark = pytest.mark.usefixtures("few_pictures")
+
 INTERVAL = 4  # steps between snapshots: a third of an epoch of 12
 FATAL = 10  # the step that goes wrong
 

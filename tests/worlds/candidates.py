@@ -1,12 +1,15 @@
 """Bundles that ask to be the champion, each with its metrics."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from attngan.storage import artifacts, places
 from attngan.storage.champion import ModelFolder
 
 
-def candidate(folder: Path, name: str, r_precision: float, **figures: float) -> tuple[Path, Path]:
+def candidate(
+    folder: Path, name: str, r_precision: float, *, not_learnt: Sequence[str] = (), **figures: float
+) -> tuple[Path, Path]:
     """Return a bundle and its metrics folder."""
     bundle, metrics = folder / f"{name}-bundle", folder / f"{name}-metrics"
     for each in (bundle, metrics):
@@ -14,7 +17,7 @@ def candidate(folder: Path, name: str, r_precision: float, **figures: float) -> 
         (each / "content").write_text(name)
     artifacts.finish(bundle, "bundle", ["content"], generator=name)
     figures = {"r_precision": r_precision, **figures}
-    artifacts.finish(metrics, "metrics", ["content"], generator=name, figures=figures)
+    artifacts.finish(metrics, "metrics", ["content"], generator=name, figures=figures, not_learnt=list(not_learnt))
     return bundle, metrics
 
 

@@ -1,0 +1,98 @@
+"""What an evaluation comes to: whether the model has learnt at all, and five figures in words."""
+
+from typing import TypedDict
+
+from attngan.evaluation.measures import Figure, Figures
+from attngan.metrics import names
+
+GREY = 0.5  # of the contrast of real pictures: drawn ones with less are grey
+NUM_LINES = 5
+NOT_LEARNT = "The model has not learnt"
+FIRST = ("r_precision", "body_colour", "wing_colour", "clip_score", "kid", "precision", "recall", "near_copies")
+BEST_EYES = ("inception-fid", "inception-imagenet", "damsm", "pixels")  # of networks that give the same metric
+SUBJECTS = {
+    "real": "real pictures",
+    "shuffled": "other captions",
+    "noise": "noise",
+    "blurred": "blurred pictures",
+    "copies": "copies",
+}
+
+
+class Line(TypedDict):
+    """A figure in words: what it is called, its value, and the same figure of two controls."""
+
+    title: str
+    value: str
+    beside: str
+
+
+def not_learnt(figures: Figures) -> list[str]:
+    """Return why a model has learnt nothing that it could be used for, a sentence each with what to change.
+
+    Args:
+        figures: all of an evaluation.
+    """
+    reasons = []
+    found = figures["r_precision"]
+    if not _is_above(found["generated"], found["shuffled"]):
+        more = "train the generator for more steps (training.epochs), or give more pictures."
+        if not _is_above(found["real"], found["shuffled"]):
+            more = (
+                "nor do real pictures, so the encoders have not learnt: train them for longer or faster (damsm.epochs, "
+                "damsm.learning_rate), or give more pictures."
+            )
+        reasons.append(
+            f"its pictures fit their own captions no better than those of other pictures "
+            f"({_text(found['generated'])} against {_text(found['shuffled'])}); {more}"
+        )
+    for metric, subjects in figures.items():
+        if metric.startswith("contrast_") and subjects["generated"].high < GREY * subjects["real"].value:
+            share = subjects["generated"].value / subjects["real"].value
+            reasons.append(
+                f"its pictures are grey: they have {share:.0%} of the contrast of real ones; train the generator for "
+                "more steps (training.epochs)."
+            )
+    return reasons
+
+
+def summary(figures: Figures) -> list[Line]:
+    """Return the figures to read first, at most five."""
+    return [_line(metric, figures[metric]) for metric in headline(figures)]
+
+
+def lines(summary: list[Line]) -> list[str]:
+    """Return a summary as people read it on a console."""
+    width = max(len(line["title"]) for line in summary)
+    return [f"  {line['title']:{width}}  {line['value']:>8}  ({line['beside']})" for line in summary]
+
+
+def headline(figures: Figures) -> list[str]:
+    """Return the names of the metrics to read first, at most five, each through the best eyes that there are."""
+    chosen = []
+    for kind in FIRST:
+        there = [metric for metric in figures if metric == kind or metric.startswith(f"{kind}_")]
+        if there:
+            chosen.append(min(there, key=lambda metric: _rank(metric[len(kind) + 1 :])))
+    return chosen[:NUM_LINES]
+
+
+def _rank(eyes: str) -> int:
+    return next((place for place, each in enumerate(BEST_EYES) if eyes.startswith(each)), len(BEST_EYES))
+
+
+def _line(metric: str, subjects: dict[str, Figure]) -> Line:
+    beside = [
+        f"{words} {names.text_of(metric, subjects[name].value)}" for name, words in SUBJECTS.items() if name in subjects
+    ]
+    value = names.text_of(metric, subjects["generated"].value)
+    return {"title": names.words_of(metric).title, "value": value, "beside": ", ".join(beside[:2])}
+
+
+def _text(figure: Figure) -> str:
+    return names.text_of("r_precision", figure.value)
+
+
+def _is_above(one: Figure, other: Figure) -> bool:
+    """Return whether a figure is above another one beyond what chance explains."""
+    return one.low > other.high

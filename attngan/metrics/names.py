@@ -1,0 +1,70 @@
+"""What figures are called for people: "looks real (precision), by the encoders" is `precision_damsm-5a00e006`."""
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """A metric in words.
+
+    Attributes:
+        title: short, with the field's name for it.
+        meaning: one line.
+        is_share: counts pictures, and is shown as per cent.
+    """
+
+    title: str
+    meaning: str
+    is_share: bool = False
+
+
+METRICS = {  # by what the name of a figure begins with
+    "r_precision": Words(
+        "fits its caption (R-precision)",
+        "its own caption beats those of other pictures, of other classes and texts, judged by the encoders",
+        is_share=True,
+    ),
+    "body_colour": Words("body colour", "the bird's body has the colour its caption names, read off the picture", True),
+    "wing_colour": Words("wing colour", "the bird's wing has the colour its caption names, read off the picture", True),
+    "kid": Words("distance from real pictures (KID)", "kernel distance; 0 is as good as real, unbiased at any number"),
+    "fid": Words(
+        "distance from real pictures (FID)", "Fréchet distance; too high by a bias that grows as pictures get fewer"
+    ),
+    "precision": Words("looks real (precision)", "share of generated pictures that lie among real ones", True),
+    "recall": Words("variety (recall)", "share of real pictures that lie among generated ones", True),
+    "inception_score": Words("Inception Score", "sure of a class and many classes, of the network's own classes"),
+    "near_copies": Words(
+        "near copies", "nearer to a training picture than 99 % of held-out real pictures are", is_share=True
+    ),
+    "nearest_distance": Words("distance from the nearest training picture", "the mean over generated pictures"),
+    "contrast": Words("contrast", "spread of the colours within a picture, seen from afar; a grey one has none"),
+    "diversity": Words(
+        "change with the noise", "distance of two pictures of one caption, in distances of two real pictures"
+    ),
+    "swap": Words(
+        "change with a colour word", "of the picture when one is exchanged, in distances of two real pictures"
+    ),
+    "clip_score": Words("CLIP score", "100 times CLIP's cosine of picture and caption"),
+    "variety": Words("variety", "distance of two generated pictures, in distances of two real ones"),
+}
+EYES = {  # by what the name of an extractor begins with
+    "damsm": "the encoders",
+    "pixels": "pixels",
+    "inception-fid": "Inception (of the published FIDs)",
+    "inception-imagenet": "Inception (of ImageNet)",
+    "clip": "CLIP",
+}
+
+
+def words_of(name: str) -> Words:
+    """Return the words of a figure by its name, with the network that looks; KeyError where nobody knows it."""
+    kind = next((kind for kind in METRICS if name == kind or name.startswith(f"{kind}_")), None)
+    if kind is None:
+        raise KeyError(name)
+    found, eyes = METRICS[kind], name[len(kind) + 1 :]
+    known = next((EYES[each] for each in EYES if eyes.startswith(each)), None)
+    return found._replace(title=f"{found.title}, by {known}") if known and kind != "clip_score" else found
+
+
+def text_of(name: str, value: float) -> str:
+    """Return a figure as people read it."""
+    return f"{100 * value:.1f}\u00a0%" if words_of(name).is_share else f"{value:.3g}"

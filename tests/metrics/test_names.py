@@ -1,0 +1,29 @@
+"""Figures in words."""
+
+import pytest
+
+from attngan.metrics import names
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("r_precision", "fits its caption (R-precision)"),
+        ("precision_damsm-5a00e006", "looks real (precision), by the encoders"),
+        ("kid_inception-fid-6726825d", "distance from real pictures (KID), by Inception (of the published FIDs)"),
+        ("near_copies_pixels", "near copies, by pixels"),
+        ("clip_score_clip-1234abcd", "CLIP score"),
+    ],
+)
+def test_a_name_in_words_says_what_is_measured_and_who_looks(name, title):
+    assert names.words_of(name).title == title
+
+
+def test_shares_are_read_as_per_cent_and_other_numbers_as_they_are():
+    assert names.text_of("precision_damsm-5a00e006", 0.2886) == "28.9\u00a0%"
+    assert names.text_of("kid_damsm-5a00e006", 0.05194) == "0.0519"
+
+
+def test_a_name_that_nobody_gave_words_to_is_a_mistake_of_ours():
+    with pytest.raises(KeyError, match="beauty"):
+        names.words_of("beauty_damsm-5a00e006")
