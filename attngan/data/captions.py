@@ -1,6 +1,7 @@
 """Captions: text -> tokens -> Vocabulary -> padded word ids, with the tokeniser of the released AttnGAN."""
 
 import difflib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LETTER = "\u00e9"  # stands for every letter that is not ASCII
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray")
+SPELLINGS = {"gray": "grey"}  # of one colour
 NEAR_SOUGHT = 20  # unknown words; each costs a look at every known one
 END = "<end>"  # index 0, which is also the padding; no token can be it, since < is no word character
 
@@ -108,6 +110,12 @@ class Vocabulary:
         """The colour words among the words."""
         return [word for word in COLOURS if word in self]
 
+    def other_colours(self, colour: str) -> list[str]:
+        """Return the colour words among the words that name another colour than this one, each colour once."""
+        by_colour = {SPELLINGS.get(word, word): word for word in reversed(self.colours)}
+        by_colour.pop(SPELLINGS.get(colour, colour), None)
+        return [word for word in self.colours if word in by_colour.values()]
+
     def unknown(self, tokens: Iterable[str]) -> dict[str, str | None]:
         """Return each word that is not known, with the nearest known one, or None where none is near.
 
@@ -120,6 +128,16 @@ class Vocabulary:
                 matches = difflib.get_close_matches(word, self.words[1:], n=1) if is_sought else []
                 near[word] = matches[0] if matches else None
         return near
+
+
+def colours_before(captions: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """Return for each word of some tokenised captions the colours that stand right before it."""
+    found: dict[str, set[str]] = {}
+    for tokens in captions:
+        for word, following in itertools.pairwise(tokens):
+            if word in COLOURS:
+                found.setdefault(following, set()).add(SPELLINGS.get(word, word))
+    return found
 
 
 def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

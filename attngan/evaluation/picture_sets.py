@@ -43,7 +43,7 @@ class EvaluationPictures:
         self.model, self.test, self.train, self.seed = model, test, train, seed
         self.queries = self.choose_queries(num_images)
         self.colours = model.vocabulary.encode(model.vocabulary.colours)
-        naming = self.choose_queries(num_pairs, with_colour=True) if len(self.colours) > 1 else []
+        naming = self.choose_queries(num_pairs, with_colour=True) if len(model.vocabulary.other_colours("")) > 1 else []
         self.pairs = naming or self.queries[:num_pairs]
         self.can_swap = bool(naming)
 
@@ -117,7 +117,8 @@ class EvaluationPictures:
         swapped = word_ids.clone()
         for row, number in zip(swapped, numbers, strict=True):
             place = next(place for place, word in enumerate(row.tolist()) if word in self.colours)
-            choices = [word for word in self.colours if word != row[place]]
+            vocabulary = self.model.vocabulary
+            choices = vocabulary.encode(vocabulary.other_colours(vocabulary.words[row[place]]))
             rng = seeding.rng_for(self.seed, "swap", number)
             row[place] = choices[int(torch.randint(len(choices), (), generator=rng))]
         return swapped

@@ -1,6 +1,7 @@
 """The bundle: one folder that needs nothing beside it to draw pictures, and says where it comes from."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ def find_bundle(folder: Path) -> Path:
     return folder / "bundle" if (folder / "bundle").is_dir() else folder
 
 
-def write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[str, Any]:
+def write_bundle(
+    generator: Path, bundle: Path, metrics: Path | None, *, examples: Sequence[str] = ()
+) -> dict[str, Any]:
     """Copy a generator's model files into a bundle, and write down where they come from.
 
     Args:
         generator: folder of `train_generator` or `import-released`.
         bundle: gets the files; it is there.
         metrics: folder of `evaluate` on this generator, or None.
+        examples: captions to try it with.
 
     Returns:
         The provenance: what `provenance.json` holds.
@@ -31,6 +35,7 @@ def write_bundle(generator: Path, bundle: Path, metrics: Path | None) -> dict[st
         "generator": source["fingerprint"],
         **{name: source.get(name) for name in ("damsm", "dataset", "steps", "imported")},
         "metrics": None,
+        "examples": list(examples),
     }
     if metrics is not None:
         measured = artifacts.check(metrics, "metrics", contents=True)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attngan.config.settings import Samples
-from attngan.data.captions import tokenize
+from attngan.data.captions import SPELLINGS, tokenize
 from attngan.inference.text_to_image import TextToImage
 from attngan.metrics.retrieval import cosines
 from attngan.models.generator import Generated
@@ -30,6 +30,8 @@ class Gallery:
         seed: of the noise, one for all captions.
         folder: gets the PNG files.
         bundle: fingerprint of the bundle, which each file names.
+        colours: of each word, `captions.colours_before` of the training captions: a colour is exchanged for those that
+            its noun has there. None: for all that the model knows.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class Gallery:
         seed: int,
         folder: Path,
         bundle: str,
+        colours: Mapping[str, set[str]] | None = None,
     ):
-        self.model, self.image_encoder, self.settings = model, image_encoder, settings
+        self.model, self.image_encoder, self.settings, self.colours = model, image_encoder, settings, colours
         self.seed, self.folder, self.bundle = seed, folder, bundle
         self.noise, self.epsilon = model.noise(settings.variants, seed, "gallery")
         self.side = max(SHOWN_SIDE, model.generator.resolutions[-1])
@@ -78,14 +81,13 @@ class Gallery:
         return entry
 
     def swap(self, caption: str, name: str) -> dict[str, Any] | None:
-        """Draw a caption with its first colour word, and with each other one that the model knows, the noise held."""
-        known = self.model.vocabulary.colours
+        """Draw a caption with its first colour word, and with each other one that can stand there, the noise held."""
         tokens = tokenize(caption)
-        places = [place for place, word in enumerate(tokens) if word in known]
-        if not places or len(known) < 2:
+        place = next((place for place, word in enumerate(tokens) if word in self.model.vocabulary.colours), None)
+        others = [] if place is None else self._others(tokens, place)
+        if place is None or not others:
             return None
-        place = places[0]
-        colours = [tokens[place], *(word for word in known if word != tokens[place])]
+        colours = [tokens[place], *others]
         texts = [" ".join([*tokens[:place], colour, *tokens[place + 1 :]]) for colour in colours]
         word_ids, lengths = self.model.read(texts)
         noise, epsilon = (each[:1].expand(len(texts), -1) for each in (self.noise, self.epsilon))
@@ -94,6 +96,14 @@ class Gallery:
         before, after = " ".join(tokens[:place]), " ".join(tokens[place + 1 :])
         shown = [{"label": colour, "png": _small_png(picture, 0)} for colour, picture in zip(colours, row, strict=True)]
         return {"before": before, "word": tokens[place], "after": after, "pictures": shown}
+
+    def _others(self, tokens: Sequence[str], place: int) -> list[str]:
+        """Return the colour words that can stand in a caption in the place of one."""
+        others = self.model.vocabulary.other_colours(tokens[place])
+        if self.colours is None:
+            return others
+        known = self.colours.get(" ".join(tokens[place + 1 : place + 2]), set())
+        return [word for word in others if SPELLINGS.get(word, word) in known]
 
     def between(self, captions: tuple[str, str], name: str) -> dict[str, Any]:
         """Draw the way from one caption to another, the noise held."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from attngan.config.settings import Config
+from attngan.data.captions import colours_before, tokenize
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
@@ -16,6 +17,8 @@ from attngan.runtime import acceleration
 from attngan.runtime.console import progress, say
 from attngan.storage import artifacts
 from attngan.storage.result_folder import check_apart, result
+
+NUM_EXAMPLES = 8  # captions that the bundle gives to those who want to try it
 
 
 def export_samples(
@@ -53,9 +56,17 @@ def export_samples(
         if damsm is not None:
             image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), model.device)[1]
         captions = _captions(config, dataset)
-        provenance = write_bundle(generator, packed_in, metrics)
+        provenance = write_bundle(generator, packed_in, metrics, examples=captions[:NUM_EXAMPLES])
         fingerprint = artifacts.check(packed_in, "bundle")["fingerprint"]
-        draw = Gallery(model, image_encoder, config.samples, seed=config.seed, folder=shown_in, bundle=fingerprint)
+        draw = Gallery(
+            model,
+            image_encoder,
+            config.samples,
+            seed=config.seed,
+            folder=shown_in,
+            bundle=fingerprint,
+            colours=_colours(dataset),
+        )
         shown = _drawn(draw, captions)
         resolutions = model.generator.resolutions
         page = report.render("gallery.html.j2", resolutions=resolutions, is_ranked=image_encoder is not None, **shown)
@@ -83,6 +94,14 @@ def _drawn(draw: Gallery, captions: list[str]) -> dict[str, list[dict[str, Any]]
             between.append(draw.between(pair, f"{number:03d}"))
             advance(1)
     return {"entries": entries, "swaps": [each for each in swapped if each], "between": between}
+
+
+def _colours(dataset: Path | None) -> dict[str, set[str]] | None:
+    """Return which colours the training captions know of what."""
+    if dataset is None:
+        return None
+    records = Dataset.open(dataset, "train").records
+    return colours_before(tokenize(caption) for record in records for caption in record["captions"])
 
 
 def _captions(config: Config, dataset: Path | None) -> list[str]:
