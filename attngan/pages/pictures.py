@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +16,7 @@ from attngan.storage import artifacts
 
 FILM_SIDE = 640  # pixels of a film's longer side, at most
 FRAME_MILLISECONDS = 200
+TITLE_HEIGHT = 22  # pixels, above a frame of the film
 
 
 def to_pictures(images: Tensor, *, side: int | None = None) -> list[Image.Image]:
@@ -62,13 +63,22 @@ def save(
         handle.write(to_png(picture, about))
 
 
-def save_film(paths: Sequence[Path], path: Path) -> None:
-    """Write pictures of one size, one after the other, as an animated WebP; the last one stays a while."""
+def save_film(paths: Sequence[Path], titles: Sequence[str], path: Path) -> None:
+    """Write pictures of one size, one after the other, as an animated WebP; the last one stays a while.
+
+    Args:
+        paths: of the pictures.
+        titles: what stands above each.
+        path: of the film.
+    """
     frames = []
-    for each in paths:
-        with Image.open(each) as frame:
-            frame.thumbnail((FILM_SIDE, FILM_SIDE))
-            frames.append(frame.convert("RGB"))
+    for each, title in zip(paths, titles, strict=True):
+        with Image.open(each) as picture:
+            picture.thumbnail((FILM_SIDE, FILM_SIDE))
+            frame = Image.new("RGB", (picture.width, picture.height + TITLE_HEIGHT), "white")
+            frame.paste(picture, (0, TITLE_HEIGHT))
+        ImageDraw.Draw(frame).text((2, 2), title, fill="black", font_size=TITLE_HEIGHT - 6)
+        frames.append(frame)
     durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [10 * FRAME_MILLISECONDS]
     with artifacts.atomic_file(path) as handle:
         frames[0].save(handle, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=80)

@@ -22,9 +22,9 @@ def render(template: str, **values: Any) -> str:
     return _TEMPLATES.get_template(template).render(**values)
 
 
-def data_uri(png: bytes) -> str:
-    """Return a PNG as a URI that holds the picture itself."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """Return a picture's file, of a kind such as "png", as a URI that holds the picture itself."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
 
 
 def embedded(picture: Image.Image) -> str:

@@ -34,6 +34,8 @@ MAX_EVENTS = 10  # on the page, the last ones
 SHOWN_METRICS = ("kid_", "r_precision", "variety")  # what their names begin with
 SHOWN_WORDS = 4  # whose attention is shown
 
+Stages = list[list[list[Image.Image]]]  # of each resolution, of each caption, the variants
+
 
 class Snapshots:
     """Draws with the averaged generator into `samples/step-N.png`, `progress.html` and `film.webp` of a folder.
@@ -64,6 +66,7 @@ class Snapshots:
         price = settings.price_per_hour
         self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
         self.vocabulary = test.vocabulary
+        self._now: tuple[Generated, Stages] | None = None  # what was drawn last
         (out / "samples").mkdir(exist_ok=True)
         for name in store.shown("samples/"):
             if _step(Path(name)) <= run.step:
@@ -86,6 +89,7 @@ class Snapshots:
         path = self.out / "samples" / f"step-{self.run.step:07d}.png"
         pictures.save(pictures.grid(stages[-1]), path)
         self._log_grids([path])
+        self._now = drawn, stages
         self._write_page(drawn, stages)
 
     def show(self, store: StateStore) -> None:
@@ -101,11 +105,14 @@ class Snapshots:
         self._log_grids(self._grids())  # the log began anew
 
     def finish(self) -> list[str]:
-        """Make a film of all grids, and return the names of all files, relative to the folder."""
-        if not self._grids() or not (self.out / PAGE).is_file() or _step(self._grids()[-1]) < self.run.step:
+        """Make a film of all grids, put it on the page, and return the names of all files, relative to the folder."""
+        if self._now is None or _step(self._grids()[-1]) < self.run.step:
             self.draw()  # the run was over when it was taken up again
+        assert self._now is not None
         grids = self._grids()
-        pictures.save_film(_spread(grids, FRAMES), self.out / FILM)
+        shown = _spread(grids, FRAMES)
+        pictures.save_film(shown, [f"step {_step(path):,}" for path in shown], self.out / FILM)
+        self._write_page(*self._now, film=(self.out / FILM).read_bytes())
         return [PAGE, FILM, *(f"samples/{path.name}" for path in grids)]
 
     def _grids(self) -> list[Path]:
@@ -117,7 +124,7 @@ class Snapshots:
                 grid.thumbnail((pictures.FILM_SIDE, pictures.FILM_SIDE))
                 self.log.picture(_step(path), "samples", grid)
 
-    def _write_page(self, drawn: Generated, stages: list[list[list[Image.Image]]]) -> None:
+    def _write_page(self, drawn: Generated, stages: Stages, *, film: bytes = b"") -> None:
         run, rows = self.run, self.log.rows
         panels = {
             **PANELS,
@@ -141,6 +148,8 @@ class Snapshots:
             result=run.config.watch.result,
             events=run.events[-MAX_EVENTS:],
             plots=curves.plots(rows, panels),
+            film=report.data_uri(film, "webp") if film else "",
+            captions=self.captions,
             resolutions=run.config.resolutions,
             rows=[
                 {
@@ -166,7 +175,7 @@ class Snapshots:
     def _title(self, name: str) -> str:
         """Return how a figure is called on the page, with what it depends on."""
         title = names.words_of(name).title
-        return f"{title} among {self.num_candidates}" if name == "r_precision" else title
+        return f"{title} among {self.num_candidates} captions" if name == "r_precision" else title
 
     def _attention(self, drawn: Generated, caption: int, picture: Image.Image) -> list[dict[str, str]]:
         """Return where the last stage looks at the words of a caption, in its first picture."""
