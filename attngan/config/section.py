@@ -43,10 +43,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def shaping(self) -> dict[str, Any]:
-        """Return the settings that shape what a run makes, as JSON holds them: all but the incidental ones."""
-        dumped = self.model_dump(mode="json")
-        return {
+        """Return the settings that shape what a run makes and differ from their defaults, as JSON holds them.
+
+        What a run is known by: a setting that is new does not make another run of those from before it.
+        """
+        dumped = self.model_dump(mode="json", exclude_defaults=True)
+        shaping = {
             name: value.shaping() if isinstance(value := getattr(self, name), Section) else dumped[name]
             for name, field in type(self).model_fields.items()
-            if INCIDENTAL not in field.metadata
+            if name in dumped and INCIDENTAL not in field.metadata
         }
+        return {name: value for name, value in shaping.items() if value != {}}

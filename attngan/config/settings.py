@@ -64,6 +64,8 @@ class Damsm(Section):
     """Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)."""
 
     epochs: Count = 200  # at the most: the encoders of the best one are kept
+    steps: Natural = 0  # in place of epochs; 0: epochs
+    validate_every_epochs: Positive = 1.0  # how often the best one is looked for; of few pictures epochs are short
     batch_size: PairedBatch = 48  # pictures a step; each caption is told from those of the others
     learning_rate: Positive = 0.002  # Adam, betas (0.5, 0.999)
     learning_rate_decay: Share = 0.98  # factor an epoch ...
@@ -105,6 +107,7 @@ class Training(Section):
     """The adversarial training (section 4; released code: bird_attn2.yml)."""
 
     epochs: Count = 600  # over the training pictures
+    steps: Natural = 0  # in place of epochs; 0: epochs
     batch_size: PairedBatch = 20  # pictures a step, those of all processes together
     generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
     discriminator_learning_rate: Positive = 0.0002  # the same

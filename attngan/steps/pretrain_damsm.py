@@ -59,11 +59,10 @@ def _pretrained(
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
-    total = config.damsm.epochs * run.steps_per_epoch
-    states.check_not_beyond(run.step, total, store.uri, setting="damsm.epochs")
-    page = DamsmProgress(run, test, out, total, log) if distributed.is_first() else None
-    watcher = DamsmWatcher(run, log, store, test, page, total=total)
-    with kept_features(run, train, test, key) if run.step < total else contextlib.nullcontext():
+    states.check_not_beyond(run.step, run.schedule.total, store.uri, setting=run.schedule.setting)
+    page = DamsmProgress(run, test, out, log) if distributed.is_first() else None
+    watcher = DamsmWatcher(run, log, store, test, page)
+    with kept_features(run, train, test, key) if run.step < run.schedule.total else contextlib.nullcontext():
         loop.train(run, train, damsm_step, watcher)
     if distributed.is_first():
         run.load_best()
@@ -77,8 +76,10 @@ def _pretrained(
 def _shaping(config: Config) -> dict[str, Any]:
     """Return the settings that shape the states of a run, beside its data."""
     shaping = config.shaping()
-    settings = {name: shaping[name] for name in ("seed", "precision", "data", "text_encoder", "image_encoder", "damsm")}
-    del settings["damsm"]["epochs"]  # more epochs go on from what is there
+    read = ("seed", "precision", "text_encoder", "image_encoder", "damsm")
+    settings = {name: shaping[name] for name in read if name in shaping}
+    for name in ("epochs", "steps"):  # more of them go on from what is there
+        settings.get("damsm", {}).pop(name, None)
     settings["data"] = config.data.model_dump(include={"resolution", "max_words"})  # the rest made the dataset
     settings["watch"] = config.watch.model_dump(include={"every_epochs", "learning_rate_factor"})
     return settings

@@ -19,7 +19,7 @@ from attngan.training.snapshots import Snapshots
 
 GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
     "data": ("min_word_count", "max_rejected_share"),  # of the dataset, which is told by its fingerprint
-    "training": ("epochs",),
+    "training": ("epochs", "steps"),
     "watch": ("num_images", "features", "metric", "result", "patience", "on_trouble", "max_roll_backs"),
 }
 
@@ -58,13 +58,11 @@ def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) 
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
-    steps_per_epoch = len(train) // config.training.batch_size
-    total = config.training.epochs * steps_per_epoch
-    states.check_not_beyond(run.step, total, store.uri, setting="training.epochs")
+    states.check_not_beyond(run.step, run.schedule.total, store.uri, setting=run.schedule.setting)
     snapshots = None
     if distributed.is_first():
-        snapshots = Snapshots(run, test, out, total, store, log, num_candidates=figures.num_candidates)
-    watcher = GanWatcher(run, log, store, figures, snapshots, steps_per_epoch=steps_per_epoch, total=total)
+        snapshots = Snapshots(run, test, out, store, log, num_candidates=figures.num_candidates)
+    watcher = GanWatcher(run, log, store, figures, snapshots)
     loop.train(run, train, gan_step, watcher)
     if snapshots is not None:
         files = snapshots.finish()
@@ -81,8 +79,8 @@ def _shaping(config: Config) -> dict[str, Any]:
     settings = config.shaping()
     settings["damsm"] = config.damsm.gammas  # the rest made the encoders
     for section in ("evaluate", "samples", "publish"):  # read by later steps
-        del settings[section]
+        settings.pop(section, None)
     for section, names in GOES_ON.items():
         for name in names:
-            del settings[section][name]
-    return settings
+            settings.get(section, {}).pop(name, None)
+    return {name: value for name, value in settings.items() if value != {}}

@@ -38,16 +38,21 @@ class DamsmProgress:
         run: the run to watch.
         test: gives pictures and captions.
         out: the folder.
-        total: steps of the whole run.
         log: has the figures so far.
     """
 
-    def __init__(self, run: DamsmRun, test: Dataset, out: Path, total: int, log: RunLog):
+    def __init__(self, run: DamsmRun, test: Dataset, out: Path, log: RunLog):
         self.run, self.out, self.log, self.vocabulary = run, out, log, test.vocabulary
         self.timer, self.drawn_step = Timer(EVERY_SECONDS), -1
         settings, data = run.config.damsm, run.config.data
         price = run.config.training.price_per_hour
-        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
+        self.pace = Pace(
+            run.step,
+            total=run.schedule.total,
+            batch_size=settings.batch_size,
+            price_per_hour=price,
+            device=run.device,
+        )
         chosen = spread(len(test), POOL)
         self.captions = [test.records[index]["captions"][0] for index in chosen]
         self.shown = spread(len(chosen), PICTURES)

@@ -18,12 +18,13 @@ from attngan.runtime import acceleration, distributed
 from attngan.runtime.console import say
 from attngan.runtime.gradient_average import GradientAverage
 from attngan.storage import artifacts, tensor_files
+from attngan.training import schedule
 from attngan.training.run import TrainingRun
 from attngan.training.trunk_features import TrunkFeatures
 
 
 class DamsmRun(TrainingRun):
-    """Both encoders. `loss_sums` are of the epoch so far.
+    """Both encoders. `loss_sums` are since the last validation.
 
     Args:
         config: the run's settings.
@@ -54,7 +55,7 @@ class DamsmRun(TrainingRun):
         self.gradients = GradientAverage(trained)
         self.trunk: TrunkFeatures | None = None  # of the training pictures; None: the trunk runs in each step
         self.test_trunk: TrunkFeatures | None = None
-        self.steps_per_epoch = len(train) // config.damsm.batch_size
+        self.schedule = schedule.of_encoders(config, len(train))
         self.best: dict[str, float] = {}
         self.best_weights: dict[str, dict[str, Tensor]] = {}
 
@@ -112,7 +113,8 @@ class DamsmRun(TrainingRun):
         """Decay the rate by epochs; Adam keeps its moments (the released code makes a new Adam each epoch)."""
         settings = self.config.damsm
         share = max(
-            settings.learning_rate_decay ** (self.step // self.steps_per_epoch), settings.min_learning_rate_share
+            settings.learning_rate_decay ** (self.step // self.schedule.steps_per_epoch),
+            settings.min_learning_rate_share,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * share * self.rate_factor

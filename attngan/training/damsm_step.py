@@ -38,8 +38,8 @@ def try_step(run: DamsmRun, train: Dataset, size: int) -> None:
 
 
 def take_step(run: DamsmRun, batch: Batch) -> None:
-    """Take the run's next step at its learning rate; an epoch's first one forgets the losses before it."""
-    if run.step % run.steps_per_epoch == 0:
+    """Take the run's next step at its learning rate; the first one after a validation forgets the losses before it."""
+    if run.step % run.schedule.interval == 0:
         run.loss_sums.zero_()
     run.set_learning_rates()
     training_step(run, batch)

@@ -1,4 +1,4 @@
-"""What is looked at while the encoders train: a retrieval test after each epoch, whose best encoders are kept."""
+"""What is looked at while the encoders train: a retrieval test after each epoch; the best encoders are kept."""
 
 from attngan.data.dataset import Dataset
 from attngan.runtime import distributed
@@ -12,7 +12,7 @@ from attngan.training.watcher import Watcher
 
 
 class DamsmWatcher(Watcher):
-    """Validates a run's epochs, logs them, and saves the state of every so many.
+    """Validates a run, logs its figures, and saves the state of every so many.
 
     Args:
         run: what is watched.
@@ -20,23 +20,20 @@ class DamsmWatcher(Watcher):
         store: keeps the states.
         test: held-out pictures.
         page: shows the run, in the first process; None in the others.
-        total: steps of the whole run.
     """
 
-    def __init__(
-        self, run: DamsmRun, log: RunLog, store: StateStore, test: Dataset, page: DamsmProgress | None, *, total: int
-    ):
-        super().__init__(run, log, store, total=total)
+    def __init__(self, run: DamsmRun, log: RunLog, store: StateStore, test: Dataset, page: DamsmProgress | None):
+        super().__init__(run, log, store)
         self.damsm, self.test, self.page = run, test, page
 
     def after_step(self) -> str | None:
-        """End the epoch if this was its last step; return a short note then."""
+        """Validate if this is a step for it; return a short note then."""
         run, page = self.damsm, self.page
         if page is not None and (forecast := page.pace.forecast(run.step)):
             say(f"DAMSM: {forecast}")
-        if run.step % run.steps_per_epoch:
+        if not run.schedule.is_look(run.step):
             return None
-        note = self._end_epoch()
+        note = self._validate()
         if page is not None:
             page.draw(self.store)
         return note
@@ -46,21 +43,23 @@ class DamsmWatcher(Watcher):
         if self.page is not None:
             self.page.draw(self.store, last=True)
 
-    def _end_epoch(self) -> str | None:
-        """Validate and log, unless the epoch went wrong; save the state if it is time; return a short note."""
-        run = self.damsm
-        epoch = run.step // run.steps_per_epoch
-        is_snapshot = run.step == self.total or epoch % max(1, round(self.settings.every_epochs)) == 0
+    def _validate(self) -> str | None:
+        """Validate and log, unless the run went wrong; save the state if it is time; return a short note."""
+        run, schedule = self.damsm, self.damsm.schedule
+        epoch = run.step / schedule.steps_per_epoch
+        snapshot_every = max(1, round(self.settings.every_epochs * schedule.steps_per_epoch / schedule.interval))
+        is_snapshot = run.step == schedule.total or (run.step // schedule.interval) % snapshot_every == 0
         losses = run.synchronize_losses()
         if problem := self.trouble(losses, thoroughly=is_snapshot):
             self.answer(problem)
             return None
         found = distributed.from_first(lambda: validate(run, self.test))
-        run.keep_if_best({"epoch": float(epoch), **found})
-        means = {name: total / run.steps_per_epoch for name, total in losses.items()}
+        run.keep_if_best({"epoch": epoch, **found})
+        num_summed = (run.step - 1) % schedule.interval + 1
+        means = {name: total / num_summed for name, total in losses.items()}
         rate = run.optimizer.param_groups[0]["lr"]
         loss = sum(means.values())
-        self.log.write(step=run.step, epoch=float(epoch), **found, **means, loss=loss, learning_rate=rate)
+        self.log.write(step=run.step, epoch=epoch, **found, **means, loss=loss, learning_rate=rate)
         if is_snapshot:
             self.save(good=True)
         return f"loss {loss:.2f}, R@1 {found['recall_at_1']:.1%}"

@@ -19,6 +19,7 @@ from attngan.models.ema import averaged_copy
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.step_graph import StepGraph
 from attngan.storage import artifacts
+from attngan.training import schedule
 from attngan.training.caption_features import CaptionFeatures
 from attngan.training.learner import Learner
 from attngan.training.run import TrainingRun
@@ -44,6 +45,7 @@ class GanRun(TrainingRun):
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
         num_opinions = len(OPINIONS) * config.generator.num_stages
         super().__init__("generator", config, device, NUM_LOSSES + num_opinions)
+        self.schedule = schedule.of_generator(config, len(train))
         self.damsm_fingerprint = artifacts.check(damsm, "damsm")["fingerprint"]
         if Vocabulary.load(damsm / "vocabulary.json").words != train.vocabulary.words:
             raise InputError(f"{damsm}: its vocabulary is not the dataset's; pretrain the DAMSM on this dataset.")

@@ -25,8 +25,6 @@ class GanWatcher(Watcher):
         store: keeps the states.
         figures: measure the run's pictures.
         snapshots: draw them, in the first process; None in the others.
-        steps_per_epoch: how many make an epoch.
-        total: steps of the whole run.
     """
 
     def __init__(
@@ -36,14 +34,9 @@ class GanWatcher(Watcher):
         store: StateStore,
         figures: SnapshotMetrics,
         snapshots: Snapshots | None,
-        *,
-        steps_per_epoch: int,
-        total: int,
     ):
-        super().__init__(run, log, store, total=total)
+        super().__init__(run, log, store)
         self.gan, self.figures, self.snapshots = run, figures, snapshots
-        self.steps_per_epoch = steps_per_epoch
-        self.interval = max(1, round(self.settings.every_epochs * steps_per_epoch))
 
     def begin(self) -> None:
         """Judge the best so far as the next ones will be judged; keep the state of a run that has not begun."""
@@ -57,7 +50,7 @@ class GanWatcher(Watcher):
     def end(self) -> None:
         """Say why the training ends before its last step, if it does."""
         run = self.gan
-        if run.step < self.total:
+        if run.step < run.schedule.total:
             say(
                 f"generator: the last {run.num_since_best} snapshots are no better than that of step "
                 f"{run.best['step']:,}; training ends after step {run.step:,} (watch.patience)."
@@ -68,7 +61,7 @@ class GanWatcher(Watcher):
         run = self.gan
         if self.snapshots is not None and (forecast := self.snapshots.pace.forecast(run.step)):
             say(f"generator: {forecast}")
-        is_snapshot = run.step % self.interval == 0 or run.step == self.total
+        is_snapshot = run.schedule.is_look(run.step)
         if not is_snapshot and run.step % run.config.training.log_every_steps:
             return None
         figures = run.take_mean_losses()
@@ -77,7 +70,7 @@ class GanWatcher(Watcher):
             return None
         if is_snapshot:
             figures |= distributed.from_first(lambda: self._with_room(self.figures.measure))
-        self.log.write(step=run.step, epoch=run.step / self.steps_per_epoch, **figures)
+        self.log.write(step=run.step, epoch=run.step / run.schedule.steps_per_epoch, **figures)
         if is_snapshot:
             self._take_snapshot()
         return f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}"

@@ -39,7 +39,7 @@ def train(run: TrainingRun, dataset: Dataset, step: TrainingStep, watcher: Watch
     """
     settings = run.settings
     timer = states.Timer(settings.checkpoint_every_seconds)
-    total, done = watcher.total * settings.batch_size, run.step * settings.batch_size
+    total, done = run.schedule.total * settings.batch_size, run.step * settings.batch_size
     try_step = functools.partial(step.try_step, run, dataset)
     bar = progress(run.name, total=total, unit="images", start=done)
     with (

@@ -124,11 +124,13 @@ def encoders(
         say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
     share = _share(config, device, batch_size)
     with _steps(run, train, damsm_step, share) as step, _fitting(run, train, damsm_step, share):
-        parts.append(Part("steps of the encoders", timed(step), config.damsm.epochs * run.steps_per_epoch))
-    parts.append(Part("validations", timed(lambda: damsm_step.validate(run, test)), config.damsm.epochs))
+        parts.append(Part("steps of the encoders", timed(step), run.schedule.total))
+    parts.append(Part("validations", timed(lambda: damsm_step.validate(run, test)), run.schedule.num_looks))
     with _state() as store:
         saved = timed(lambda: run.is_finite() and store.save(run.step, run.state(), good=True))
-        parts.append(Part("states saved", saved, -(-config.damsm.epochs // max(1, round(config.watch.every_epochs)))))
+        parts.append(
+            Part("states saved", saved, -(-run.schedule.num_looks // max(1, round(config.watch.every_epochs))))
+        )
     if out is not None:
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
         artifacts.finish(out, "damsm", files)
@@ -149,16 +151,13 @@ def generator(dataset: Path, damsm: Path, config: Config) -> list[Part]:
     device = acceleration.set_up_device(config)
     timed, parts = functools.partial(_seconds, device=device), []
     run = GanRun(config, train, damsm, device)
-    steps_per_epoch = len(train) // batch_size
-    total = config.training.epochs * steps_per_epoch
     share = _share(config, device, batch_size)
     warm_up = WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
     with _steps(run, train, gan_step, share) as step, _fitting(run, train, gan_step, share):
-        parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), total))
+        parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), run.schedule.total))
         losses = step()
-    interval = max(1, round(config.watch.every_epochs * steps_per_epoch))
-    with _snapshot(run, train, test, damsm, total, losses) as snapshot:
-        parts.append(Part("snapshots", timed(snapshot), -(-total // interval)))
+    with _snapshot(run, train, test, damsm, losses) as snapshot:
+        parts.append(Part("snapshots", timed(snapshot), run.schedule.num_looks))
     return parts
 
 
@@ -209,15 +208,13 @@ def _steps(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> It
 
 
 @contextlib.contextmanager
-def _snapshot(
-    run: GanRun, train: Dataset, test: Dataset, damsm: Path, total: int, losses: Losses
-) -> Iterator[Callable[[], None]]:
+def _snapshot(run: GanRun, train: Dataset, test: Dataset, damsm: Path, losses: Losses) -> Iterator[Callable[[], None]]:
     """Give what takes a snapshot of a run, in a scratch folder."""
     figures = SnapshotMetrics(run, train, test, damsm)
     with scratch.folder("plan") as folder, _state() as store:
         log = RunLog(folder, [])
         log.write(step=0, **{name: value.item() for name, value in losses.items()}, **figures.measure())
-        snapshots = Snapshots(run, test, folder, total, store, log, num_candidates=figures.num_candidates)
+        snapshots = Snapshots(run, test, folder, store, log, num_candidates=figures.num_candidates)
 
         def snapshot() -> None:
             figures.measure()

@@ -12,6 +12,7 @@ from attngan.config.settings import Config
 from attngan.runtime import acceleration
 from attngan.runtime.console import say
 from attngan.training import states
+from attngan.training.schedule import Schedule
 from attngan.training.states import StateStore
 
 
@@ -26,6 +27,7 @@ class TrainingRun(abc.ABC):
     """
 
     section: str  # of the settings
+    schedule: Schedule
     remembered: tuple[str, ...] = ("rows", "attempt", "events")  # attributes that the state holds as they are
 
     def __init__(self, name: str, config: Config, device: torch.device, num_losses: int):

@@ -44,7 +44,6 @@ class Snapshots:
         run: the run to watch.
         test: gives the captions, spread over its pictures.
         out: the generator's folder.
-        total: steps of the whole run.
         store: holds the grids of the run so far, where it goes on from there.
         log: has the figures so far, and gets the grids for TensorBoard.
         num_candidates: captions that R-precision chooses among.
@@ -55,7 +54,6 @@ class Snapshots:
         run: GanRun,
         test: Dataset,
         out: Path,
-        total: int,
         store: StateStore,
         log: RunLog,
         *,
@@ -64,7 +62,13 @@ class Snapshots:
         self.run, self.out, self.log, self.num_candidates = run, out, log, num_candidates
         settings = run.config.training
         price = settings.price_per_hour
-        self.pace = Pace(run.step, total=total, batch_size=settings.batch_size, price_per_hour=price, device=run.device)
+        self.pace = Pace(
+            run.step,
+            total=run.schedule.total,
+            batch_size=settings.batch_size,
+            price_per_hour=price,
+            device=run.device,
+        )
         self.vocabulary = test.vocabulary
         self._now: tuple[Generated, Stages] | None = None  # what was drawn last
         (out / "samples").mkdir(exist_ok=True)

@@ -23,11 +23,10 @@ class Watcher(abc.ABC):
         run: what is watched.
         log: has its figures.
         store: keeps its states.
-        total: steps of the whole run.
     """
 
-    def __init__(self, run: TrainingRun, log: RunLog, store: StateStore, *, total: int):
-        self.run, self.log, self.store, self.total = run, log, store, total
+    def __init__(self, run: TrainingRun, log: RunLog, store: StateStore):
+        self.run, self.log, self.store = run, log, store
         self.settings = run.config.watch
         self._saved = (-1, -1)  # step and attempt
 
@@ -38,7 +37,7 @@ class Watcher(abc.ABC):
 
     def is_over(self) -> bool:
         """Return whether all steps are done."""
-        return self.run.step >= self.total
+        return self.run.step >= self.run.schedule.total
 
     @abc.abstractmethod
     def after_step(self) -> str | None:
