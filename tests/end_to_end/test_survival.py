@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Command
 
 from attngan.config import settings as configs
 from attngan.steps.train_generator import train_generator
@@ -49,29 +50,25 @@ def uninterrupted(dataset, damsm, settings, tmp_path_factory):
     return digest(whole)
 
 
-def start(command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    line = process.stdout.readline()
-    while line.startswith(("captions read", "watch.")):
-        line = process.stdout.readline()
-    assert line.startswith("generator: "), line + process.stdout.read()
+def start(command, output):
+    process = Command(command[command.index("attngan") + 1 :], output)
+    said = process.wait_for_line("generator: ", PATIENCE_SECONDS)
+    assert "generator: " in said and process.status is None, said
     return process
 
 
 def wait_for(condition, process):
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition() and process.poll() is None:
+    while not condition() and process.status is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
 def kill(process):
     """Kill a run that must still be at work."""
-    assert process.poll() is None, process.stdout.read()
+    assert process.status is None, process.output.read_text()
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
 
 
 def finish(command):
@@ -86,7 +83,7 @@ def test_twenty_kills_with_the_state_in_a_folder(command, uninterrupted, tmp_pat
     state = tmp_path / "state"
     inside = 0
     for number in range(KILLS):
-        process = start([*command, str(state)])
+        process = start([*command, str(state)], tmp_path / "said")
         wait_for(lambda: list(state.glob("*/latest.json")), process)
         time.sleep(dice.uniform(0, 0.3))
         if number % 2:
@@ -108,7 +105,7 @@ def test_twenty_kills_with_the_state_in_the_cloud(command, uninterrupted, storag
     killed_while = []
     for number in range(KILLS):
         storage_server.choose_fault = lambda *_: None
-        process = start([*command, "gs://pictures/state"])
+        process = start([*command, "gs://pictures/state"], tmp_path / "said")
         wait_for(lambda: any(blob.name.endswith("latest.json") for blob in bucket.list_blobs()), process)
         time.sleep(dice.uniform(0, 0.3))
         name = [None, *moments][number % 4]
@@ -123,8 +120,7 @@ def test_twenty_kills_with_the_state_in_the_cloud(command, uninterrupted, storag
 
             storage_server.choose_fault = choose
             wait_for(lambda reached=reached: reached, process)
-            process.communicate()
-            assert process.returncode == -signal.SIGKILL
+            assert process.wait() == -signal.SIGKILL
             killed_while += reached
         else:
             kill(process)

@@ -253,7 +253,7 @@ def _after(run, batch):
         parts += [real_loss(conditional), real_loss(unconditional)]
     features = run.image_encoder(drawn.images[-1])
     matching = damsm_losses(features, (words, sentence), batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
-    assert tuple(matching) == DAMSM_LOSSES
+    assert tuple(matching) == tuple(DAMSM_LOSSES)
     parts += list(matching.values())
     kl = kl_loss(drawn.mean, drawn.log_variance)
     return {
