@@ -31,7 +31,7 @@ $(DEMO)/birds/palette.json: | $(STAMP)
 	@rm -rf $(DEMO)/birds && $(BIN)/attngan draw-birds --out $(DEMO)/birds --count $(BIRDS) --seed $(SEED)
 
 test: $(STAMP) ## run the tests (minutes, no network, no GPU)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not gpu and not docker"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not slow and not gpu and not docker"
 
 test-all: $(STAMP) ## run every test this machine can, the slow ones too
 	$(BIN)/python -m pytest -q

@@ -77,7 +77,7 @@ def test_twenty_pictures_go_through_all_six_steps(few, tmp_path, capsys):
     assert measured["conditions"]["kid_subset_size"] == 8
     assert any(name.startswith("kid_damsm") for name in measured["figures"])
     assert "each among 8 captions" in (tmp_path / "metrics" / "report.html").read_text()
-    assert "r_precision among 8 captions" in (tmp_path / "generator" / "progress.html").read_text()
+    assert "(R-precision) among 8 captions" in (tmp_path / "generator" / "progress.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def wait_for(condition, process):
 
 def kill(process):
     """Kill a run that must still be at work."""
-    assert process.status is None, process.output.read_text()
+    assert process.status is None, process.said
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
 

@@ -57,6 +57,27 @@ def test_other_numbers_are_promised_under_a_higher_version_of_states_alone(tmp_p
     check_steps("steps", [{"loss": 1.1}], is_new=False, folder=tmp_path)
 
 
+def test_defaults_change_under_a_higher_version_of_states_alone(request):
+    """A run is known by the settings that differ from their defaults: with another default it is another run."""
+    path, version = FOLDER / "defaults.json", artifacts.STATE_VERSION
+    now = flat(Config().model_dump(mode="json"))
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name, value in before["defaults"].items() if now.get(name, "gone") != value]
+    assert not changed or version > before["state_version"], f"raise artifacts.STATE_VERSION: {', '.join(changed)}"
+    if request.config.getoption("--golden"):
+        artifacts.write_json(path, {"state_version": version, "defaults": now})
+    else:
+        assert not changed and before["defaults"].keys() == now.keys(), "make golden"
+
+
+def flat(settings: dict, section: str = "") -> dict:
+    """Return settings by their dotted names."""
+    found = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{section}{name}.") if isinstance(value, dict) else {f"{section}{name}": value}
+    return found
+
+
 def promised(name: str, value, request: pytest.FixtureRequest):
     """Return the promised value; with --golden promise the present one."""
     path = FOLDER / f"{name}.json"

@@ -12,6 +12,7 @@ import threading
 
 import numpy as np
 import pytest
+from forked import Command
 from PIL import Image
 
 from attngan.inference.generate import generate
@@ -204,8 +205,8 @@ def test_a_taken_port_and_a_missing_bundle_are_said(bundle, tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(command(bundle, "--port", port), capture_output=True, text=True)
-        assert ended.returncode == 2 and f"127.0.0.1:{port}: cannot listen there" in ended.stderr
-        assert "Traceback" not in ended.stderr
-    ended = subprocess.run(command(tmp_path / "nowhere"), capture_output=True, text=True)
-    assert ended.returncode == 2 and "no such folder" in ended.stderr
+        ended = Command(["serve", str(bundle), "--port", port], tmp_path / "said")
+        assert ended.wait() == 2 and f"127.0.0.1:{port}: cannot listen there" in ended.said
+        assert "Traceback" not in ended.said
+    ended = Command(["serve", str(tmp_path / "nowhere")], tmp_path / "said again")
+    assert ended.wait() == 2 and "no such folder" in ended.said

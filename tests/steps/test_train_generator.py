@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import saved_states
 import torch
+from forked import Command
 from PIL import Image, ImageChops, ImageStat
 
 from attngan.config import settings as configs
@@ -26,10 +25,6 @@ from attngan.training.gan_step import training_step
 from attngan.training.states import StateStore
 
 pytestmark = pytest.mark.usefixtures("few_pictures")
-
-
-def slowly(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def weights_of(folder):
@@ -119,29 +114,27 @@ def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
     assert weights_of(tmp_path / "generator") == weights_of(generator)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), slowly(signal.SIGINT, 130), slowly(signal.SIGKILL, -9)]
-)
-def test_a_command_that_is_stopped_goes_on_when_run_again(number, status, dataset, damsm, generator, smoke, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_command_that_is_stopped_goes_on_when_run_again(
+    number, status, dataset, damsm, generator, smoke, tmp_path, monkeypatch
+):
     (tmp_path / "config.yaml").write_text(configs.dump(changed(smoke, checkpoint_every_seconds=0.0)))
     out = tmp_path / "generator"
-    command = [sys.executable, "-m", "attngan", "train-generator", "--dataset", str(dataset), "--damsm", str(damsm)]
+    command = ["train-generator", "--dataset", str(dataset), "--damsm", str(damsm)]
     command += ["--out", str(out), "--config", str(tmp_path / "config.yaml")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = Command(command, tmp_path / "said")
     state = Path(f"{out}.state")
     deadline = time.monotonic() + 120
-    while not list(state.glob("*/latest.json")) and process.poll() is None:
+    while not list(state.glob("*/latest.json")) and process.status is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(number)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == status, output
-    assert "Traceback" not in output
-    edited = {**environment, "ATTNGAN_REVISION": "edited"}  # a comment, say: the state serves all the same
-    again = subprocess.run(command, env=edited, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert "goes on after step" in again.stdout and "saved by another revision of attngan" in again.stdout
+    assert process.wait() == status, process.said
+    assert "Traceback" not in process.said
+    monkeypatch.setenv("ATTNGAN_REVISION", "edited")  # a comment, say: the state serves all the same
+    again = Command(command, tmp_path / "said again")
+    assert again.wait() == 0, again.said
+    assert "goes on after step" in again.said and "saved by another revision of attngan" in again.said
     assert weights_of(out) == weights_of(generator)
 
 

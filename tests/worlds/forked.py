@@ -30,6 +30,10 @@ class Command:
         self._process.start()
 
     @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    @property
     def status(self) -> int | None:
         """As `subprocess.Popen.poll` gives it."""
         return self._process.exitcode
@@ -46,7 +50,7 @@ class Command:
         """Wait until a line that begins so was printed, or the command has ended; return all that was printed."""
         deadline = time.monotonic() + seconds
         while True:
-            has_ended, said = self.status is not None, self.output.read_text()
+            has_ended, said = self.status is not None, self.said
             if has_ended or any(line.startswith(start) for line in said.splitlines()):
                 return said
             assert time.monotonic() < deadline, said
