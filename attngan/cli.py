@@ -29,7 +29,10 @@ app = typer.Typer(
 
 INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py step` goes by it
 
-ConfigOption = Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults, or toy, smoke, ...")]
+ConfigOption = Annotated[
+    list[Path] | None,
+    typer.Option("--config", help="YAML with what differs from the defaults, or toy, tiny, ...; later ones on top."),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
 Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
@@ -338,7 +341,9 @@ def plan(
 
 
 @contextlib.contextmanager
-def configured(out: str | None, config: Path | None, overrides: list[str] | None, dry_run: bool) -> Iterator["Config"]:
+def configured(
+    out: str | None, config: list[Path] | None, overrides: list[str] | None, dry_run: bool
+) -> Iterator["Config"]:
     """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
     with exit_status.reported(out):
         from attngan.config import settings
@@ -346,8 +351,7 @@ def configured(out: str | None, config: Path | None, overrides: list[str] | None
 
         if out is not None and not out.strip():
             raise InputError("expected a folder for the result, found an empty name; name one.")
-        given = overrides or []
-        loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
+        loaded = settings.load_files(config or [], overrides=overrides or [])
         if dry_run:
             print(settings.dump(loaded), end="")
             raise typer.Exit

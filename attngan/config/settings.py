@@ -4,9 +4,9 @@ A YAML file holds only what differs. Unknown names and wrong types are refused, 
 """
 
 import importlib.resources
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -226,33 +226,75 @@ def load(text: str | bytes | None = None, *, overrides: Iterable[str] = (), wher
     """Build the config from YAML text and `section.name=value` overrides (each value is YAML again).
 
     Args:
-        text: YAML with only what differs from the defaults, bytes in UTF-8; None or empty for the defaults.
+        text: YAML with only what differs from the defaults, or from the shipped config that it names as `base`, bytes
+            in UTF-8; None or empty for the defaults.
         overrides: applied last, left to right.
         where: file name for messages.
 
     Raises:
         InputError: names every unknown setting (with the nearest known one) and every value that does not fit.
     """
-    values = yaml_text.parse(text or "", where)
+    return _validated(_values(text or "", where), overrides, where)
+
+
+def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
+    """Build the config from a YAML file, or from a named one that attngan ships (`toy`, `smoke`, ...)."""
+    return load_files([path], overrides=overrides)
+
+
+def load_files(paths: Sequence[Path], *, overrides: Iterable[str] = ()) -> Config:
+    """Build the config from several files or shipped ones, as `load_file` does; later ones lie on top."""
+    values: dict[str, Any] = {}
+    for path in paths:
+        where, text = _read(path)
+        values = _on_top(values, _values(text, where))
+    return _validated(values, overrides, ", ".join(shown(str(path)) for path in paths) or "config")
+
+
+def _validated(values: dict[str, Any], overrides: Iterable[str], where: str) -> Config:
     for override in overrides:
         yaml_text.place(override, values)
     return yaml_text.validated(Config, values, where)
 
 
-def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
-    """Build the config from a YAML file, or from a named one that attngan ships (`toy`, `smoke`, ...)."""
+def _values(text: str | bytes, where: str) -> dict[str, Any]:
+    """Return the settings in a text, on top of those of the shipped config that it names as `base`."""
+    values = yaml_text.parse(text, where)
+    if "base" not in values:
+        return values
+    base = values.pop("base")
+    if base not in shipped():
+        raise InputError(
+            f"{where}: base: expected one of {', '.join(shipped())}, found {shown(str(base))}; give --config several "
+            "times to lay one file of yours on another."
+        )
+    return _on_top(_values(_shipped_text(base), base), values)
+
+
+def _on_top(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with others laid on top, section by section."""
+    laid = dict(below)
+    for name, value in above.items():
+        is_section = isinstance(value, dict) and isinstance(laid.get(name), dict)
+        laid[name] = _on_top(laid[name], value) if is_section else value
+    return laid
+
+
+def _read(path: Path) -> tuple[str, str | bytes]:
+    """Return what a config is called in messages, and its text."""
     if path.name in shipped() and not path.exists():
-        recipes = importlib.resources.files("attngan.config") / "recipes"
-        text = (recipes / f"{path.name}.yaml").read_text(encoding="utf-8")
-        return load(text, overrides=overrides, where=path.name)
+        return path.name, _shipped_text(path.name)
     where = shown(str(path))
     try:
         with path.open("rb") as handle:
-            content = handle.read(yaml_text.MAX_BYTES + 1)  # parse refuses so many; a device would never end
+            return where, handle.read(yaml_text.MAX_BYTES + 1)  # parse refuses so many; a device would never end
     except OSError as error:
         reason = f"cannot read the config ({error.strerror})"
         raise InputError(f"{where}: {reason}; give a YAML file or one of {', '.join(shipped())}.") from None
-    return load(content, overrides=overrides, where=where)
+
+
+def _shipped_text(name: str) -> str:
+    return (importlib.resources.files("attngan.config") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def shipped() -> list[str]:

@@ -22,8 +22,7 @@ def pipeline_arguments(work: Work) -> dict[str, Any]:
     Raises:
         InputError: a URI that the pods cannot reach, an unknown setting, a selector or toleration that is none.
     """
-    given = work.set_ or []
-    loaded = settings.load(overrides=given) if work.config is None else settings.load_file(work.config, overrides=given)
+    loaded = settings.load_files(work.config or [], overrides=work.set_ or [])
     check_pinned(work.image)
     return {
         "source": _uri("--source", work.source),

@@ -56,7 +56,9 @@ class Work:
     checkpoint_root: Annotated[
         str, typer.Option(help="gs:// folder for training state; default: state below --pipeline-root.")
     ] = ""
-    config: Annotated[Path | None, typer.Option(help="YAML file, or toy, smoke, ...")] = None
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="YAML file, or toy, tiny, ...; repeatable, later ones on top.")
+    ] = None
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Repeatable.")] = None
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False
     always: Annotated[bool, typer.Option("--always", help="Train even if nothing changed since the champion.")] = False

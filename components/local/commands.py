@@ -10,7 +10,9 @@ from components.image import IMAGE
 
 app = typer.Typer()
 
-Config = Annotated[Path | None, typer.Option(help="YAML file, or toy, smoke, ...")]
+Config = Annotated[
+    list[Path] | None, typer.Option("--config", help="YAML file, or toy, tiny, ...; repeatable, later ones on top.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 Docker = Annotated[bool, typer.Option("--docker", help="Run in containers instead of processes.")]
 Image = Annotated[str, typer.Option(help="For --docker; default: the image of this commit (ATTNGAN_IMAGE).")]
@@ -41,8 +43,7 @@ def run(
 
         if (image or gpus) and not docker:
             raise InputError("--image and --gpus are for containers; give --docker too, or leave them out.")
-        given = set_ or []
-        loaded = settings.load(overrides=given) if config is None else settings.load_file(config, overrides=given)
+        loaded = settings.load_files(config or [], overrides=set_ or [])
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         running.check_apart(out, running.absolute(model_uri), sources.values())
@@ -91,6 +92,6 @@ def step(
         steps.check_inputs(name, uris)
         find = inputs.place if dry_run else inputs.local
         found = {flag: find(uri, cache or inputs.default_cache()) for flag, uri in uris.items()}
-        planned = steps.planned(name, found, out, config=config, overrides=set_ or [], state=state, force=force)
+        planned = steps.planned(name, found, out, config=config or [], overrides=set_ or [], state=state, force=force)
         image = image or IMAGE
     raise typer.Exit(steps.rerun(planned, docker=docker, image=image, gpus=gpus, dry_run=dry_run))

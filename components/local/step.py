@@ -105,7 +105,7 @@ def planned(
     inputs: dict[str, Path],
     out: str,
     *,
-    config: Path | None = None,
+    config: Sequence[Path] = (),
     overrides: Sequence[str] = (),
     state: str | None = None,
     force: bool = False,
@@ -123,10 +123,10 @@ def planned(
     outputs = {flag: place if len(written) == 1 else f"{place}/{flag}" for flag in written}
     if "state" in known and (state or not places.is_remote(place)):
         outputs["state"] = _placed(state or f"{place}.state")
-    file = config.resolve() if config is not None and config.exists() else None
-    flags = [*(["--config", str(file or config)] if config is not None else []), *(["--force"] if force else [])]
+    files = [path.resolve() if path.exists() else path for path in config]
+    flags = [*(part for path in files for part in ("--config", str(path))), *(["--force"] if force else [])]
     flags += [text for override in overrides for text in ("--set", override)]
-    return Step(name, inputs, outputs, tuple(flags), (file,) if file else ())
+    return Step(name, inputs, outputs, tuple(flags), tuple(path for path in files if path.exists()))
 
 
 def rerun(step: Step, *, docker: bool, image: str, gpus: bool, dry_run: bool) -> int:
