@@ -44,6 +44,37 @@ MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate w
 
 
 @app.command()
+def train(
+    source: Annotated[str, typer.Argument(metavar="PICTURES", help="Folder, .tgz or .zip with captioned pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0.5, max=MOST, help="That there are for everything; default: what it is worth.")
+    ] = None,
+    captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
+    inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of the image encoder.")] = None,
+    model_uri: Annotated[str | None, typer.Option(help="Folder of the champion; default: models below --out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """All six steps, with settings that fit the pictures: from a folder of captioned pictures to a model."""
+    with exit_status.reported(out):
+        from attngan.steps import train as all_steps
+
+        all_steps.train(
+            source,
+            out,
+            captions=captions,
+            inception_weights=inception_weights,
+            given=config or [],
+            overrides=set_ or [],
+            minutes=minutes,
+            model_uri=model_uri,
+            force=force,
+        )
+
+
+@app.command()
 def preprocess(
     source: Annotated[str, typer.Option(metavar=INPUT, help="Folder, .tgz or .zip with images.")],
     out: Out,

@@ -73,6 +73,16 @@ def decode(path: Path) -> Image.Image:
         return _upright(picture)
 
 
+def shorter_side(path: Path, box: Box | None) -> int:
+    """Return how many pixels of a picture there are on the shorter side of what would be stored, without decoding it.
+
+    Raises:
+        UnusableImage: as for `prepare`, as far as the file's beginning shows it.
+    """
+    with _opened(path) as picture:
+        return _short_side(_part(box, _upright_size(picture)))
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture file for the block, which may decode it; whatever goes wrong with it is an UnusableImage."""

@@ -1,6 +1,7 @@
 """What a running step tells people: lines and progress bars."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,38 @@ LINE_EVERY_SECONDS = 15.0  # of progress, where the output is a file or a cluste
 
 def say(message: str) -> None:
     """Print one line to the console, above a progress bar if there is one."""
+    if _IS_SILENT:
+        return
     _console().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Say nothing, and show no progress, in the block."""
+    global _IS_SILENT
+    before, _IS_SILENT = _IS_SILENT, True
+    try:
+        yield
+    finally:
+        _IS_SILENT = before
+
+
+@contextlib.contextmanager
+def stage(title: str) -> Iterator[None]:
+    """Name a part of a longer piece of work; on a terminal the bars in it leave no line, where it is done."""
+    global _IN_STAGE
+    say(f"== {title} ==")
+    before, _IN_STAGE = _IN_STAGE, True
+    try:
+        yield
+    finally:
+        _IN_STAGE = before
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as hours and minutes, rounded up: "0:05 h"."""
+    minutes = math.ceil(seconds / 60)
+    return "less than a minute" if minutes <= 1 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 @contextlib.contextmanager
@@ -32,7 +64,9 @@ def progress(name: str, *, total: int, unit: str, start: int = 0) -> Iterator[Ca
     Yields:
         advance(count, note=""): says that `count` more units are done; the note stands behind the bar.
     """
-    if _console().is_terminal:
+    if _IS_SILENT:
+        yield lambda count, note=None: None
+    elif _console().is_terminal:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -40,7 +74,7 @@ def progress(name: str, *, total: int, unit: str, start: int = 0) -> Iterator[Ca
             _Rate(unit),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=_console()) as bar:
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=_console(), transient=_IN_STAGE) as bar:
             task = bar.add_task(name, total=total, completed=start, note="")
 
             def advance(count: int, note: str | None = None) -> None:
@@ -76,7 +110,8 @@ class _Lines:
         rate = (self.done - self.first_done) / max(self.last_line - self.first_time, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
         share = f"{self.done:,}/{self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
-        say(f"{self.name}: {share}, {rate:,.0f} {self.unit}/s, {left:,.0f} s left {self.note}".rstrip())
+        what = f"{duration(left)} left" if self.done < self.total else "done"
+        say(f"{self.name}: {share}, {rate:,.0f} {self.unit}/s, {what} {self.note}".rstrip())
 
 
 class _Rate(ProgressColumn):
@@ -100,3 +135,4 @@ def _console() -> Console:
 
 
 _CONSOLE: Console | None = None
+_IS_SILENT = _IN_STAGE = False

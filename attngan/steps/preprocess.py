@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import os
+import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from attngan.data import dataset_writer, feasible, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
+from attngan.data.sampling import spread
 from attngan.data.sources import archives, captioned_folder, cub
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
@@ -28,6 +30,7 @@ from attngan.storage.result_folder import result
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 REASONS_SHOWN = 3  # in the sentence that ends the step
+NUM_LOOKED_AT = 50  # pictures, to know their size
 LINES_SHOWN = 100  # of rejections and the like, before it
 
 
@@ -59,16 +62,27 @@ def preprocess(
     """
     beside = source.parent / "text"  # where CUB's captions lie
     inputs = [source, captions, vocabulary, beside if os.path.isdir(beside) else None]
-    with result(out, "dataset", inputs=inputs) as draft, contextlib.ExitStack() as stack:
-        root = stack.enter_context(_as_folder(source))
-        texts = None if captions is None else stack.enter_context(_as_folder(captions))
-        layout = cub.find_layout(root)
-        if texts is None and source.is_file() and beside.is_dir():
-            is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
-            texts = None if is_inside else beside
-        found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
+    with result(out, "dataset", inputs=inputs) as draft, _read(source, captions) as found:
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
         return _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
+
+
+def look(source: Path, captions: Path | None = None) -> tuple[int, int]:
+    """Return what can be known of a source before its pictures are decoded.
+
+    Args:
+        source: as for `preprocess`.
+        captions: the same.
+
+    Returns:
+        The number of pictures with captions, and the pixels on their shorter side, in the middle of some of them.
+    """
+    with _read(source, captions) as found:
+        sides = []
+        for index in spread(len(found.records), NUM_LOOKED_AT):
+            with contextlib.suppress(images.UnusableImage):
+                sides.append(images.shorter_side(found.records[index].path, found.records[index].box))
+        return len(found.records), int(statistics.median(sides)) if sides else 0
 
 
 class _Run:
@@ -262,6 +276,19 @@ class _Run:
             "classes": len(set(class_ids)),
             "words": len(tokens),
         }
+
+
+@contextlib.contextmanager
+def _read(source: Path, captions: Path | None) -> Iterator[Source]:
+    """Give what is found in a source, whose pictures are there while the block runs."""
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(_as_folder(source))
+        texts = None if captions is None else stack.enter_context(_as_folder(captions))
+        layout, beside = cub.find_layout(root), source.parent / "text"  # where CUB's captions lie
+        if texts is None and source.is_file() and beside.is_dir():
+            is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
+            texts = None if is_inside else beside
+        yield captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
 
 
 @contextlib.contextmanager

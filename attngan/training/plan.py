@@ -103,6 +103,7 @@ def encoders(
     *,
     inception_weights: Path | None = None,
     out: Path | None = None,
+    seconds: float | None = None,
 ) -> list[Part]:
     """Measure the parts of `pretrain_damsm`, as `plan` does.
 
@@ -111,11 +112,12 @@ def encoders(
         config: the schedule.
         inception_weights: as `pretrain_damsm` takes them.
         out: gets the untrained encoders as a `damsm` folder.
+        seconds: that one kind of work is measured for; `SECONDS` when None.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.damsm.batch_size
     device = acceleration.set_up_device(config)
-    timed, parts = functools.partial(_seconds, device=device), []
+    timed, parts = functools.partial(_seconds, device=device, at_least=seconds or SECONDS), []
     run = DamsmRun(config, train, device, inception_weights)
     if run.can_keep_features():
         some = range(min(trunk_features.BATCH_SIZE, len(train)))
@@ -138,18 +140,19 @@ def encoders(
 
 
 @_leaving_nothing
-def generator(dataset: Path, damsm: Path, config: Config) -> list[Part]:
+def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | None = None) -> list[Part]:
     """Measure the parts of `train_generator`, as `plan` does.
 
     Args:
         dataset: folder of `preprocess`.
         damsm: folder of `pretrain_damsm`.
         config: the schedule.
+        seconds: that one kind of work is measured for; `SECONDS` when None.
     """
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     batch_size = config.training.batch_size
     device = acceleration.set_up_device(config)
-    timed, parts = functools.partial(_seconds, device=device), []
+    timed, parts = functools.partial(_seconds, device=device, at_least=seconds or SECONDS), []
     run = GanRun(config, train, damsm, device)
     share = _share(config, device, batch_size)
     warm_up = WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
@@ -249,7 +252,7 @@ def _fitting(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> 
     return acceleration.fitting(f"{run.section}.batch_size", batch_size, run.device, try_step)
 
 
-def _seconds(work: Callable[[], object], *, device: torch.device, warm_up: int = WARM_UP) -> float:
+def _seconds(work: Callable[[], object], *, device: torch.device, at_least: float, warm_up: int = WARM_UP) -> float:
     """Return the mean time of some work, warmed up, one after the other as a training does it."""
 
     def timed(count: int) -> float:
@@ -260,6 +263,6 @@ def _seconds(work: Callable[[], object], *, device: torch.device, warm_up: int =
         return (time.perf_counter() - start) / count
 
     began, count = time.perf_counter(), 0
-    while count < warm_up or time.perf_counter() - began < SECONDS / 2:
+    while count < warm_up or time.perf_counter() - began < at_least / 2:
         once, count = timed(1), count + 1
-    return once if once >= SECONDS else timed(math.ceil(SECONDS / once))
+    return once if once >= at_least else timed(math.ceil(at_least / once))

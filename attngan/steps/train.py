@@ -1,0 +1,282 @@
+"""`attngan train`: the six steps one after the other in this process, with a schedule that fits what there is."""
+
+import contextlib
+import functools
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from attngan.config import settings as configs
+from attngan.config.settings import Config
+from attngan.data.toy import drawn_birds
+from attngan.errors import InputError
+from attngan.evaluation import verdict
+from attngan.runtime import acceleration, console, scratch
+from attngan.runtime.console import say
+from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
+from attngan.storage import artifacts, json_text, places
+from attngan.storage.result_folder import UNFINISHED
+from attngan.training import recipe
+from attngan.training.recipe import Costs
+
+TITLES = {
+    "preprocess": "read the pictures",
+    "pretrain_damsm": "train the encoders",
+    "train_generator": "train the generator",
+    "evaluate": "measure how good its pictures are",
+    "export_samples": "draw the gallery, and pack the bundle",
+    "publish": "compare with the champion",
+}
+_ENCODERS = ("seed", "precision", "data", "text_encoder", "image_encoder", "damsm", "watch")
+READ = {  # sections of the settings that shape what a step makes, beside what it is made from
+    "preprocess": ("data",),
+    "pretrain_damsm": _ENCODERS,
+    "train_generator": (*_ENCODERS, "compile", "generator", "discriminator", "training"),
+    "evaluate": ("seed", "evaluate"),
+    "export_samples": ("seed", "samples"),
+    "publish": ("publish",),
+}
+MADE = {  # folders that a step makes
+    "preprocess": ("dataset",),
+    "pretrain_damsm": ("damsm",),
+    "train_generator": ("generator",),
+    "evaluate": ("metrics",),
+    "export_samples": ("gallery", "bundle"),
+    "publish": (),
+}
+PAGES = {  # of a step: what it is called at the top of the folder, and where it is
+    "pretrain_damsm": ("damsm-progress.html", "damsm/progress.html"),
+    "train_generator": ("progress.html", "generator/progress.html"),
+    "evaluate": ("report.html", "metrics/report.html"),
+}
+WATCHED = ("pretrain_damsm", "train_generator")  # whose pages are there while the step runs
+CONFIG, NOTES = "config.yaml", "train.json"
+HEADER = "# Chosen by attngan train: edit it, and the same command goes on with it; remove it to choose anew.\n"
+NUM_MEASURED = 160  # drawn birds that the trainings are measured on
+
+
+class Notes(TypedDict):
+    """What is known of the steps that are done."""
+
+    seconds: dict[str, float]  # about what each takes
+    done: dict[str, dict[str, str]]  # of each step: "key", what it was made from, and "made", what came out
+
+
+class _Folders:
+    """What stands in a run's folder."""
+
+    def __init__(self, out: Path):
+        names = "dataset", "damsm", "generator", "metrics", "gallery", "bundle", "models"
+        self.dataset, self.damsm, self.generator, self.metrics, self.gallery, self.bundle, self.models = (
+            out / name for name in names
+        )
+
+
+def train(
+    source: str,
+    out: Path,
+    *,
+    captions: str | None = None,
+    inception_weights: str | None = None,
+    given: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
+    minutes: float | None = None,
+    model_uri: str | None = None,
+    force: bool = False,
+) -> None:
+    """Make a model of captioned pictures: everything in `out`, where the same command goes on, or says that it is done.
+
+    Args:
+        source: folder or archive with pictures and captions, local or gs://.
+        out: gets `dataset`, `damsm`, `generator`, `metrics`, `gallery`, `bundle`, the pages, `config.yaml`, `state`.
+        captions: where they are not in the source.
+        inception_weights: ImageNet weights for the image encoder.
+        given: config files; without any, the settings are those in `out`, or chosen.
+        overrides: `section.name=value`.
+        minutes: that there are for everything, where the settings are chosen; None: as long as it is worth.
+        model_uri: folder of the champion; `out/models` when None.
+        force: publish whatever the metrics say.
+
+    Raises:
+        InputError: from the steps, or a setting is none.
+    """
+    run, to = _Run(out), _Folders(out)
+    state = str(out / "state")
+    with places.local_input(source) as pictures, places.local_input(captions) as texts:
+        run.config = config = run.settings(pictures, texts, given, overrides, minutes)
+        preprocessed = functools.partial(
+            preprocess.preprocess, pictures, to.dataset, config, captions=texts, is_for_all=True
+        )
+        data = run.step("preprocess", [places.fingerprint(source, captions or "")], preprocessed)
+    with places.local_input(inception_weights) as weights:
+        inputs = [data, places.fingerprint(inception_weights or "")]
+        pretrained = functools.partial(
+            pretrain_damsm.pretrain_damsm, to.dataset, to.damsm, config, inception_weights=weights, state=state
+        )
+        encoders = run.step("pretrain_damsm", inputs, pretrained)
+    folders = (to.dataset, to.damsm, to.generator)
+    trained = functools.partial(train_generator.train_generator, *folders, config, state=state)
+    model = run.step("train_generator", [data, encoders], trained)
+    evaluated = functools.partial(evaluate.evaluate, *folders, to.metrics, config, state=state)
+    metrics = run.step("evaluate", [data, encoders, model], evaluated)
+    exported = functools.partial(export_samples.export_samples, to.generator, to.gallery, to.bundle, config)
+    inputs = {"dataset": to.dataset, "damsm": to.damsm, "metrics": to.metrics}
+    run.step("export_samples", [data, encoders, model, metrics], functools.partial(exported, **inputs))
+    models = model_uri or str(to.models)
+    run.step(
+        "publish",
+        [metrics, models, str(force)],
+        lambda: say(publish.publish(to.bundle, to.metrics, models, config, force=force)["reason"]),
+    )
+    tell(out, to.metrics)
+
+
+class _Run:
+    """A folder that is being filled, step by step."""
+
+    config: Config
+
+    def __init__(self, out: Path):
+        self.out, self.number = out, 0
+        out.mkdir(parents=True, exist_ok=True)
+        self.notes: Notes = {"seconds": {}, "done": {}}
+        if (out / NOTES).exists():
+            self.notes = json_text.read(out / NOTES, Notes, mend="remove it: what is done is done again")
+
+    def settings(
+        self,
+        pictures: Path,
+        captions: Path | None,
+        given: Sequence[Path],
+        overrides: Sequence[str],
+        minutes: float | None,
+    ) -> Config:
+        """Return the settings: those given, those in the folder, or chosen ones, which then lie in the folder."""
+        path = self.out / CONFIG
+        is_there = os.path.lexists(path)
+        if given or is_there:
+            if minutes is not None:
+                where = "--config" if given else str(path)
+                raise InputError(f"--minutes: the settings of {where} say how long it takes; leave one of them out.")
+            if not given:
+                say(f"settings: those of {path}")
+            config = configs.load_files(given or [path], overrides=overrides)
+        else:
+            say("trying how fast a training is here ...")
+            device = acceleration.set_up_device(configs.load(overrides=overrides))
+            found = recipe.Pictures(*preprocess.look(pictures, captions))
+            chosen = recipe.choose(found, device, _measured, minutes=minutes, overrides=overrides)
+            for reason in chosen.reasons:
+                say(f"  {reason}")
+            say(f"  settings: all of them are in {path}; edit it, and the same command goes on with it")
+            config, self.notes["seconds"] = chosen.config, chosen.seconds
+        if not is_there:
+            artifacts.write_text(path, HEADER + configs.dump(config))
+            self._keep_notes()
+        return config
+
+    def step(self, name: str, inputs: list[str], work: Callable[[], object]) -> str:
+        """Take a step, unless it is done; return a fingerprint of what came out.
+
+        Args:
+            name: of the step.
+            inputs: fingerprints of what it is made from, beside the settings of `READ`.
+            work: takes it.
+        """
+        self.number += 1
+        shaping = self.config.shaping()
+        read = {section: shaping[section] for section in READ[name] if section in shaping}
+        key = artifacts.fingerprint([artifacts.STATE_VERSION, inputs, read])
+        title, done = f"step {self.number} of {len(READ)}: {TITLES[name]}", self.notes["done"].get(name)
+        if done and done["key"] == key and self._made(name) == done["made"]:
+            say(f"== {title}: done before ==")
+            return done["made"]
+        with console.stage(f"{title}{self._left(name)}"), self._shown(name):
+            work()
+        made = self._made(name) or ""
+        self.notes["done"][name] = {"key": key, "made": made}
+        self._keep_notes()
+        return made
+
+    def _left(self, name: str) -> str:
+        """Return what is left of the whole, in words, where it is known."""
+        names, seconds = list(READ), self.notes["seconds"]
+        left = sum(seconds.get(each, 0.0) for each in names[names.index(name) :])
+        return f" (about {console.duration(left)} left of the whole)" if seconds else ""
+
+    def _made(self, name: str) -> str | None:
+        """Return the fingerprint of what a step has made, or None where it is not there, whole."""
+        try:
+            found = [artifacts.check(self.out / kind, kind)["fingerprint"] for kind in MADE[name]]
+        except InputError:
+            return None
+        return artifacts.fingerprint(found)
+
+    @contextlib.contextmanager
+    def _shown(self, step: str) -> Iterator[None]:
+        """Let the page of a step be seen at the top of the folder, while it is made and after."""
+        name, target = PAGES.get(step, ("", ""))
+        if step in WATCHED:
+            folder, file = target.split("/")
+            self._link(name, f"{folder}/{UNFINISHED}/{file}")
+            say(f"watch it in {_short(self.out / name)}")
+        yield
+        if name:
+            self._link(name, target)
+
+    def _link(self, name: str, target: str) -> None:
+        place, draft = self.out / name, self.out / f".{name}.part"
+        if os.path.lexists(place) and not place.is_symlink():
+            raise InputError(f"{place}: expected nothing there, or a link of an earlier run; move it away.")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(target)
+        os.replace(draft, place)
+
+    def _keep_notes(self) -> None:
+        artifacts.write_json(self.out / NOTES, self.notes)
+
+
+def _measured(config: Config) -> Costs:
+    """Measure the trainings of a config on drawn birds: what is in the pictures makes no difference."""
+    with scratch.folder("measured") as folder, console.silent():
+        drawn_birds.draw(folder / "birds", count=NUM_MEASURED, seed=0)
+        preprocess.preprocess(folder / "birds", folder / "dataset", config)
+        (folder / "damsm").mkdir()
+        return recipe.measure(folder / "dataset", folder / "damsm", config)
+
+
+def tell(out: Path, metrics: Path) -> None:
+    """Say how a run ended: whether it has learnt, five figures, where everything is, and a sentence to try.
+
+    Args:
+        out: the run's folder, which has `gallery`, `bundle` and the pages.
+        metrics: folder of `evaluate`.
+    """
+    measured, place = json_text.read(metrics / "metrics.json", dict[str, Any]), _short(out)
+    say("== done ==")
+    for reason in measured["not_learnt"]:
+        say(f"{verdict.NOT_LEARNT}: {reason}")
+    for line in verdict.lines(measured["summary"]):
+        say(line)
+    say(f"gallery   {place / 'gallery' / 'index.html'}")
+    say(f"report    {place / 'report.html'}")
+    say(f"progress  {place / 'progress.html'} (of the encoders: {place / 'damsm-progress.html'})")
+    say(f"bundle    {place / 'bundle'}")
+    examples = json_text.read(out / "bundle" / "provenance.json", dict[str, Any]).get("examples")
+    command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
+    if examples:
+        say("Draw a sentence:")
+        sentence = shlex.quote(examples[0]) if '"' in examples[0] else f'"{examples[0]}"'
+        say(f"  {command} generate {place / 'bundle'} {sentence} -n 8 --seed 1 --out {place / 'pictures'}")
+
+
+def _short(path: Path) -> Path:
+    """Return a path as a person in this folder would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
