@@ -125,7 +125,8 @@ def test_a_component_calls_one_step_with_config_and_services(path):
 
 @pytest.mark.parametrize("path", below_components(), ids=relative)
 def test_what_runs_components_knows_services_and_the_command_line_but_no_step(path):
-    assert rooms_of(path) <= {"cli", "storage", "runtime", "config", "errors"}
+    assert rooms_of(path) - {"steps"} <= {"cli", "storage", "runtime", "config", "errors"}
+    assert {name.split(".")[2] for name in imported(path) if name.startswith("attngan.steps.")} <= {"train"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if relative(path).startswith("components/")], ids=relative)

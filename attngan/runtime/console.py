@@ -15,8 +15,10 @@ LINE_EVERY_SECONDS = 15.0  # of progress, where the output is a file or a cluste
 
 def say(message: str) -> None:
     """Print one line to the console, above a progress bar if there is one."""
-    if _IS_SILENT:
+    if _IS_SILENT or (_SAID is not None and message in _SAID):
         return
+    if _SAID is not None:
+        _SAID.add(message)
     _console().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -29,6 +31,17 @@ def silent() -> Iterator[None]:
         yield
     finally:
         _IS_SILENT = before
+
+
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """Say each line once in the block, whatever steps have it to say."""
+    global _SAID
+    before, _SAID = _SAID, set()
+    try:
+        yield
+    finally:
+        _SAID = before
 
 
 @contextlib.contextmanager
@@ -136,3 +149,4 @@ def _console() -> Console:
 
 _CONSOLE: Console | None = None
 _IS_SILENT = _IN_STAGE = False
+_SAID: set[str] | None = None  # the lines of `once`

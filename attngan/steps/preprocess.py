@@ -254,7 +254,7 @@ class _Run:
         self._tell_rejections()
         _summarise(info)
         for sentence in enough:
-            say(f"preprocess: {sentence}")
+            say(sentence)
         return info
 
     def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:

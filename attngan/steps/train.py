@@ -1,12 +1,11 @@
 """`attngan train`: the six steps one after the other in this process, with a schedule that fits what there is."""
 
 import contextlib
-import functools
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from typing_extensions import TypedDict
 from attngan.config import settings as configs
 from attngan.config.settings import Config
 from attngan.data.toy import drawn_birds
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 from attngan.evaluation import verdict
 from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
-from attngan.storage import artifacts, json_text, places
-from attngan.storage.result_folder import UNFINISHED
+from attngan.storage import artifacts, json_text, places, result_folder
 from attngan.training import recipe
 from attngan.training.recipe import Costs
 
@@ -57,7 +55,7 @@ PAGES = {  # of a step: what it is called at the top of the folder, and where it
 }
 WATCHED = ("pretrain_damsm", "train_generator")  # whose pages are there while the step runs
 CONFIG, NOTES = "config.yaml", "train.json"
-HEADER = "# Chosen by attngan train: edit it, and the same command goes on with it; remove it to choose anew.\n"
+HEADER = "# The settings of this run: edit them, and the same command goes on; without this file they are chosen.\n"
 NUM_MEASURED = 160  # drawn birds that the trainings are measured on
 
 
@@ -72,10 +70,9 @@ class _Folders:
     """What stands in a run's folder."""
 
     def __init__(self, out: Path):
-        names = "dataset", "damsm", "generator", "metrics", "gallery", "bundle", "models"
-        self.dataset, self.damsm, self.generator, self.metrics, self.gallery, self.bundle, self.models = (
-            out / name for name in names
-        )
+        self.dataset, self.damsm, self.generator = out / "dataset", out / "damsm", out / "generator"
+        self.metrics, self.gallery, self.bundle = out / "metrics", out / "gallery", out / "bundle"
+        self.models, self.state = out / "models", out / "state"
 
 
 def train(
@@ -106,35 +103,75 @@ def train(
     Raises:
         InputError: from the steps, or a setting is none.
     """
+    check_apart(out, model_uri or "", [source, captions or "", inception_weights or ""])
     run, to = _Run(out), _Folders(out)
-    state = str(out / "state")
-    with places.local_input(source) as pictures, places.local_input(captions) as texts:
-        run.config = config = run.settings(pictures, texts, given, overrides, minutes)
-        preprocessed = functools.partial(
-            preprocess.preprocess, pictures, to.dataset, config, captions=texts, is_for_all=True
+    with console.once():
+        with places.local_input(source) as pictures, places.local_input(captions) as texts:
+            run.config = run.settings(pictures, texts, given, overrides, minutes)
+            data = run.step(
+                "preprocess",
+                [places.fingerprint(source, captions or "")],
+                lambda: preprocess.preprocess(pictures, to.dataset, run.config, captions=texts, is_for_all=True),
+            )
+        encoders = run.step(
+            "pretrain_damsm",
+            [data, places.fingerprint(inception_weights or "")],
+            lambda: _pretrained(to, run.config, inception_weights),
         )
-        data = run.step("preprocess", [places.fingerprint(source, captions or "")], preprocessed)
+        _from_encoders(run, to, [data, encoders], model_uri, force=force)
+    tell(out, to.metrics)
+
+
+def _pretrained(to: "_Folders", config: Config, inception_weights: str | None) -> None:
     with places.local_input(inception_weights) as weights:
-        inputs = [data, places.fingerprint(inception_weights or "")]
-        pretrained = functools.partial(
-            pretrain_damsm.pretrain_damsm, to.dataset, to.damsm, config, inception_weights=weights, state=state
-        )
-        encoders = run.step("pretrain_damsm", inputs, pretrained)
-    folders = (to.dataset, to.damsm, to.generator)
-    trained = functools.partial(train_generator.train_generator, *folders, config, state=state)
-    model = run.step("train_generator", [data, encoders], trained)
-    evaluated = functools.partial(evaluate.evaluate, *folders, to.metrics, config, state=state)
-    metrics = run.step("evaluate", [data, encoders, model], evaluated)
-    exported = functools.partial(export_samples.export_samples, to.generator, to.gallery, to.bundle, config)
-    inputs = {"dataset": to.dataset, "damsm": to.damsm, "metrics": to.metrics}
-    run.step("export_samples", [data, encoders, model, metrics], functools.partial(exported, **inputs))
-    models = model_uri or str(to.models)
+        pretrain_damsm.pretrain_damsm(to.dataset, to.damsm, config, inception_weights=weights, state=str(to.state))
+
+
+def _from_encoders(run: "_Run", to: "_Folders", inputs: list[str], model_uri: str | None, *, force: bool) -> None:
+    """Take the steps after the encoders'; `inputs` are fingerprints of the dataset and of them."""
+    config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
+    generator = run.step(
+        "train_generator", inputs, lambda: train_generator.train_generator(*folders, config, state=state)
+    )
+    inputs = [*inputs, generator]
+    metrics = run.step("evaluate", inputs, lambda: evaluate.evaluate(*folders, to.metrics, config, state=state))
+    shown = {"dataset": to.dataset, "damsm": to.damsm, "metrics": to.metrics}
+    run.step(
+        "export_samples",
+        [*inputs, metrics],
+        lambda: export_samples.export_samples(to.generator, to.gallery, to.bundle, config, **shown),
+    )
     run.step(
         "publish",
-        [metrics, models, str(force)],
-        lambda: say(publish.publish(to.bundle, to.metrics, models, config, force=force)["reason"]),
+        [metrics, model_uri or "", str(force)],
+        lambda: say(publish.publish(to.bundle, to.metrics, model_uri or str(to.models), config, force=force)["reason"]),
     )
-    tell(out, to.metrics)
+
+
+def check_apart(out: Path, model_uri: str, sources: Iterable[str]) -> None:
+    """Refuse a run's folder that is a source or lies inside one, and a model folder that comes near one at all.
+
+    A source may lie in the run's folder, as the birds of `make demo` do: the run writes beside it.
+    """
+    given = [source for source in sources if source]
+    for source in given:
+        if (relation := result_folder.relation_of(out, source)) in ("is", "lies inside"):
+            raise InputError(f"{shown(str(out))}: {relation} the source {shown(source)}; name another --out.")
+    if model_uri:
+        result_folder.check_apart([model_uri], given)
+
+
+def settings_for(
+    source: str,
+    out: Path,
+    *,
+    captions: str | None = None,
+    overrides: Sequence[str] = (),
+    minutes: float | None = None,
+) -> Config:
+    """Return the settings in `out`, or those that fit the pictures; arguments as for `train`."""
+    with places.local_input(source) as pictures, places.local_input(captions) as texts:
+        return _Run(out).settings(pictures, texts, (), overrides, minutes)
 
 
 class _Run:
@@ -144,7 +181,6 @@ class _Run:
 
     def __init__(self, out: Path):
         self.out, self.number = out, 0
-        out.mkdir(parents=True, exist_ok=True)
         self.notes: Notes = {"seconds": {}, "done": {}}
         if (out / NOTES).exists():
             self.notes = json_text.read(out / NOTES, Notes, mend="remove it: what is done is done again")
@@ -177,6 +213,7 @@ class _Run:
             say(f"  settings: all of them are in {path}; edit it, and the same command goes on with it")
             config, self.notes["seconds"] = chosen.config, chosen.seconds
         if not is_there:
+            self.out.mkdir(parents=True, exist_ok=True)
             artifacts.write_text(path, HEADER + configs.dump(config))
             self._keep_notes()
         return config
@@ -224,7 +261,7 @@ class _Run:
         name, target = PAGES.get(step, ("", ""))
         if step in WATCHED:
             folder, file = target.split("/")
-            self._link(name, f"{folder}/{UNFINISHED}/{file}")
+            self._link(name, f"{folder}/{result_folder.UNFINISHED}/{file}")
             say(f"watch it in {_short(self.out / name)}")
         yield
         if name:

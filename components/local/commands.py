@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from attngan.config.bounds import MOST
 from attngan.runtime import exit_status
 from components.image import IMAGE
 
@@ -26,6 +27,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")],
     config: Config = None,
     set_: Set = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.5, max=MOST, help="That there are for everything, where no config is given.")
+    ] = None,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
     model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
@@ -38,15 +42,23 @@ def run(
     with exit_status.reported(out):
         from attngan.config import settings
         from attngan.errors import InputError
+        from attngan.steps import train
         from attngan.storage import places
         from components.local import run as running
 
         if (image or gpus) and not docker:
             raise InputError("--image and --gpus are for containers; give --docker too, or leave them out.")
-        loaded = settings.load_files(config or [], overrides=set_ or [])
+        if config and minutes is not None:
+            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
-        running.check_apart(out, running.absolute(model_uri), sources.values())
+        train.check_apart(out, running.absolute(model_uri), sources.values())
+        if config:
+            loaded = settings.load_files(config, overrides=set_ or [])
+        else:
+            loaded = train.settings_for(
+                sources["source"], out, captions=sources["captions"] or None, overrides=set_ or [], minutes=minutes
+            )
         arguments = {
             **sources,
             "inputs": places.fingerprint(*sources.values()),

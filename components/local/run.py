@@ -5,13 +5,11 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from attngan.errors import InputError, shown
+from attngan.errors import InputError
 from attngan.runtime import exit_status
-from attngan.storage import result_folder
 from components.compiled import STEPS
 from components.local import containers, inputs
 from components.local.processes import ProcessRunner
@@ -31,19 +29,6 @@ LINKS = {
 def absolute(uri: str) -> str:
     """Return a local path from the root of the file system; steps run elsewhere. URIs and "" stay."""
     return str(Path(uri).expanduser().resolve()) if uri and "://" not in uri else uri
-
-
-def check_apart(out: Path, model_uri: str, sources: Iterable[str]) -> None:
-    """Refuse a run's folder that is a source or lies inside one, and a model folder that comes near one at all.
-
-    A source may lie in the run's folder, as the birds of `make demo` do: the run writes beside it.
-    """
-    given = [source for source in sources if source]
-    for source in given:
-        if (relation := result_folder.relation_of(out, source)) in ("is", "lies inside"):
-            raise InputError(f"{shown(str(out))}: {relation} the source {shown(source)}; name another --out.")
-    if model_uri:
-        result_folder.check_apart([model_uri], given)
 
 
 def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
@@ -148,23 +133,10 @@ def _link(outputs: dict[str, Any], out: Path) -> None:
 
 
 def _tell(outputs: dict[str, Any], runner: Runner, out: Path) -> None:
+    from attngan.steps import train
+
     earlier = len(STEPS) - len(runner.ran)
-    print("\n== done" + (f"; {earlier} of {len(STEPS)} steps had finished before" if earlier else "") + " ==")
-    for name, value in sorted(outputs["scores"].metadata.items()):
-        if isinstance(value, int | float):
-            print(f"  {name:32} {value:.4g}")
-    place = _short(out)
-    print(f"gallery   {place / 'gallery' / 'index.html'}")
-    print(f"report    {place / 'report.html'}")
-    print(f"progress  {place / 'progress.html'} (of the encoders: {place / 'damsm-progress.html'})")
-    print(f"bundle    {place / 'bundle'}" + (" (the new champion)" if outputs["promoted"] else ""))
-    command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
-    print("Draw another sentence:")
-    words = "a small red bird with black wings"
-    print(f'  {command} generate {place / "bundle"} "{words}" -n 8 --seed 1 --out {place / "pictures"}')
-
-
-def _short(path: Path) -> Path:
-    """Return a path as a person in this folder would type it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    if earlier:
+        print(f"{earlier} of {len(STEPS)} steps had finished before")
+    train.tell(out, Path(outputs["metrics"].path))
+    print("the bundle is the new champion" if outputs["promoted"] else "the champion stays")

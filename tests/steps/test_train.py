@@ -1,0 +1,161 @@
+"""`attngan train`: from a folder of captioned pictures to a model, in one command that goes on where it was."""
+
+import json
+import os
+import shutil
+
+import drawn_things
+import pytest
+from typer.testing import CliRunner
+
+from attngan import cli
+from attngan.config import settings
+from attngan.storage import artifacts
+from attngan.training import recipe
+from attngan.training.recipe import Costs
+
+STEPS = 6
+SMALL = ["--config", "smoke", "--set", "device=cpu"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, ["train", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def things(made_once):
+    return made_once("things", lambda folder: drawn_things.draw(folder, 60))
+
+
+@pytest.fixture(scope="module")
+def whole(things, made_once, tmp_path_factory):
+    """Give a run that is done, and what it said."""
+    folder = made_once("trained things", lambda folder: _keep(run(things, "--out", folder, *SMALL), folder))
+    return folder, (folder / "said").read_text()
+
+
+def _keep(ended, folder):
+    assert ended.exit_code == 0, ended.output
+    (folder / "said").write_text(ended.output)
+
+
+def test_everything_is_there_and_named_as_a_pipeline_run_names_it(whole):
+    out, said = whole
+    for kind in ("dataset", "damsm", "generator", "metrics", "gallery", "bundle"):
+        artifacts.check(out / kind, kind, contents=True)
+    for page in ("gallery/index.html", "report.html", "progress.html", "damsm-progress.html"):
+        assert "<html" in (out / page).read_text(encoding="utf-8"), page
+    for number in range(1, STEPS + 1):
+        assert said.count(f"== step {number} of {STEPS}: ") == 1
+    assert said.count("watch.num_images: snapshots compare") == 1  # though several steps have it to say
+
+
+def test_it_ends_with_five_figures_and_a_sentence_of_the_set(whole):
+    out, said = whole
+    end = said[said.index("== done ==") :].splitlines()
+    assert end[1].startswith("The model has not learnt: ")
+    figures = [line for line in end if line.startswith("  ") and "(real pictures " in line]
+    assert len(figures) == 5
+    sentence = end[-1].split('"')[1]
+    captions = [json.loads(line)["captions"] for line in (out / "dataset/test/records.jsonl").read_text().splitlines()]
+    assert any(sentence in each for each in captions)
+    drawn = CliRunner().invoke(cli.app, ["generate", str(out / "bundle"), sentence, "-n", "1", "--out", str(out / "p")])
+    shutil.rmtree(out / "p")
+    assert drawn.exit_code == 0, drawn.output
+
+
+def test_what_has_not_learnt_is_no_champion(whole):
+    out, said = whole
+    assert "not promoted: the model has not learnt" in said
+    assert not (out / "models" / "champion.json").exists()
+
+
+def test_the_same_command_again_says_that_it_is_done(whole, things, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run", symlinks=True)
+    again = run(things, "--out", tmp_path / "run", *SMALL)
+    assert again.exit_code == 0, again.output
+    assert again.output.count(": done before ==") == STEPS and "== done ==" in again.output
+
+
+def test_the_settings_lie_in_the_folder_and_an_edited_one_does_what_it_changes_alone(whole, things, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole[0], out, symlinks=True)
+    text = (out / "config.yaml").read_text()
+    assert text.startswith("# The settings of this run") and settings.load(text).generator.channels == 4
+    (out / "config.yaml").write_text(text.replace("variants: 2", "variants: 3"))
+    again = run(things, "--out", out)
+    assert again.exit_code == 0, again.output
+    assert again.output.count(": done before ==") == STEPS - 1
+    assert "step 5 of 6: draw the gallery, and pack the bundle ==\n" in again.output
+
+
+def test_new_pictures_are_read_and_trained_on(whole, things, tmp_path):
+    out, source = tmp_path / "run", tmp_path / "things"
+    shutil.copytree(whole[0], out, symlinks=True)
+    shutil.copytree(things, source)
+    lines = (source / "captions.jsonl").read_text().splitlines()[:-1]
+    (source / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    again = run(source, "--out", out)
+    assert again.exit_code == 0, again.output
+    assert "done before" not in again.output
+
+
+def test_a_result_that_was_removed_is_made_again(whole, things, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole[0], out, symlinks=True)
+    shutil.rmtree(out / "metrics")
+    again = run(things, "--out", out)
+    assert again.exit_code == 0, again.output
+    assert again.output.count(": done before ==") == STEPS - 1  # the same figures: what comes after is as it was
+
+
+def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "measure", lambda *_: Costs(0.01, 0.01, 0.01, 0.01))
+    few = ["--set", "damsm.steps=2", "--set", "training.steps=2", "--set", "evaluate.num_images=20"]
+    ended = run(things, "--out", tmp_path / "run", *few)
+    assert ended.exit_code == 0, ended.output
+    lines = ended.output.splitlines()
+    start = lines.index("trying how fast a training is here ...")
+    assert lines[start + 1].startswith("  pictures: 60, about 52 to train; 96 pixels")
+    assert lines[start + 2].startswith("  recipe: tiny, 32 to 64 pixels: ")
+    assert "(about " in next(line for line in lines if line.startswith("== step 3 of 6"))
+    assert settings.load_file(tmp_path / "run" / "config.yaml").training.steps == 2
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "soon"])
+def test_minutes_must_be_some(things, tmp_path, minutes):
+    ended = run(things, "--out", tmp_path / "run", "--minutes", minutes)
+    assert ended.exit_code == 2 and not (tmp_path / "run").exists(), ended.output
+
+
+def test_minutes_and_settings_do_not_go_together(things, tmp_path):
+    ended = run(things, "--out", tmp_path / "run", "--minutes", 5, *SMALL)
+    assert ended.exit_code == 2 and "the settings of --config say how long it takes" in ended.output
+
+
+def test_three_pictures_are_one_sentence_and_leave_no_half_run(tmp_path):
+    drawn_things.draw(tmp_path / "things", 3)
+    ended = run(tmp_path / "things", "--out", tmp_path / "run")
+    assert ended.exit_code == 2
+    assert "3 pictures with captions are fewer than the 8" in ended.output and "Traceback" not in ended.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "config.yaml", "train.json"])
+def test_files_of_somebody_are_not_lost(things, tmp_path, name):
+    place = tmp_path / "run" / name
+    place.parent.mkdir()
+    place.write_text("mine: 1\n")
+    ended = run(things, "--out", tmp_path / "run", *([] if name == "config.yaml" else SMALL))
+    assert ended.exit_code == 2 and name in ended.output, ended.output
+    assert place.read_text() == "mine: 1\n"
+
+
+@pytest.mark.parametrize("where", ["is", "inside"])
+def test_a_run_does_not_go_into_its_source(things, tmp_path, where):
+    source = tmp_path / "things"
+    shutil.copytree(things, source)
+    before = sorted(os.listdir(source))
+    ended = run(source, "--out", source if where == "is" else source / "run", *SMALL)
+    assert ended.exit_code == 2, ended.output
+    assert sorted(os.listdir(source)) == before
