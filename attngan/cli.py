@@ -36,6 +36,9 @@ ConfigOption = Annotated[
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
 Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
+StartFrom = Annotated[
+    str | None, typer.Option(metavar=INPUT, help="A bundle, or a folder of a training, whose weights to begin with.")
+]
 State = Annotated[str | None, typer.Option(help="Folder for resuming, which outlives a run; default: beside --out.")]
 DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess wrote.")]
 DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
@@ -52,6 +55,7 @@ def train(
     ] = None,
     captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
     inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of the image encoder.")] = None,
+    start_from: StartFrom = None,
     model_uri: Annotated[str | None, typer.Option(help="Folder of the champion; default: models below --out.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     config: ConfigOption = None,
@@ -66,6 +70,7 @@ def train(
             out,
             captions=captions,
             inception_weights=inception_weights,
+            start_from=start_from,
             given=config or [],
             overrides=set_ or [],
             minutes=minutes,
@@ -107,6 +112,7 @@ def pretrain_damsm(
     inception_weights: Annotated[
         str | None, typer.Option(metavar=INPUT, help="ImageNet weights of Inception-v3.")
     ] = None,
+    start_from: StartFrom = None,
     state: State = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -122,9 +128,11 @@ def pretrain_damsm(
             distributed.joined(settings.device, settings.num_threads),
             shared.node_input(dataset) as data,
             shared.node_input(inception_weights) as weights,
-            shared.first_output(out, kind="damsm", inputs=[dataset, inception_weights]) as to,
+            shared.node_input(start_from) as before,
+            shared.first_output(out, kind="damsm", inputs=[dataset, inception_weights, start_from]) as to,
         ):
-            step.pretrain_damsm(data, to, settings, inception_weights=weights, state=_state(state, out))
+            options = {"inception_weights": weights, "start_from": before, "state": _state(state, out)}
+            step.pretrain_damsm(data, to, settings, **options)
 
 
 @app.command("train-generator")
@@ -132,6 +140,7 @@ def train_generator(
     dataset: DatasetFolder,
     damsm: DamsmFolder,
     out: Out,
+    start_from: StartFrom = None,
     state: State = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -147,9 +156,10 @@ def train_generator(
             distributed.joined(settings.device, settings.num_threads),
             shared.node_input(dataset) as data,
             shared.node_input(damsm) as encoders,
-            shared.first_output(out, kind="generator", inputs=[dataset, damsm]) as to,
+            shared.node_input(start_from) as before,
+            shared.first_output(out, kind="generator", inputs=[dataset, damsm, start_from]) as to,
         ):
-            step.train_generator(data, encoders, to, settings, state=_state(state, out))
+            step.train_generator(data, encoders, to, settings, start_from=before, state=_state(state, out))
 
 
 @app.command()

@@ -33,7 +33,7 @@ def write_bundle(
     provenance: dict[str, Any] = {
         "revision": source["revision"],
         "generator": source["fingerprint"],
-        **{name: source.get(name) for name in ("damsm", "dataset", "steps", "imported")},
+        **{name: source.get(name) for name in ("damsm", "dataset", "steps", "imported", "start_from")},
         "metrics": None,
         "examples": list(examples),
     }

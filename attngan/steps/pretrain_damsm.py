@@ -14,7 +14,7 @@ from attngan.inference import weights
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, shared
-from attngan.training import damsm_step, loop, states
+from attngan.training import damsm_step, loop, start, states
 from attngan.training.damsm_features import kept_features
 from attngan.training.damsm_progress import PAGE, DamsmProgress
 from attngan.training.damsm_run import DamsmRun
@@ -24,7 +24,13 @@ from attngan.training.run_log import RunLog
 
 @over_processes("damsm.batch_size")
 def pretrain_damsm(
-    dataset: Path, out: Path, config: Config, *, inception_weights: Path | None = None, state: str | None = None
+    dataset: Path,
+    out: Path,
+    config: Config,
+    *,
+    inception_weights: Path | None = None,
+    start_from: Path | None = None,
+    state: str | None = None,
 ) -> dict[str, float]:
     """Train the encoders and write the `damsm` folder.
 
@@ -34,17 +40,18 @@ def pretrain_damsm(
         config: reads `damsm`, `text_encoder`, `image_encoder`, `data`, `seed`, `device`.
         inception_weights: torchvision's ImageNet state dict of Inception-v3, `.pth` or `.safetensors`; without it
             Inception's trunk starts at random and is trained too.
+        start_from: folder of a `damsm`, a bundle or a run: the encoders begin with its weights.
         state: folder for the state of resuming, local or gs://; `<out>.state` when None.
 
     Returns:
         The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
     """
-    with shared.first_result(out, "damsm", inputs=[dataset, inception_weights]) as draft:
-        return _pretrained(dataset, draft, config, inception_weights, state or f"{out}.state")
+    with shared.first_result(out, "damsm", inputs=[dataset, inception_weights, start_from]) as draft:
+        return _pretrained(dataset, draft, config, inception_weights, start_from, state or f"{out}.state")
 
 
 def _pretrained(
-    dataset: Path, out: Path, config: Config, inception_weights: Path | None, state: str
+    dataset: Path, out: Path, config: Config, inception_weights: Path | None, start_from: Path | None, state: str
 ) -> dict[str, float]:
     """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
@@ -55,6 +62,8 @@ def _pretrained(
         "dataset": train.manifest["fingerprint"],
         "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
     }
+    if start_from is not None:
+        run.start_from = key["start_from"] = start.encoders_from(start_from, run, train.vocabulary)
     store = states.StateStore(state, step_name="pretrain_damsm", key=key)
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
@@ -69,7 +78,8 @@ def _pretrained(
         files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
         artifacts.write_json(out / "retrieval.json", run.best)
         files += ["retrieval.json", PAGE, *log.close()]
-        artifacts.finish(out, "damsm", files, dataset=train.manifest["fingerprint"], retrieval=run.best)
+        facts = {"dataset": train.manifest["fingerprint"], "retrieval": run.best, "start_from": run.start_from or None}
+        artifacts.finish(out, "damsm", files, **facts)
     return run.best
 
 

@@ -20,7 +20,7 @@ from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.storage import artifacts, json_text, places, result_folder
-from attngan.training import recipe
+from attngan.training import recipe, start
 from attngan.training.recipe import Costs
 
 TITLES = {
@@ -81,6 +81,7 @@ def train(
     *,
     captions: str | None = None,
     inception_weights: str | None = None,
+    start_from: str | None = None,
     given: Sequence[Path] = (),
     overrides: Sequence[str] = (),
     minutes: float | None = None,
@@ -94,6 +95,7 @@ def train(
         out: gets `dataset`, `damsm`, `generator`, `metrics`, `gallery`, `bundle`, the pages, `config.yaml`, `state`.
         captions: where they are not in the source.
         inception_weights: ImageNet weights for the image encoder.
+        start_from: bundle, or folder of a run or an import, with whose weights encoders and generator begin.
         given: config files; without any, the settings are those in `out`, or chosen.
         overrides: `section.name=value`.
         minutes: that there are for everything, where the settings are chosen; None: as long as it is worth.
@@ -103,9 +105,11 @@ def train(
     Raises:
         InputError: from the steps, or a setting is none.
     """
-    check_apart(out, model_uri or "", [source, captions or "", inception_weights or ""])
+    check_apart(out, model_uri or "", [source, captions or "", inception_weights or "", start_from or ""])
     run, to = _Run(out), _Folders(out)
-    with console.once():
+    with console.once(), places.local_input(start_from) as before:
+        if before is not None:
+            overrides = [*start.sizes_of(before), *overrides]
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
             run.config = run.settings(pictures, texts, given, overrides, minutes)
             data = run.step(
@@ -115,23 +119,29 @@ def train(
             )
         encoders = run.step(
             "pretrain_damsm",
-            [data, places.fingerprint(inception_weights or "")],
-            lambda: _pretrained(to, run.config, inception_weights),
+            [data, places.fingerprint(inception_weights or "", start_from or "")],
+            lambda: _pretrained(to, run.config, inception_weights, before),
         )
-        _from_encoders(run, to, [data, encoders], model_uri, force=force)
+        _from_encoders(run, to, [data, encoders], before, model_uri, force=force)
     tell(out, to.metrics)
 
 
-def _pretrained(to: "_Folders", config: Config, inception_weights: str | None) -> None:
+def _pretrained(to: "_Folders", config: Config, inception_weights: str | None, start_from: Path | None) -> None:
     with places.local_input(inception_weights) as weights:
-        pretrain_damsm.pretrain_damsm(to.dataset, to.damsm, config, inception_weights=weights, state=str(to.state))
+        pretrain_damsm.pretrain_damsm(
+            to.dataset, to.damsm, config, inception_weights=weights, start_from=start_from, state=str(to.state)
+        )
 
 
-def _from_encoders(run: "_Run", to: "_Folders", inputs: list[str], model_uri: str | None, *, force: bool) -> None:
+def _from_encoders(
+    run: "_Run", to: "_Folders", inputs: list[str], start_from: Path | None, model_uri: str | None, *, force: bool
+) -> None:
     """Take the steps after the encoders'; `inputs` are fingerprints of the dataset and of them."""
     config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
     generator = run.step(
-        "train_generator", inputs, lambda: train_generator.train_generator(*folders, config, state=state)
+        "train_generator",
+        inputs,
+        lambda: train_generator.train_generator(*folders, config, start_from=start_from, state=state),
     )
     inputs = [*inputs, generator]
     metrics = run.step("evaluate", inputs, lambda: evaluate.evaluate(*folders, to.metrics, config, state=state))

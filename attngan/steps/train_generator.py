@@ -10,7 +10,7 @@ from attngan.inference.text_to_image import TextToImage
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, shared
-from attngan.training import gan_step, loop, states
+from attngan.training import gan_step, loop, start, states
 from attngan.training.gan_run import GanRun
 from attngan.training.gan_watcher import GanWatcher
 from attngan.training.run_log import RunLog
@@ -26,7 +26,13 @@ GOES_ON = {  # settings of what comes, and of what only judges it: a run with ot
 
 @over_processes("training.batch_size")
 def train_generator(
-    dataset: Path, damsm: Path, out: Path, config: Config, *, state: str | None = None
+    dataset: Path,
+    damsm: Path,
+    out: Path,
+    config: Config,
+    *,
+    start_from: Path | None = None,
+    state: str | None = None,
 ) -> dict[str, float]:
     """Train the generator and write the `generator` folder.
 
@@ -38,22 +44,27 @@ def train_generator(
         damsm: folder of `pretrain_damsm` on that dataset.
         out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress page, film.
         config: reads `generator`, `discriminator`, `training`, `watch`, `data`, `seed`, `device`.
+        start_from: folder of a `generator`, a bundle or a run: the generator begins with its weights.
         state: folder for the state of resuming, local or gs://; `<out>.state` when None.
 
     Returns:
         The last logged losses and figures.
     """
-    with shared.first_result(out, "generator", inputs=[dataset, damsm]) as draft:
-        return _trained(dataset, damsm, draft, config, state or f"{out}.state")
+    with shared.first_result(out, "generator", inputs=[dataset, damsm, start_from]) as draft:
+        return _trained(dataset, damsm, draft, config, start_from, state or f"{out}.state")
 
 
-def _trained(dataset: Path, damsm: Path, out: Path, config: Config, state: str) -> dict[str, float]:
+def _trained(
+    dataset: Path, damsm: Path, out: Path, config: Config, start_from: Path | None, state: str
+) -> dict[str, float]:
     """Train the generator, and write its folder where it is made; return the last logged losses and figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
     run = GanRun(config, train, damsm, acceleration.set_up_device(config))
     figures = SnapshotMetrics(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
+    if start_from is not None:
+        run.start_from = facts["start_from"] = start.generator_from(start_from, run)
     store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
     run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")

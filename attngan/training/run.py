@@ -28,7 +28,12 @@ class TrainingRun(abc.ABC):
 
     section: str  # of the settings
     schedule: Schedule
-    remembered: tuple[str, ...] = ("rows", "attempt", "events")  # attributes that the state holds as they are
+    remembered: tuple[str, ...] = (
+        "rows",
+        "attempt",
+        "events",
+        "start_from",
+    )  # attributes that the state holds as they are
 
     def __init__(self, name: str, config: Config, device: torch.device, num_losses: int):
         self.name, self.config, self.device = name, config, device
@@ -38,6 +43,7 @@ class TrainingRun(abc.ABC):
         self.rows: list[dict[str, float]] = []
         self.attempt = 0  # how often the run went back
         self.events: list[dict[str, int | str]] = []  # what went wrong: step, text
+        self.start_from = ""  # fingerprint of the model whose weights it began with
 
     @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
@@ -110,4 +116,4 @@ class TrainingRun(abc.ABC):
         self.step = saved["step"]
         self.loss_sums = saved["loss_sums"].to(self.device)
         for name in self.remembered:
-            setattr(self, name, saved[name])
+            setattr(self, name, saved.get(name, getattr(self, name)))
