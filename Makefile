@@ -20,6 +20,8 @@ RUN ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@echo 'Variables: DEMO=demo BIRDS=3000 SEED=0 (demo), BENCH=flags (bench), RUN=flags (submit),'
+	@echo '  IMAGE=attngan/python BASE_IMAGE=... DOCKER_BUILD=flags (image), PYTHON=python3 (setup); make demo SEED=1'
 
 setup: $(STAMP) ## make .venv with everything attngan needs
 $(STAMP): requirements/requirements.txt requirements/uv.txt requirements/set_up.py pyproject.toml

@@ -120,8 +120,8 @@ class DamsmRun(TrainingRun):
             group["lr"] = settings.learning_rate * share * self.rate_factor
 
     def keep_if_best(self, figures: dict[str, float]) -> None:
-        """Keep a copy of both encoders if no epoch before found captions better."""
-        if not self.best or (figures["recall_at_1"], figures["recall_at_5"]) > (
+        """Keep a copy of both encoders if no validation before found captions better; of equals, the later ones."""
+        if not self.best or (figures["recall_at_1"], figures["recall_at_5"]) >= (
             self.best["recall_at_1"],
             self.best["recall_at_5"],
         ):

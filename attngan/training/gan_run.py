@@ -157,13 +157,16 @@ class GanRun(TrainingRun):
         return dict(zip(self.loss_names, self.loss_sums.tolist(), strict=True))
 
     def keep_if_best(self, figures: dict[str, float], metric: str) -> None:
-        """Keep a copy of the averaged generator if no snapshot before was better; KID is better where it is lower."""
+        """Keep a copy of the averaged generator if no snapshot before was better; KID is better where it is lower.
+
+        Of two that are as good the later one is kept, which has learnt for longer, though it is no better one.
+        """
         sign = -1 if metric.startswith("kid_") else 1
-        self.num_since_best += 1
-        if not self.best or sign * figures[metric] > sign * self.best[metric]:
+        gain = sign * (figures[metric] - self.best[metric]) if self.best else 1.0
+        self.num_since_best = 0 if gain > 0 else self.num_since_best + 1
+        if gain >= 0:
             self.best = {"step": self.step, **figures}
             self.best_weights = {name: tensor.clone() for name, tensor in self.generator_ema.state_dict().items()}
-            self.num_since_best = 0
 
 
 def _adam(network: nn.Module, *, beta1: float, in_graph: bool) -> torch.optim.Adam:
