@@ -206,16 +206,16 @@ class _Run:
         """Return the settings: those given, those in the folder, or chosen ones, which then lie in the folder."""
         path = self.out / CONFIG
         is_there = os.path.lexists(path)
+        if given and minutes is not None:
+            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
         if given or is_there:
-            if minutes is not None:
-                where = "--config" if given else str(path)
-                raise InputError(f"--minutes: the settings of {where} say how long it takes; leave one of them out.")
             if not given:
-                say(f"settings: those of {path}")
+                say(f"settings: those of {path}; remove it, and they are chosen anew")
             config = configs.load_files(given or [path], overrides=overrides)
         else:
             say("trying how fast a training is here ...")
-            device = acceleration.set_up_device(configs.load(overrides=overrides))
+            machine = [each for each in overrides if each.startswith(("device=", "num_threads="))]
+            device = acceleration.set_up_device(configs.load(overrides=machine))
             found = recipe.Pictures(*preprocess.look(pictures, captions))
             chosen = recipe.choose(found, device, _measured, minutes=minutes, overrides=overrides)
             for reason in chosen.reasons:

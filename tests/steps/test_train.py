@@ -112,14 +112,23 @@ def test_a_result_that_was_removed_is_made_again(whole, things, tmp_path):
 def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "measure", lambda *_: Costs(0.01, 0.01, 0.01, 0.01))
     few = ["--set", "damsm.steps=2", "--set", "training.steps=2", "--set", "evaluate.num_images=20"]
+    few += ["--set", "data.resolution=32"]
     ended = run(things, "--out", tmp_path / "run", *few)
     assert ended.exit_code == 0, ended.output
     lines = ended.output.splitlines()
     start = lines.index("trying how fast a training is here ...")
     assert lines[start + 1].startswith("  pictures: 60, about 52 to train; 96 pixels")
-    assert lines[start + 2].startswith("  recipe: tiny, 32 to 64 pixels: ")
+    assert lines[start + 2].startswith("  recipe: tiny, 16 to 32 pixels: ")
     assert "(about " in next(line for line in lines if line.startswith("== step 3 of 6"))
     assert settings.load_file(tmp_path / "run" / "config.yaml").training.steps == 2
+
+
+def test_the_same_command_with_minutes_goes_on_with_what_they_chose(whole, things, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run", symlinks=True)
+    again = run(things, "--out", tmp_path / "run", "--minutes", 5)
+    assert again.exit_code == 0, again.output
+    assert again.output.count(": done before ==") == STEPS
+    assert "config.yaml; remove it, and they are chosen anew" in again.output
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "soon"])

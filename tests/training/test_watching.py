@@ -200,7 +200,7 @@ def test_the_best_snapshot_is_the_result(dataset, damsm, smoke, tmp_path, monkey
     drawn = step.Snapshots.draw
     monkeypatch.setattr(step.Snapshots, "draw", draw)
     figures = [0.1, 0.2, 0.5, 0.4, 0.5, 0.3]
-    for result, expected in (("best", 20), ("last", 24))  # of equals the later one:
+    for result, expected in (("best", 20), ("last", 24)):  # of equals the later one
         measured(monkeypatch, figures)
         out = tmp_path / result
         train_generator(dataset, damsm, out, watched(smoke, metric="r_precision", result=result))
