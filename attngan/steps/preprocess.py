@@ -18,7 +18,7 @@ from attngan.data import dataset_writer, feasible, images
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
-from attngan.data.sources import archives, captioned_folder, cub
+from attngan.data.sources import archives, layouts
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
 from attngan.runtime import machine, scratch
@@ -28,6 +28,10 @@ from attngan.storage.result_folder import result
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 REASONS_SHOWN = 3  # in the sentence that ends the step
+HINTS = {  # what to do where a split is empty, by the kind of the source
+    "cub": "the source must have classes of both splits",
+    "captioned folder": 'add images, or name some with "split" in captions.jsonl',
+}
 LINES_SHOWN = 100  # of rejections and the like, before it
 
 
@@ -62,11 +66,8 @@ def preprocess(
     with result(out, "dataset", inputs=inputs) as draft, contextlib.ExitStack() as stack:
         root = stack.enter_context(_as_folder(source))
         texts = None if captions is None else stack.enter_context(_as_folder(captions))
-        layout = cub.find_layout(root)
-        if texts is None and source.is_file() and beside.is_dir():
-            is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
-            texts = None if is_inside else beside
-        found = captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
+        is_archive = source.is_file() and beside.is_dir()
+        found = layouts.read(root, texts, beside=beside if is_archive else None)
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
         return _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
 
@@ -185,9 +186,7 @@ class _Run:
 
         for split in SPLITS:
             if not records[split]:
-                hint = 'add images, or name some with "split" in captions.jsonl'
-                if self.source.kind == "cub":
-                    hint = "the source must have classes of both splits"
+                hint = HINTS.get(self.source.kind, "add images, or name some of that split in the lists")
                 raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
 
     def _tell_rejections(self) -> None:
@@ -238,6 +237,7 @@ class _Run:
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
         self._tell_rejections()
+        _say_all([f"preprocess: {warning}" for warning in self.source.warnings])
         _summarise(info)
         for sentence in enough:
             say(f"preprocess: {sentence}")

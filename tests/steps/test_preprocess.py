@@ -158,6 +158,41 @@ def test_a_split_that_the_list_names_rules(tmp_path, out):
     assert [record["name"] for record in Dataset.open(out, "test").records] == ["last.png"]
 
 
+HEADER = "file_name,caption\n"
+
+
+def lists_of(folder, kind):
+    """Turn the list of `captioned` into one of another kind."""
+    entries = [json_text.parse(line, "line") for line in (folder / "captions.jsonl").read_text().splitlines()]
+    (folder / "captions.jsonl").unlink()
+    pairs = [(entry["file"], entry["captions"][0]) for entry in entries]
+    if kind == "metadata.jsonl":
+        text = "".join(json.dumps({"file_name": file, "text": caption}) + "\n" for file, caption in pairs)
+    elif kind == "captions.csv":
+        text = HEADER + "".join(f"{file},{caption}\n" for file, caption in pairs)
+    else:
+        images = [{"id": number, "file_name": file} for number, (file, _) in enumerate(pairs)]
+        annotations = [{"image_id": number, "caption": caption} for number, (_, caption) in enumerate(pairs)]
+        text = json.dumps({"images": images, "annotations": annotations})
+    (folder / kind).write_text(text)
+
+
+@pytest.mark.parametrize("kind", ["metadata.jsonl", "captions.csv", "captions.json"])
+def test_every_layout_gives_the_dataset_of_the_others(tmp_path, kind):
+    folder = captioned(tmp_path / "pictures")
+    expected = preprocess(folder, tmp_path / "expected", settings())
+    lists_of(folder, kind)
+    info = preprocess(pack(tmp_path, ["pictures"], tmp_path / "pictures.zip"), tmp_path / "out", settings())
+    assert (info["fingerprint"], info["counts"]) == (expected["fingerprint"], expected["counts"])
+
+
+def test_captions_of_a_text_folder_beside_an_archive_do_not_hide_its_own_list(tmp_path, out):
+    captioned(tmp_path / "pictures")
+    (tmp_path / "text").mkdir()
+    info = preprocess(pack(tmp_path, ["pictures"], tmp_path / "pictures.zip"), out, settings())
+    assert info["counts"]["train"]["images"] + info["counts"]["test"]["images"] == 40
+
+
 def test_palette_and_attributes_of_drawn_birds_are_kept(source, out):
     root = source / "CUB_200_2011"
     (root / "palette.json").write_text('{"red": [206, 38, 38]}')

@@ -1,0 +1,155 @@
+"""Which reader a folder gets, and what is said of folders that have none, or several."""
+
+import json
+
+import pytest
+from PIL import Image
+from small_sources import write_cub
+
+from attngan.data.sources import layouts
+from attngan.errors import InputError
+
+LISTS = {
+    "captions.jsonl": '{"file": "a.png", "captions": ["own"]}\n',
+    "metadata.jsonl": '{"file_name": "a.png", "text": "hugging face"}\n',
+    "pairs.csv": "image,caption\na.png,table\n",
+    "pairs.tsv": "image\tcaption\na.png\ttable\n",
+    "coco.json": json.dumps(
+        {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "caption": "coco"}]}
+    ),
+    "a.txt": "text file\n",
+}
+KINDS = {
+    "captions.jsonl": ("captioned folder", "own"),
+    "metadata.jsonl": ("Hugging Face metadata", "hugging face"),
+    "pairs.csv": ("table", "table"),
+    "pairs.tsv": ("table", "table"),
+    "coco.json": ("COCO captions", "coco"),
+    "a.txt": ("captioned folder", "text file"),
+}
+OTHERS = ["metadata.jsonl", "pairs.csv", "pairs.tsv", "coco.json"]
+
+
+def write(folder, *names):
+    folder.mkdir(exist_ok=True, parents=True)
+    Image.new("RGB", (10, 10)).save(folder / "a.png")
+    for name in names:
+        (folder / name).write_text(LISTS[name])
+    return folder
+
+
+def found(source):
+    ((record,), kind) = source.records, source.kind
+    return kind, *record.captions
+
+
+@pytest.mark.parametrize("below", ["", "wrapped"])
+@pytest.mark.parametrize("name", LISTS)
+def test_every_layout_is_recognised_by_itself_at_the_root_and_one_folder_below(tmp_path, name, below):
+    folder = write(tmp_path / below, name)
+    source = layouts.read(tmp_path)
+    assert found(source) == KINDS[name]
+    assert source.records[0].path == folder / "a.png"
+    assert (source.rejected, source.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_layout_may_lie_apart_from_its_pictures(tmp_path, name):
+    pictures, texts = write(tmp_path / "pictures"), write(tmp_path / "texts", name)
+    source = layouts.read(pictures, texts)
+    assert found(source) == KINDS[name]
+    assert source.records[0].path == pictures / "a.png"
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_captions_beside_are_taken_where_the_folder_has_none(tmp_path, name):
+    pictures, beside = write(tmp_path / "pictures"), write(tmp_path / "text", name)
+    assert found(layouts.read(pictures, beside=beside)) == KINDS[name]
+    write(pictures, "captions.jsonl")
+    assert found(layouts.read(pictures, beside=beside)) == KINDS["captions.jsonl"]
+
+
+def test_cub_rules_over_lists_that_lie_in_it(tmp_path):
+    write_cub(tmp_path)
+    (tmp_path / "CUB_200_2011" / "metadata.jsonl").write_text(LISTS["metadata.jsonl"])
+    assert layouts.read(tmp_path).kind == "cub"
+
+
+@pytest.mark.parametrize("other", [*OTHERS, "a.txt"])
+def test_the_list_of_attngan_rules_over_every_other(tmp_path, other):
+    assert found(layouts.read(write(tmp_path, "captions.jsonl", other))) == KINDS["captions.jsonl"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_list_rules_over_text_files(tmp_path, name):
+    assert found(layouts.read(write(tmp_path, name, "a.txt"))) == KINDS[name]
+
+
+@pytest.mark.parametrize(("one", "other"), [(one, other) for one in OTHERS for other in OTHERS if one < other])
+def test_two_other_lists_are_refused_in_one_sentence_that_names_both(tmp_path, one, other):
+    with pytest.raises(InputError, match=r"expected one list of captions, found .*; move all but one away") as caught:
+        layouts.read(write(tmp_path, one, other))
+    assert one in str(caught.value) and other in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", *OTHERS])
+def test_lists_in_two_folders_are_refused_in_one_sentence_that_names_both(tmp_path, name):
+    write(tmp_path / "one", name), write(tmp_path / "two", name)
+    with pytest.raises(InputError, match=f"found one/{name} and two/{name}; move all but one away"):
+        layouts.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "metadata.jsonl", "pairs.csv", "coco.json"])
+def test_an_empty_list_is_told_with_its_name(tmp_path, name):
+    empty = {"pairs.csv": "image,caption\n", "coco.json": '{"images": [], "annotations": [], "caption": ""}'}
+    write(tmp_path).joinpath(name).write_text(empty.get(name, "\n"))
+    with pytest.raises(InputError, match=f"{name}: expected pictures with captions, found none"):
+        layouts.read(tmp_path)
+
+
+def test_a_folder_without_captions_is_told_all_layouts(tmp_path):
+    with pytest.raises(InputError, match="found none of them") as caught:
+        layouts.read(write(tmp_path))
+    for name in ("images.txt", "captions.jsonl", "metadata.jsonl", ".csv or .tsv", "COCO", "NAME.txt"):
+        assert name in str(caught.value)
+
+
+def test_what_macos_adds_is_no_list(tmp_path):
+    write(tmp_path, "a.txt")
+    for name in LISTS:
+        (tmp_path / f"._{name}").write_text(LISTS[name])
+    write(tmp_path / "__MACOSX", "metadata.jsonl")
+    assert found(layouts.read(tmp_path)) == KINDS["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", *OTHERS])
+def test_pictures_that_nobody_lists_are_counted_in_one_line(tmp_path, name):
+    write(tmp_path, name)
+    for extra in ("b.jpg", "deep/c.GIF", "._d.png", "notes.md"):
+        (tmp_path / extra).parent.mkdir(exist_ok=True)
+        (tmp_path / extra).write_bytes(b"x")
+    assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 2, such as b.jpg"]
+
+
+def test_a_picture_of_a_rejected_line_is_listed(tmp_path):
+    write(tmp_path)
+    (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "captions": 3}\n')
+    source = layouts.read(tmp_path)
+    assert (len(source.rejected), source.warnings) == (1, [])
+
+
+def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
+    write(tmp_path / "source", "captions.jsonl")
+    (tmp_path / "source" / "round").symlink_to(tmp_path / "source")
+    write(tmp_path / "elsewhere")
+    (tmp_path / "source" / "more").symlink_to(tmp_path / "elsewhere")
+    warnings = layouts.read(tmp_path / "source").warnings
+    assert warnings == ["pictures that are not listed, and so not used: 1, such as more/a.png"]
+
+
+def test_pictures_of_cub_that_its_list_lacks_are_counted_and_masks_beside_them_are_not(tmp_path):
+    root = write_cub(tmp_path) / "CUB_200_2011"
+    for name in ("images/extra.jpg", "segmentations/mask.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"x")
+    assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 1, such as extra.jpg"]
