@@ -14,13 +14,14 @@ from typing import Any
 
 from attngan.config import settings as configs
 from attngan.config.settings import Config
-from attngan.data import dataset_writer, feasible, images
+from attngan.data import dataset_writer, feasible, images, sampling
 from attngan.data.captions import Vocabulary, tokenize
-from attngan.data.dataset import FORMAT_VERSION
+from attngan.data.dataset import FORMAT_VERSION, Dataset
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
 from attngan.data.sources import archives, layouts
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
+from attngan.pages import contact_sheet, pictures
 from attngan.runtime import machine, scratch
 from attngan.runtime.console import progress, say
 from attngan.storage import artifacts
@@ -66,10 +67,12 @@ def preprocess(
     with result(out, "dataset", inputs=inputs) as draft, contextlib.ExitStack() as stack:
         root = stack.enter_context(_as_folder(source))
         texts = None if captions is None else stack.enter_context(_as_folder(captions))
-        is_archive = source.is_file() and beside.is_dir()
-        found = layouts.read(root, texts, beside=beside if is_archive else None)
+        has_texts_beside = source.is_file() and beside.is_dir()
+        found = layouts.read(root, texts, beside=beside if has_texts_beside else None)
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
-        return _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
+        info = _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
+    say(f"preprocess: {out / contact_sheet.FILE} shows pictures as training sees them")
+    return info
 
 
 class _Run:
@@ -89,6 +92,7 @@ class _Run:
         )  # asked for three times
         self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
+        self.cut_boxes: list[str] = []  # names of pictures whose box reaches out of them
         self.digests: dict[str, str] = {}  # sha256 of files that were read while they were written
 
     def write(self) -> dict[str, Any]:
@@ -132,7 +136,10 @@ class _Run:
 
         with dataset_writer.pixel_writer(self.out / split) as writer:
             for record, pixels in images.prepare_all(
-                described(), self.config.data.resolution, num_workers=machine.num_cores()
+                described(),
+                self.config.data.resolution,
+                num_workers=machine.num_cores(),
+                on_cut_box=lambda record: self.cut_boxes.append(record.name),
             ):
                 if isinstance(pixels, str):
                     self.source.reject(record.name, pixels)
@@ -214,6 +221,11 @@ class _Run:
         vocabulary.save(self.out / "vocabulary.json")
         artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
         digests = dataset_writer.content_digests(self.out, self.digests)
+        if self.cut_boxes:
+            count, example = len(self.cut_boxes), shown(min(self.cut_boxes))
+            self.source.warnings.append(
+                f"boxes that reach out of their picture, and were cut: {count:,}, such as {example}"
+            )
         info = {
             "format_version": FORMAT_VERSION,
             "source": self.source.kind,
@@ -232,8 +244,9 @@ class _Run:
             "palette": self.source.palette,
         }
         artifacts.write_json(self.out / "dataset.json", info)
+        self._write_contact_sheet(info)
         files = [f"{split}/{name}" for split in SPLITS for name in dataset_writer.SPLIT_FILES]
-        files += ["dataset.json", "vocabulary.json", "config.yaml"]
+        files += ["dataset.json", "vocabulary.json", "config.yaml", contact_sheet.FILE]
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
         self._tell_rejections()
@@ -242,6 +255,15 @@ class _Run:
         for sentence in enough:
             say(f"preprocess: {sentence}")
         return info
+
+    def _write_contact_sheet(self, info: dict[str, Any]) -> None:
+        """Draw pictures of the training split with their first captions."""
+        train = Dataset(self.out, "train", {}, info)
+        chosen = sampling.spread(len(train), contact_sheet.COUNT)
+        batch = train.evaluation_batch(chosen, [0] * len(chosen), resolutions=[train.resolution], max_words=1)
+        squares = pictures.to_pictures(batch.images[0], side=contact_sheet.SIDE)
+        captions = [self.records["train"][number].captions[0] for number in chosen]
+        contact_sheet.save(squares, captions, self.out / contact_sheet.FILE)
 
     def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:
         """Write all of a split but its pixels, and return its counts."""
