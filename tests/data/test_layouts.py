@@ -1,6 +1,8 @@
 """Which reader a folder gets, and what is said of folders that have none, or several."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -27,6 +29,7 @@ KINDS = {
     "coco.json": ("COCO captions", "coco"),
     "a.txt": ("captioned folder", "text file"),
 }
+PAGE = Path(__file__).parents[2] / "docs" / "your-pictures.md"
 OTHERS = ["metadata.jsonl", "pairs.csv", "pairs.tsv", "coco.json"]
 
 
@@ -36,6 +39,30 @@ def write(folder, *names):
     for name in names:
         (folder / name).write_text(LISTS[name])
     return folder
+
+
+def examples():
+    """Return the example of each layout on the page about them, by its heading."""
+    section = PAGE.read_text(encoding="utf-8").split("\n## A folder of your own\n")[1].split("\n## ")[0]
+    parts = re.findall(r"\n### (.+?)\n(?:(?!\n###).)*?```\w+\n(.*?)```", section, re.DOTALL)
+    return dict(parts)
+
+
+@pytest.mark.parametrize(
+    ("heading", "name", "captions"),
+    [
+        ("captions.jsonl", "captions.jsonl", {"owl.jpg": 1, "more/owl.png": 2, "two.jpg": 1}),
+        ("metadata.jsonl (Hugging Face)", "metadata.jsonl", {"owl.jpg": 2, "more/owl.png": 2}),
+        ("A CSV or TSV file", "any.csv", {"owl.jpg": 2}),
+        ("COCO captions", "any.json", {"owl.jpg": 1}),
+        ("NAME.txt", "a.txt", {"a.png": 3}),
+    ],
+)
+def test_the_example_of_each_layout_in_the_docs_is_read(tmp_path, heading, name, captions):
+    write(tmp_path).joinpath(name).write_text(examples()[heading])
+    source = layouts.read(tmp_path)
+    assert {record.name: len(record.captions) for record in source.records} == captions
+    assert source.rejected == []
 
 
 def found(source):
