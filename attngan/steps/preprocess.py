@@ -71,7 +71,7 @@ def preprocess(
         found = layouts.read(root, texts, beside=beside if has_texts_beside else None)
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
         info = _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
-    say(f"preprocess: {out / contact_sheet.FILE} shows pictures as training sees them")
+    say(f"preprocess: {contact_sheet.FILE} in the dataset folder shows what will be learnt, as cropped, with captions")
     return info
 
 

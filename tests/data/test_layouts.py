@@ -1,6 +1,8 @@
 """Which reader a folder gets, and what is said of folders that have none, or several."""
 
 import json
+import os
+import random
 import re
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 from small_sources import write_cub
 
-from attngan.data.sources import layouts
+from attngan.data.sources import layouts, source_files
 from attngan.errors import InputError
 
 LISTS = {
@@ -96,6 +98,12 @@ def test_captions_beside_are_taken_where_the_folder_has_none(tmp_path, name):
     assert found(layouts.read(pictures, beside=beside)) == KINDS["captions.jsonl"]
 
 
+def test_a_list_with_nothing_but_mistakes_is_told_and_not_passed_over(tmp_path):
+    write(tmp_path / "pictures").joinpath("metadata.jsonl").write_text("wrong\n")
+    source = layouts.read(tmp_path / "pictures", beside=write(tmp_path / "text", "a.txt"))
+    assert [entry.file for entry in source.rejected] == ["metadata.jsonl, line 1"]
+
+
 def test_cub_rules_over_lists_that_lie_in_it(tmp_path):
     write_cub(tmp_path)
     (tmp_path / "CUB_200_2011" / "metadata.jsonl").write_text(LISTS["metadata.jsonl"])
@@ -156,6 +164,54 @@ def test_pictures_that_nobody_lists_are_counted_in_one_line(tmp_path, name):
         (tmp_path / extra).parent.mkdir(exist_ok=True)
         (tmp_path / extra).write_bytes(b"x")
     assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 2, such as b.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_no_layout(tmp_path, monkeypatch):
+    write(tmp_path, "a.txt")
+    (tmp_path / "lost+found").mkdir()
+    listdir = os.listdir
+
+    def refuse(path):
+        if "lost" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert found(layouts.read(tmp_path)) == KINDS["a.txt"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_picture_in_a_folder_whose_name_is_no_utf_8_is_not_looked_for(tmp_path, name):
+    folder = write(tmp_path / os.fsdecode(b"\xff"))
+    (tmp_path / name).write_text(LISTS[name])
+    source = layouts.read(tmp_path)
+    assert [record.path for record in source.records] == [tmp_path / "a.png"]
+    assert source.warnings == ["pictures that are not listed, and so not used: 1, such as \\udcff/a.png"]
+    assert (folder / "a.png").is_file()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", LISTS)
+def test_a_damaged_list_is_read_or_refused_in_a_sentence(tmp_path, name, seed):
+    draw = random.Random(seed)
+    write(tmp_path, name)
+    for _ in range(40):
+        content = bytearray(LISTS[name].encode() * draw.choice((1, 3)))
+        for _ in range(draw.choice((1, 2, 8))):
+            place = draw.randrange(len(content))
+            content[place : place + draw.choice((0, 1, 5))] = draw.choice(
+                (draw.randbytes(draw.choice((0, 1, 4))), b'"', b"\n", b",", b"\\ud800", b"../", b"[" * 200, b"\0")
+            )
+        (tmp_path / name).write_bytes(content)
+        told = []
+        try:
+            source = layouts.read(tmp_path)
+        except InputError as error:
+            told = [str(error)]
+        else:
+            told += [text for record in source.records for text in (record.name, *record.captions)]
+            told += [text for entry in source.rejected for text in (entry.file, entry.reason)] + source.warnings
+        assert told and all(source_files.is_utf8(text) for text in told)
 
 
 def test_a_picture_of_a_rejected_line_is_listed(tmp_path):

@@ -213,7 +213,7 @@ def test_the_contact_sheet_shows_the_centre_of_training_pictures_and_is_no_part_
     source, out, capsys, monkeypatch
 ):
     info = preprocess(source, out, settings())
-    assert f"preprocess: {out / contact_sheet.FILE} shows" in capsys.readouterr().out.splitlines()[-1]
+    assert f"preprocess: {contact_sheet.FILE} in the dataset folder shows" in capsys.readouterr().out.splitlines()[-1]
     assert contact_sheet.FILE in artifacts.check(out, "dataset", contents=True)["files"]
     with Image.open(out / contact_sheet.FILE) as sheet:
         colours = [sheet.getpixel((8 + 136 * number + 64, 8 + 64)) for number in range(4)]

@@ -8,7 +8,7 @@ from attngan.data.records import Box, Record, Source, Split
 from attngan.data.sources import picture_list
 from attngan.data.sources.cub import caption_lines
 from attngan.data.sources.picture_list import UnusableLine
-from attngan.data.sources.source_files import is_extra, is_there, lines_in_bytes
+from attngan.data.sources.source_files import is_extra, is_there, is_utf8, lines_in_bytes
 
 KIND = "captioned folder"
 LIST = "captions.jsonl"
@@ -62,7 +62,7 @@ def read_text_files(root: Path, texts: Path) -> Source:
         name = path.relative_to(root)
         if is_extra(name):
             continue
-        if not _is_utf8(name):
+        if not is_utf8(name.as_posix()):
             source.reject(name.as_posix(), "its name is not UTF-8")
             source.named.add(path)
             continue
@@ -123,11 +123,3 @@ def _split(split: Any) -> Split | None:
     if split is not None and split not in ("train", "test"):
         raise UnusableLine(f'expected "split" to be "train" or "test", found {str(split)[:80]!r}')
     return split
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        path.as_posix().encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from attngan.data.records import Source, Split
 from attngan.data.sources import picture_list
 from attngan.data.sources.picture_list import PictureList, UnusableLine
-from attngan.data.sources.source_files import CHUNK, Unreadable, content_of, is_extra, opened, shown
+from attngan.data.sources.source_files import CHUNK, Unreadable, content_of, entries_of, opened, shown
 from attngan.storage import json_text
 
 FOLDERS = ("", "annotations")  # that the files may lie in
@@ -24,9 +24,8 @@ class _Content(TypedDict):
 
 def find(folder: Path) -> list[Path]:
     """Return the .json files of a folder, or of `annotations/` in it, that have images, annotations and captions."""
-    places = [folder / name for name in FOLDERS if (folder / name).is_dir()]
-    paths = sorted(path for place in places for path in place.iterdir() if path.suffix.lower() == ".json")
-    return [path for path in paths if not is_extra(path.relative_to(folder)) and _has_keys(path)]
+    paths = [path for name in FOLDERS for path in entries_of(folder / name) if path.suffix.lower() == ".json"]
+    return [path for path in paths if _has_keys(path)]
 
 
 def read(lists: list[Path], folder: Path, root: Path) -> Source:
@@ -44,7 +43,7 @@ def read(lists: list[Path], folder: Path, root: Path) -> Source:
     for path, split in zip(lists, picture_list.splits_of(lists, folder), strict=True):
         expected = 'an object with the lists "images" and "annotations"'
         text = content_of(path, json_text.MAX_BYTES)
-        content = json_text.parse(text, str(path), _Content, expected=expected, mend="mend the file")
+        content = json_text.parse(text, shown(str(path)), _Content, expected=expected, mend="mend the file")
         _take(content, path.relative_to(folder).as_posix(), pictures, split)
     return pictures.finish()
 
@@ -67,9 +66,9 @@ def _take(content: _Content, name: str, pictures: PictureList, split: Split | No
             file = picture_list.checked_file(entry.get("file_name"), '"file_name"')
             pictures.add(file, captions.get(identifier, []), split=split)
     if unknown := [identifier for identifier in captions if identifier not in known]:
-        count = sum(len(captions[identifier]) for identifier in unknown)
+        count, first = sum(len(captions[identifier]) for identifier in unknown), shown(str(unknown[0]))
         pictures.source.warnings.append(
-            f"{shown(name)}: annotations of images that it does not have: {count:,}, the first of image {unknown[0]!r}"
+            f"{shown(name)}: annotations of images that it does not have: {count:,}, the first of image {first}"
         )
 
 

@@ -3,6 +3,7 @@
 A new layout that keeps captions in lists is a file here with `find` and `read`, and a line in `LAYOUTS`.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from attngan.data.records import Source
 from attngan.data.sources import captioned_folder, coco, cub, metadata, tables
 from attngan.data.sources.picture_list import split_named
-from attngan.data.sources.source_files import is_extra, pictures_below, shown
+from attngan.data.sources.source_files import entries_of, pictures_below, shown
 from attngan.errors import InputError
 
 
@@ -66,18 +67,21 @@ def read(root: Path, captions: Path | None = None, *, beside: Path | None = None
         return source
     places = [captions] if captions is not None else [place for place in (root, beside) if place is not None]
     for texts in places:
-        if (found := _find(texts)) is not None:
-            folder = found.folder if texts == root else root
-            source = found.layout.read(found.lists, found.folder, folder)
-            if not source.records and not source.rejected:
-                raise InputError(f"{_shown(found.lists)}: expected pictures with captions, found none; fill the list.")
-        else:
-            folder, source = root, captioned_folder.read_text_files(root, texts)
-        if source.records or (source.rejected and texts == places[-1]):
-            _tell_unlisted(source, folder)
+        found = _find(texts)
+        source = _read_lists(found, root, texts) if found else captioned_folder.read_text_files(root, texts)
+        if source.records or (source.rejected and (found or texts == places[-1])):
+            _tell_unlisted(source, root)
             return source
     unfit = [f"; {sentence}" for texts in places for sentence in tables.unfit(texts)]
     raise InputError(f"{places[-1]}: expected {EXPECTED}; found none of them{''.join(unfit[:3])}.")
+
+
+def _read_lists(found: _Found, root: Path, texts: Path) -> Source:
+    source = found.layout.read(found.lists, found.folder, found.folder if texts == root else root)
+    if not source.records and not source.rejected:
+        names = " and ".join(shown(str(path)) for path in found.lists)
+        raise InputError(f"{names}: expected pictures with captions, found none; fill the list.")
+    return source
 
 
 def _find(texts: Path) -> _Found | None:
@@ -111,8 +115,7 @@ def _only(found: Sequence[_Found], texts: Path) -> _Found:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    paths = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path for path in paths if not is_extra(path.relative_to(folder)))
+    return [path for path in entries_of(folder) if os.path.isdir(path)]
 
 
 def _tell_unlisted(source: Source, folder: Path) -> None:
@@ -122,7 +125,3 @@ def _tell_unlisted(source: Source, folder: Path) -> None:
     if unlisted := [name for name in pictures_below(folder) if folder / name not in known]:
         example = shown(min(name.as_posix() for name in unlisted))
         source.warnings.append(f"pictures that are not listed, and so not used: {len(unlisted):,}, such as {example}")
-
-
-def _shown(lists: Sequence[Path]) -> str:
-    return " and ".join(map(str, lists))

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from attngan.data.records import Record, Source, Split
-from attngan.data.sources.source_files import EXTRA, is_extra, is_there, leads_out, pictures_below
+from attngan.data.sources.source_files import EXTRA, entries_of, is_extra, is_there, is_utf8, leads_out, pictures_below
 from attngan.errors import InputError
 from attngan.storage import json_text
 
@@ -34,6 +34,7 @@ class PictureList:
     def __init__(self, kind: str, root: Path):
         self.root, self.source = root, Source(kind=kind)
         self._pictures: dict[str, _Picture] = {}
+        self._names: dict[tuple[str, PurePath | str, Split | None], str] = {}  # of pictures, as lines have them
         self._place = ""
 
     @contextlib.contextmanager
@@ -63,8 +64,11 @@ class PictureList:
             split: None where neither the line nor its list says.
             folder: of the root, that the path is relative to.
         """
-        name = self._located(PurePosixPath(folder, file), split)
-        self.source.named.add(self.root / name)
+        key = (file, folder, split)
+        if key not in self._names:
+            self._names[key] = self._located(PurePosixPath(folder, file), split)
+            self.source.named.add(self.root / self._names[key])
+        name = self._names[key]
         picture = self._pictures.setdefault(name, _Picture(self._place))
         for what, before, now in (("class", picture.class_name, class_name), ("split", picture.split, split)):
             if before is not None and now not in (None, before):
@@ -101,7 +105,8 @@ class PictureList:
         """All pictures there are, for lists that leave the folder out."""
         found: dict[str, list[PurePath]] = {}
         for path in pictures_below(self.root):
-            found.setdefault(path.name, []).append(path)
+            if is_utf8(path.as_posix()):
+                found.setdefault(path.name, []).append(path)
         return found
 
 
@@ -150,5 +155,5 @@ def here_or_in_splits(folder: Path, *names: str) -> list[Path]:
     found = [folder / name for name in names if is_there(folder / name)]
     if found:
         return found
-    below = sorted(path for path in folder.iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir())
+    below = [path for path in entries_of(folder) if path.name.lower() in SPLIT_NAMES]
     return [path / name for path in below for name in names if is_there(path / name)]

@@ -151,6 +151,24 @@ def pictures_below(folder: Path) -> Iterator[PurePath]:
                     yield path.relative_to(folder)
 
 
+def is_utf8(name: str) -> bool:
+    """Return whether text can be written down: names of files may have bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in a folder, in order, without what macOS adds; nothing where it cannot be read."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted(folder / name for name in names if not is_extra(PurePath(name)))
+
+
 def is_there(path: Path) -> bool:
     """Return whether there is anything of this name, be it a pipe or a broken link; no name is too strange to ask."""
     return os.path.lexists(path)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from attngan.data.sources.source_files import (
     BYTE_ORDER_MARK,
     NOT_UTF8,
     Unreadable,
-    is_extra,
+    entries_of,
+    is_utf8,
     lines_in_bytes,
     shown,
     start_of,
@@ -79,7 +81,7 @@ def _take(row: list[str], header: _Header, pictures: PictureList, split: Split |
     if len(row) != len(header.names):
         advice = "; put text that holds the delimiter in quotes" if len(row) > len(header.names) else ""
         raise UnusableLine(f"expected {len(header.names):,} columns, found {len(row):,}{advice}")
-    if not all(_is_utf8(field) for field in row):
+    if not all(map(is_utf8, row)):
         raise UnusableLine(NOT_UTF8)
     file = picture_list.checked_file(row[header.file].strip(), header.names[header.file])
     class_name = None if header.class_name is None else row[header.class_name].strip() or None
@@ -128,8 +130,7 @@ def _rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]
 
 
 def _tables(folder: Path) -> list[Path]:
-    paths = (path for path in folder.iterdir() if path.suffix.lower() in DELIMITERS)
-    return sorted(path for path in paths if not is_extra(path.relative_to(folder)) and not path.is_dir())
+    return [path for path in entries_of(folder) if path.suffix.lower() in DELIMITERS and not os.path.isdir(path)]
 
 
 def _header(path: Path) -> _Header | None:
@@ -173,11 +174,3 @@ def _why_unfit(path: Path) -> str:
         f"{shown(path.name)}: expected a header with a column for the picture ({FILE[0]}, ...) and one for the caption "
         f"({CAPTION[0]}, ...), found {found}{more}"
     )
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
