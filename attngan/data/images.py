@@ -2,8 +2,9 @@
 
 import collections
 import contextlib
+import functools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def stored_side(resolution: int) -> int:
     return int(resolution * 76 / 64)
 
 
-def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
+def prepare(
+    path: Path, box: Box | None, resolution: int, *, on_cut_box: Callable[[], object] = lambda: None
+) -> np.ndarray:
     """Return a picture's pixels as they are stored, (H, W, 3) uint8 with a shorter side of `stored_side(resolution)`.
 
     A JPEG that is much larger than needed is decoded at a half, a quarter or an eighth of its size.
@@ -42,6 +45,7 @@ def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
         path: the picture file.
         box: around the bird, in the upright picture; None takes the whole picture.
         resolution: side of the finest picture trained on.
+        on_cut_box: called where the box reaches out of the picture, so that only a part of it is used.
 
     Raises:
         UnusableImage: the file or the box cannot be used.
@@ -49,12 +53,16 @@ def prepare(path: Path, box: Box | None, resolution: int) -> np.ndarray:
     side = stored_side(resolution)
     with _opened(path) as picture:
         if picture.format in REDUCIBLE:
-            part = _part(box, _upright_size(picture))
+            full_size = _upright_size(picture)
+            part = _part(box, full_size)
             factor = _decode_smaller(picture, int(_short_side(part) / (REDUCING_GAP * side)))
             pixels = np.asarray(_upright(picture))
         else:
             pixels = np.asarray(_upright(picture))
-            part, factor = _part(box, (pixels.shape[1], pixels.shape[0])), 1
+            full_size, factor = (pixels.shape[1], pixels.shape[0]), 1
+            part = _part(box, full_size)
+        if box is not None and reaches_out(box, full_size):
+            on_cut_box()
         left, top, right, bottom = part
         size = tuple(int(side * length / _short_side(part)) for length in (bottom - top, right - left))
         pixels = pixels[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
@@ -167,6 +175,12 @@ def crop_around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
+def reaches_out(box: Box, size: tuple[int, int]) -> bool:
+    """Return whether a pixel or more of a box lies outside of the picture; less is rounding."""
+    x, y, width, height = box
+    return min(x, y) <= -1 or x + width >= size[0] + 1 or y + height >= size[1] + 1
+
+
 def central_part(size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return the central part that is at most `MAX_ASPECT` times as long as it is short: left, top, right, bottom."""
     longest = MAX_ASPECT * min(size)
@@ -193,17 +207,27 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def prepare_all(
-    records: Iterable[Record], resolution: int, *, num_workers: int
+    records: Iterable[Record],
+    resolution: int,
+    *,
+    num_workers: int,
+    on_cut_box: Callable[[Record], object] = lambda record: None,
 ) -> Iterator[tuple[Record, np.ndarray | str]]:
     """Give each record with its pixels, or with why it has none, in the order of the records.
 
     Threads do: Pillow decodes and resizes outside the interpreter's lock. Few pictures are held at a time.
+
+    Args:
+        records: of the pictures.
+        resolution: side of the finest picture trained on.
+        num_workers: threads.
+        on_cut_box: called, by any thread, with each record whose box reaches out of its picture.
     """
     window: collections.deque[tuple[Record, Future[np.ndarray | str]]] = collections.deque()
     with ThreadPoolExecutor(num_workers) as pool:
         try:
             for record in records:
-                window.append((record, pool.submit(_try_to_prepare, record, resolution)))
+                window.append((record, pool.submit(_try_to_prepare, record, resolution, on_cut_box)))
                 if len(window) >= 4 * num_workers:
                     first, future = window.popleft()
                     yield first, future.result()
@@ -215,8 +239,8 @@ def prepare_all(
                 future.cancel()
 
 
-def _try_to_prepare(record: Record, resolution: int) -> np.ndarray | str:
+def _try_to_prepare(record: Record, resolution: int, on_cut_box: Callable[[Record], object]) -> np.ndarray | str:
     try:
-        return prepare(record.path, record.box, resolution)
+        return prepare(record.path, record.box, resolution, on_cut_box=functools.partial(on_cut_box, record))
     except UnusableImage as error:
         return str(error)

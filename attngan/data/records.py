@@ -50,14 +50,15 @@ class Rejection:
 class Source:
     """Everything a reader found."""
 
-    kind: str  # "cub" or "captioned folder"
+    kind: str  # such as "cub" or "captioned folder"
     records: list[Record] = dataclasses.field(default_factory=list)
     rejected: list[Rejection] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
     palette: dict[str, Any] | None = None  # of drawn birds: colour name -> red, green, blue
+    named: set[Path] = dataclasses.field(default_factory=set)  # pictures that a list names, be it in a line of no use
 
     def reject(self, file: str, reason: str) -> None:
-        """Note a picture that cannot be used; what is no Unicode in its name is spelled out."""
+        """Note a picture, or a line of a list, that cannot be used; what is no Unicode in it is spelled out."""
         self.rejected.append(Rejection(*(text.encode(errors="backslashreplace").decode() for text in (file, reason))))
 
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from attngan.config import settings as configs
 from attngan.config.settings import Config
-from attngan.data import dataset_writer, feasible, images
+from attngan.data import dataset_writer, feasible, images, sampling
 from attngan.data.captions import Vocabulary, tokenize
-from attngan.data.dataset import FORMAT_VERSION
+from attngan.data.dataset import FORMAT_VERSION, Dataset
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
-from attngan.data.sampling import spread
-from attngan.data.sources import archives, captioned_folder, cub
+from attngan.data.sources import archives, layouts
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
+from attngan.pages import contact_sheet, pictures
 from attngan.runtime import machine, scratch
 from attngan.runtime.console import progress, say
 from attngan.storage import artifacts
@@ -31,6 +31,10 @@ from attngan.storage.result_folder import result
 SPLITS: tuple[Split, ...] = ("train", "test")
 REASONS_SHOWN = 3  # in the sentence that ends the step
 NUM_LOOKED_AT = 50  # pictures, to know their size
+HINTS = {  # what to do where a split is empty, by the kind of the source
+    "cub": "the source must have classes of both splits",
+    "captioned folder": 'add images, or name some with "split" in captions.jsonl',
+}
 LINES_SHOWN = 100  # of rejections and the like, before it
 
 
@@ -64,7 +68,9 @@ def preprocess(
     inputs = [source, captions, vocabulary, beside if os.path.isdir(beside) else None]
     with result(out, "dataset", inputs=inputs) as draft, _read(source, captions) as found:
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
-        return _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
+        info = _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
+    say(f"preprocess: {contact_sheet.FILE} in the dataset folder shows what will be learnt, as cropped, with captions")
+    return info
 
 
 def look(source: Path, captions: Path | None = None) -> tuple[int, int]:
@@ -79,7 +85,7 @@ def look(source: Path, captions: Path | None = None) -> tuple[int, int]:
     """
     with _read(source, captions) as found:
         sides = []
-        for index in spread(len(found.records), NUM_LOOKED_AT):
+        for index in sampling.spread(len(found.records), NUM_LOOKED_AT):
             with contextlib.suppress(images.UnusableImage):
                 sides.append(images.shorter_side(found.records[index].path, found.records[index].box))
         return len(found.records), int(statistics.median(sides)) if sides else 0
@@ -102,6 +108,7 @@ class _Run:
         )  # asked for three times
         self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
+        self.cut_boxes: list[str] = []  # names of pictures whose box reaches out of them
         self.digests: dict[str, str] = {}  # sha256 of files that were read while they were written
 
     def write(self) -> dict[str, Any]:
@@ -145,7 +152,10 @@ class _Run:
 
         with dataset_writer.pixel_writer(self.out / split) as writer:
             for record, pixels in images.prepare_all(
-                described(), self.config.data.resolution, num_workers=machine.num_cores()
+                described(),
+                self.config.data.resolution,
+                num_workers=machine.num_cores(),
+                on_cut_box=lambda record: self.cut_boxes.append(record.name),
             ):
                 if isinstance(pixels, str):
                     self.source.reject(record.name, pixels)
@@ -199,9 +209,7 @@ class _Run:
 
         for split in SPLITS:
             if not records[split]:
-                hint = 'add images, or name some with "split" in captions.jsonl'
-                if self.source.kind == "cub":
-                    hint = "the source must have classes of both splits"
+                hint = HINTS.get(self.source.kind, "add images, or name some of that split in the lists")
                 raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
 
     def _tell_rejections(self) -> None:
@@ -229,6 +237,11 @@ class _Run:
         vocabulary.save(self.out / "vocabulary.json")
         artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
         digests = dataset_writer.content_digests(self.out, self.digests)
+        if self.cut_boxes:
+            count, example = len(self.cut_boxes), shown(min(self.cut_boxes))
+            self.source.warnings.append(
+                f"boxes that reach out of their picture, and were cut: {count:,}, such as {example}"
+            )
         info = {
             "format_version": FORMAT_VERSION,
             "source": self.source.kind,
@@ -247,15 +260,26 @@ class _Run:
             "palette": self.source.palette,
         }
         artifacts.write_json(self.out / "dataset.json", info)
+        self._write_contact_sheet(info)
         files = [f"{split}/{name}" for split in SPLITS for name in dataset_writer.SPLIT_FILES]
-        files += ["dataset.json", "vocabulary.json", "config.yaml"]
+        files += ["dataset.json", "vocabulary.json", "config.yaml", contact_sheet.FILE]
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
         self._tell_rejections()
+        _say_all([f"preprocess: {warning}" for warning in self.source.warnings])
         _summarise(info)
         for sentence in enough:
             say(sentence)
         return info
+
+    def _write_contact_sheet(self, info: dict[str, Any]) -> None:
+        """Draw pictures of the training split with their first captions."""
+        train = Dataset(self.out, "train", {}, info)
+        chosen = sampling.spread(len(train), contact_sheet.COUNT)
+        batch = train.evaluation_batch(chosen, [0] * len(chosen), resolutions=[train.resolution], max_words=1)
+        squares = pictures.to_pictures(batch.images[0], side=contact_sheet.SIDE)
+        captions = [self.records["train"][number].captions[0] for number in chosen]
+        contact_sheet.save(squares, captions, self.out / contact_sheet.FILE)
 
     def _write_split(self, split: Split, class_ids: list[int], vocabulary: Vocabulary) -> dict[str, int]:
         """Write all of a split but its pixels, and return its counts."""
@@ -284,11 +308,9 @@ def _read(source: Path, captions: Path | None) -> Iterator[Source]:
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(_as_folder(source))
         texts = None if captions is None else stack.enter_context(_as_folder(captions))
-        layout, beside = cub.find_layout(root), source.parent / "text"  # where CUB's captions lie
-        if texts is None and source.is_file() and beside.is_dir():
-            is_inside = layout is not None and any((place / "text").is_dir() for place in (layout, root))
-            texts = None if is_inside else beside
-        yield captioned_folder.read(root, texts) if layout is None else cub.read(layout, texts)
+        beside = source.parent / "text"  # where CUB's captions lie
+        has_texts_beside = source.is_file() and beside.is_dir()
+        yield layouts.read(root, texts, beside=beside if has_texts_beside else None)
 
 
 @contextlib.contextmanager

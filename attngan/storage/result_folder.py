@@ -30,7 +30,7 @@ _MODEL = ("config.yaml", "vocabulary.json", "generator.safetensors", "text_encod
 _WATCHED = ("progress.html", "metrics.jsonl", "tensorboard/events.*")
 HOLDS = {  # what a folder of each kind may hold
     "dataset": (
-        *("dataset.json", "vocabulary.json", "config.yaml"),
+        *("dataset.json", "vocabulary.json", "config.yaml", "contact-sheet.jpg"),
         *(f"{split}/{name}" for split in ("train", "test") for name in ("pixels.bin", "*.npy", "*.npz", "*.jsonl")),
     ),
     "damsm": ("*_encoder.safetensors", "vocabulary.json", "config.yaml", "retrieval.json", *_WATCHED),

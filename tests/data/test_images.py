@@ -74,6 +74,41 @@ def test_a_box_that_sticks_out_is_clipped_with_the_crop():
     assert crop_around((-5.0, -5.0, 40.0, 40.0), (60, 50)) == (0, 0, 45, 45)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize(
+    ("box", "is_cut"),
+    [
+        (None, False),
+        ((0.0, 0.0, 60.0, 50.0), False),
+        ((40.0, 30.0, 20.0, 20.0), False),  # the square around it is cut, but not the box
+        ((-0.5, 0.0, 60.9, 50.9), False),  # rounding
+        ((-1.0, 0.0, 20.0, 20.0), True),
+        ((0.0, -5.0, 20.0, 20.0), True),
+        ((41.0, 0.0, 20.0, 20.0), True),
+        ((0.0, 31.0, 20.0, 20.0), True),
+    ],
+)
+def test_a_box_that_reaches_out_of_its_picture_is_told(tmp_path, name, box, is_cut):
+    path, cut = save(tmp_path, Image.new("RGB", (60, 50)), name), []
+    record = Record(name, path, box, None, None, ())
+    ((_, pixels),) = prepare_all([record], 16, num_workers=1, on_cut_box=cut.append)
+    assert min(pixels.shape[:2]) == 19
+    assert cut == [record] * is_cut
+
+
+def test_a_box_of_a_large_photograph_is_measured_in_its_own_pixels(tmp_path):
+    path, cut = save(tmp_path, Image.new("RGB", (1200, 1000)), "a.jpg"), []
+    for box in ((700.0, 600.0, 500.0, 400.0), (700.0, 600.0, 501.0, 400.0)):
+        prepare(path, box, 16, on_cut_box=lambda box=box: cut.append(box))
+    assert cut == [(700.0, 600.0, 501.0, 400.0)]
+
+
+def test_a_box_that_cannot_be_used_is_not_told_as_cut(tmp_path):
+    path = save(tmp_path, Image.new("RGB", (60, 50)))
+    with pytest.raises(UnusableImage, match="outside"):
+        prepare(path, (100.0, 0.0, 5.0, 5.0), 16, on_cut_box=lambda: pytest.fail("told"))
+
+
 def test_the_stored_side_leaves_the_margin_of_the_released_code():
     assert [stored_side(resolution) for resolution in (64, 128, 256, 299)] == [76, 152, 304, 355]
 
@@ -345,7 +380,7 @@ def test_the_order_is_kept_for_any_number_of_workers_and_a_bad_picture_says_why(
 
 def test_only_a_few_pictures_are_read_ahead(tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(images, "_try_to_prepare", lambda record, resolution: started.append(record.name) or "no")
+    monkeypatch.setattr(images, "_try_to_prepare", lambda record, *_: started.append(record.name) or "no")
     records = [Record(str(number), tmp_path, None, None, None, ()) for number in range(100)]
     next(prepare_all(records, 16, num_workers=2))
     assert len(started) <= 8

@@ -11,6 +11,7 @@ from attngan.config import settings as configs
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
+from attngan.pages import contact_sheet
 from attngan.runtime import machine
 from attngan.steps.preprocess import preprocess
 from attngan.storage import artifacts, json_text
@@ -156,6 +157,81 @@ def test_a_split_that_the_list_names_rules(tmp_path, out):
         handle.write(json.dumps({"file": "last.png", "captions": ["the last picture"], "split": "test"}) + "\n")
     preprocess(folder, out, settings())
     assert [record["name"] for record in Dataset.open(out, "test").records] == ["last.png"]
+
+
+HEADER = "file_name,caption\n"
+
+
+def lists_of(folder, kind):
+    """Turn the list of `captioned` into one of another kind."""
+    entries = [json_text.parse(line, "line") for line in (folder / "captions.jsonl").read_text().splitlines()]
+    (folder / "captions.jsonl").unlink()
+    pairs = [(entry["file"], entry["captions"][0]) for entry in entries]
+    if kind == "metadata.jsonl":
+        text = "".join(json.dumps({"file_name": file, "text": caption}) + "\n" for file, caption in pairs)
+    elif kind == "captions.csv":
+        text = HEADER + "".join(f"{file},{caption}\n" for file, caption in pairs)
+    else:
+        images = [{"id": number, "file_name": file} for number, (file, _) in enumerate(pairs)]
+        annotations = [{"image_id": number, "caption": caption} for number, (_, caption) in enumerate(pairs)]
+        text = json.dumps({"images": images, "annotations": annotations})
+    (folder / kind).write_text(text)
+
+
+@pytest.mark.parametrize("kind", ["metadata.jsonl", "captions.csv", "captions.json"])
+def test_every_layout_gives_the_dataset_of_the_others(tmp_path, kind):
+    folder = captioned(tmp_path / "pictures")
+    expected = preprocess(folder, tmp_path / "expected", settings())
+    lists_of(folder, kind)
+    info = preprocess(pack(tmp_path, ["pictures"], tmp_path / "pictures.zip"), tmp_path / "out", settings())
+    assert (info["fingerprint"], info["counts"]) == (expected["fingerprint"], expected["counts"])
+
+
+def test_captions_of_a_text_folder_beside_an_archive_do_not_hide_its_own_list(tmp_path, out):
+    captioned(tmp_path / "pictures")
+    (tmp_path / "text").mkdir()
+    info = preprocess(pack(tmp_path, ["pictures"], tmp_path / "pictures.zip"), out, settings())
+    assert info["counts"]["train"]["images"] + info["counts"]["test"]["images"] == 40
+
+
+def test_pictures_that_nobody_lists_and_cut_boxes_are_counted_in_a_line_each(tmp_path, out, capsys):
+    folder = captioned(tmp_path / "pictures", box=[10, 10, 70, 20])
+    for number in range(3):
+        Image.new("RGB", (70, 70)).save(folder / f"more_{number}.png")
+    info = preprocess(folder, out, settings())
+    assert info["warnings"] == [
+        "pictures that are not listed, and so not used: 3, such as more_0.png",
+        "boxes that reach out of their picture, and were cut: 40, such as 0.png",
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.removeprefix("preprocess: ") in info["warnings"]] == [
+        f"preprocess: {warning}" for warning in info["warnings"]
+    ]
+
+
+def test_the_contact_sheet_shows_the_centre_of_training_pictures_and_is_no_part_of_the_fingerprint(
+    source, out, capsys, monkeypatch
+):
+    info = preprocess(source, out, settings())
+    assert f"preprocess: {contact_sheet.FILE} in the dataset folder shows" in capsys.readouterr().out.splitlines()[-1]
+    assert contact_sheet.FILE in artifacts.check(out, "dataset", contents=True)["files"]
+    with Image.open(out / contact_sheet.FILE) as sheet:
+        colours = [sheet.getpixel((8 + 136 * number + 64, 8 + 64)) for number in range(4)]
+        assert sheet.height == 8 + 128 + 3 * 14 + 8
+    for colour, expected in zip(colours, [(255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)]):
+        assert max(abs(one - other) for one, other in zip(colour, expected)) < 12
+    monkeypatch.setattr(contact_sheet, "QUALITY", 50)
+    assert preprocess(source, out, settings())["fingerprint"] == info["fingerprint"]
+
+
+def test_the_contact_sheet_of_many_pictures_spreads_over_all_of_them(tmp_path, out):
+    preprocess(captioned(tmp_path / "pictures"), out, settings())
+    with Image.open(out / contact_sheet.FILE) as sheet:
+        assert sheet.size == (6 * 136 + 8, 4 * (136 + 42) + 8)
+        reds = [
+            sheet.getpixel((8 + 136 * column + 64, 8 + 178 * row + 64))[0] for row in range(4) for column in range(6)
+        ]
+    assert max(reds) > 200 > 20 > reds[0]
 
 
 def test_palette_and_attributes_of_drawn_birds_are_kept(source, out):

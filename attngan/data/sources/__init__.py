@@ -1,4 +1,5 @@
-"""Readers of pictures and captions as people have them: CUB's layout, folders, archives.
+"""Readers of pictures and captions as people have them: CUB's layout, lists of many kinds, text files, archives.
 
-A reader returns a `records.Source`. A new layout is a new file here, chosen in `steps/preprocess.py`.
+Open `layouts.py` first: it chooses the reader, which returns a `records.Source`. A new layout is a new file here and a
+line there.
 """

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from attngan.data.records import Attributes, Box, Record, Source
-from attngan.data.sources.source_files import NOT_UTF8, Unreadable, is_extra, is_there, lines_in_bytes, lines_of, shown
+from attngan.data.sources.source_files import (
+    EXTRA,
+    NOT_UTF8,
+    Unreadable,
+    is_extra,
+    is_there,
+    leads_out,
+    lines_in_bytes,
+    lines_of,
+    shown,
+)
 from attngan.errors import InputError
 from attngan.storage import json_text
 
@@ -22,7 +32,6 @@ TEST_CLASSES = frozenset(
 )
 IMAGES, BOXES, LABELS, CLASSES = "images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt"
 OWN_TEST_CLASSES, ATTRIBUTES, PALETTE = "test_classes.txt", "attributes.jsonl", "palette.json"
-EXTRA = "what macOS adds beside a picture is none"
 WRONG_LINES_SHOWN = 20  # of one list; the others are counted
 
 Palette = dict[str, Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]]
@@ -39,7 +48,7 @@ def find_layout(source: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read(root: Path, captions: Path | None = None) -> Source:
+def read(root: Path, captions: Path | None = None, *, beside: Path | None = None) -> Source:
     """Read the lists of a CUB folder and the captions of its images; no picture is opened.
 
     The split goes by class, so that test classes are never seen in training: `test_classes.txt` where the source has
@@ -49,6 +58,7 @@ def read(root: Path, captions: Path | None = None) -> Source:
     Args:
         root: the folder with `images.txt`.
         captions: folder with the captions; None: `text/` in the root or beside it.
+        beside: folder where the captions may be too; where the root is of an archive, what lies beside that.
 
     Raises:
         InputError: a list is missing or malformed, or there are no captions. What is wrong with a single image is a
@@ -64,7 +74,7 @@ def read(root: Path, captions: Path | None = None) -> Source:
     for name, listed in ((BOXES, boxes), (LABELS, labels)):
         if surplus := sorted(listed.keys() - files.keys()):
             source.warnings.append(f"{name}: {len(surplus)} image ids are not in {IMAGES}, the first is {surplus[0]}")
-    texts = _text_folder(root, captions, list(files.values()))
+    texts = _text_folder(root, captions, beside, list(files.values()))
     attributes = _attributes(root)
     for number, file in files.items():
         reason = _list_fault(file, number, boxes, labels, classes)
@@ -96,12 +106,6 @@ def caption_lines(path: Path) -> list[str] | str:
     except Unreadable as error:
         return f"captions: {shown(path.name)}: {error.reason}"
     return [line for line in lines if line] or f"captions: {shown(path.name)} is empty"
-
-
-def leads_out(file: str) -> bool:
-    """Return whether a relative path of a list would leave the folder it belongs to."""
-    path = PurePosixPath(file)
-    return path.is_absolute() or ".." in path.parts or "\\" in file or "\0" in file or not path.parts
 
 
 def _read_list(path: Path, convert: Callable[[str], Any]) -> dict[int, Any]:
@@ -191,17 +195,16 @@ def _list_fault(
     return None
 
 
-def _text_folder(root: Path, captions: Path | None, files: list[str]) -> Path:
+def _text_folder(root: Path, captions: Path | None, beside: Path | None, files: list[str]) -> Path:
     """Return the folder that holds `<class>/<image>.txt`."""
-    if captions is None:
-        places = [root / "text", root.parent / "text"]
-    else:
-        places = [captions / "text", captions, *sorted(captions.glob("*/text")), *sorted(captions.glob("*/"))]
+    places = [root / "text", root.parent / "text"] if captions is None else []
+    if (given := captions or beside) is not None:
+        places += [given / "text", given, *sorted(given.glob("*/text")), *sorted(given.glob("*/"))]
     known = [file for file in files if not leads_out(file)]
     for place in places:
         if place.is_dir() and any(os.path.isfile((place / file).with_suffix(".txt")) for file in known):
             return place
-    where = captions if captions is not None else " or ".join(str(place) for place in places)
+    where = given if given is not None else " or ".join(str(place) for place in places)
     raise InputError(
         f"{where}: no captions found; expected CLASS/IMAGE.txt for the images of {root}, one caption a line."
     )

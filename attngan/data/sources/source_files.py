@@ -8,14 +8,18 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO
 
 from attngan import errors
 from attngan.errors import InputError
 
 MAX_TEXT_BYTES = 2**30  # of a list or a caption file; the captions of CUB-200-2011 have 7 MB in all
+CHUNK = 2**20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8
 SHOWN = 300  # characters of a path or the like
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # how names of picture files end
+EXTRA = "what macOS adds beside a picture is none"
 NOT_UTF8 = "expected text in UTF-8, found other bytes; save it as UTF-8"
 
 _KINDS = {
@@ -66,21 +70,38 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def content_of(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
+    """Return a text file's bytes without the byte order mark of UTF-8.
+
+    Raises:
+        Unreadable: see `opened`; or there is far too much of it.
+    """
+    content = start_of(path, most + 1)
+    if len(content) > most:
+        raise Unreadable(path, f"more than {most:,} bytes, which is no list and no captions")
+    return content.removeprefix(BYTE_ORDER_MARK)
+
+
+def start_of(path: Path, most: int) -> bytes:
+    """Return a file's first bytes.
+
+    Raises:
+        Unreadable: see `opened`.
+    """
+    with opened(path) as file:
+        try:
+            return file.read(most)
+        except OSError as error:
+            raise Unreadable(path, f"cannot be read ({error.strerror})") from None
+
+
 def lines_in_bytes(path: Path) -> list[bytes]:
     """Return a text file's lines without their ends, or the byte order mark of UTF-8; what is no UTF-8 stays as it is.
 
     Raises:
         Unreadable: see `opened`; or there is far too much of it.
     """
-    with opened(path) as file:
-        try:
-            content = file.read(MAX_TEXT_BYTES + 1)
-        except OSError as error:
-            raise Unreadable(path, f"cannot be read ({error.strerror})") from None
-    if len(content) > MAX_TEXT_BYTES:
-        raise Unreadable(path, f"more than {MAX_TEXT_BYTES:,} bytes, which is no list and no captions")
-    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return content.split(b"\n")
+    return content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
 
 
 def lines_of(path: Path) -> list[str]:
@@ -106,6 +127,46 @@ def shown(text: str) -> str:
 def is_extra(name: PurePath) -> bool:
     """Return whether macOS adds a file of this name, relative to the source, beside the files of people."""
     return "__MACOSX" in name.parts or name.name.startswith("._") or name.name == ".DS_Store"
+
+
+def leads_out(file: str) -> bool:
+    """Return whether a relative path of a list would leave the folder it belongs to."""
+    path = PurePosixPath(file)
+    return path.is_absolute() or ".." in path.parts or "\\" in file or "\0" in file or not path.parts
+
+
+def pictures_below(folder: Path) -> Iterator[PurePath]:
+    """Give the names of all picture files in a folder at any depth, relative to it; links to folders are followed."""
+    waiting, seen = [folder], {os.path.realpath(folder)}
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:  # what cannot be read shows nothing
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_dir():
+                    real = os.path.realpath(path)
+                    if real not in seen:  # a link to a folder above would never end
+                        seen.add(real)
+                        waiting.append(path)
+                elif path.suffix.lower() in PICTURES and not is_extra(path.relative_to(folder)):
+                    yield path.relative_to(folder)
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether text can be written down: names of files may have bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in a folder, in order, without what macOS adds; nothing where it cannot be read."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted(folder / name for name in names if not is_extra(PurePath(name)))
 
 
 def is_there(path: Path) -> bool:

@@ -1,0 +1,238 @@
+"""Which reader a folder gets, and what is said of folders that have none, or several."""
+
+import json
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from small_sources import write_cub
+
+from attngan.data.sources import layouts, source_files
+from attngan.errors import InputError
+
+LISTS = {
+    "captions.jsonl": '{"file": "a.png", "captions": ["own"]}\n',
+    "metadata.jsonl": '{"file_name": "a.png", "text": "hugging face"}\n',
+    "pairs.csv": "image,caption\na.png,table\n",
+    "pairs.tsv": "image\tcaption\na.png\ttable\n",
+    "coco.json": json.dumps(
+        {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "caption": "coco"}]}
+    ),
+    "a.txt": "text file\n",
+}
+KINDS = {
+    "captions.jsonl": ("captioned folder", "own"),
+    "metadata.jsonl": ("Hugging Face metadata", "hugging face"),
+    "pairs.csv": ("table", "table"),
+    "pairs.tsv": ("table", "table"),
+    "coco.json": ("COCO captions", "coco"),
+    "a.txt": ("captioned folder", "text file"),
+}
+PAGE = Path(__file__).parents[2] / "docs" / "your-pictures.md"
+OTHERS = ["metadata.jsonl", "pairs.csv", "pairs.tsv", "coco.json"]
+
+
+def write(folder, *names):
+    folder.mkdir(exist_ok=True, parents=True)
+    Image.new("RGB", (10, 10)).save(folder / "a.png")
+    for name in names:
+        (folder / name).write_text(LISTS[name])
+    return folder
+
+
+def examples():
+    """Return the example of each layout on the page about them, by its heading."""
+    section = PAGE.read_text(encoding="utf-8").split("\n## A folder of your own\n")[1].split("\n## ")[0]
+    parts = re.findall(r"\n### (.+?)\n(?:(?!\n###).)*?```\w+\n(.*?)```", section, re.DOTALL)
+    return dict(parts)
+
+
+@pytest.mark.parametrize(
+    ("heading", "name", "captions"),
+    [
+        ("captions.jsonl", "captions.jsonl", {"owl.jpg": 1, "more/owl.png": 2, "two.jpg": 1}),
+        ("metadata.jsonl (Hugging Face)", "metadata.jsonl", {"owl.jpg": 2, "more/owl.png": 2}),
+        ("A CSV or TSV file", "any.csv", {"owl.jpg": 2}),
+        ("COCO captions", "any.json", {"owl.jpg": 1}),
+        ("NAME.txt", "a.txt", {"a.png": 3}),
+    ],
+)
+def test_the_example_of_each_layout_in_the_docs_is_read(tmp_path, heading, name, captions):
+    write(tmp_path).joinpath(name).write_text(examples()[heading])
+    source = layouts.read(tmp_path)
+    assert {record.name: len(record.captions) for record in source.records} == captions
+    assert source.rejected == []
+
+
+def found(source):
+    ((record,), kind) = source.records, source.kind
+    return kind, *record.captions
+
+
+@pytest.mark.parametrize("below", ["", "wrapped"])
+@pytest.mark.parametrize("name", LISTS)
+def test_every_layout_is_recognised_by_itself_at_the_root_and_one_folder_below(tmp_path, name, below):
+    folder = write(tmp_path / below, name)
+    source = layouts.read(tmp_path)
+    assert found(source) == KINDS[name]
+    assert source.records[0].path == folder / "a.png"
+    assert (source.rejected, source.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_layout_may_lie_apart_from_its_pictures(tmp_path, name):
+    pictures, texts = write(tmp_path / "pictures"), write(tmp_path / "texts", name)
+    source = layouts.read(pictures, texts)
+    assert found(source) == KINDS[name]
+    assert source.records[0].path == pictures / "a.png"
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_captions_beside_are_taken_where_the_folder_has_none(tmp_path, name):
+    pictures, beside = write(tmp_path / "pictures"), write(tmp_path / "text", name)
+    assert found(layouts.read(pictures, beside=beside)) == KINDS[name]
+    write(pictures, "captions.jsonl")
+    assert found(layouts.read(pictures, beside=beside)) == KINDS["captions.jsonl"]
+
+
+def test_a_list_with_nothing_but_mistakes_is_told_and_not_passed_over(tmp_path):
+    write(tmp_path / "pictures").joinpath("metadata.jsonl").write_text("wrong\n")
+    source = layouts.read(tmp_path / "pictures", beside=write(tmp_path / "text", "a.txt"))
+    assert [entry.file for entry in source.rejected] == ["metadata.jsonl, line 1"]
+
+
+def test_cub_rules_over_lists_that_lie_in_it(tmp_path):
+    write_cub(tmp_path)
+    (tmp_path / "CUB_200_2011" / "metadata.jsonl").write_text(LISTS["metadata.jsonl"])
+    assert layouts.read(tmp_path).kind == "cub"
+
+
+@pytest.mark.parametrize("other", [*OTHERS, "a.txt"])
+def test_the_list_of_attngan_rules_over_every_other(tmp_path, other):
+    assert found(layouts.read(write(tmp_path, "captions.jsonl", other))) == KINDS["captions.jsonl"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_list_rules_over_text_files(tmp_path, name):
+    assert found(layouts.read(write(tmp_path, name, "a.txt"))) == KINDS[name]
+
+
+@pytest.mark.parametrize(("one", "other"), [(one, other) for one in OTHERS for other in OTHERS if one < other])
+def test_two_other_lists_are_refused_in_one_sentence_that_names_both(tmp_path, one, other):
+    with pytest.raises(InputError, match=r"expected one list of captions, found .*; move all but one away") as caught:
+        layouts.read(write(tmp_path, one, other))
+    assert one in str(caught.value) and other in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", *OTHERS])
+def test_lists_in_two_folders_are_refused_in_one_sentence_that_names_both(tmp_path, name):
+    write(tmp_path / "one", name), write(tmp_path / "two", name)
+    with pytest.raises(InputError, match=f"found one/{name} and two/{name}; move all but one away"):
+        layouts.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "metadata.jsonl", "pairs.csv", "coco.json"])
+def test_an_empty_list_is_told_with_its_name(tmp_path, name):
+    empty = {"pairs.csv": "image,caption\n", "coco.json": '{"images": [], "annotations": [], "caption": ""}'}
+    write(tmp_path).joinpath(name).write_text(empty.get(name, "\n"))
+    with pytest.raises(InputError, match=f"{name}: expected pictures with captions, found none"):
+        layouts.read(tmp_path)
+
+
+def test_a_folder_without_captions_is_told_all_layouts(tmp_path):
+    with pytest.raises(InputError, match="found none of them") as caught:
+        layouts.read(write(tmp_path))
+    for name in ("images.txt", "captions.jsonl", "metadata.jsonl", ".csv or .tsv", "COCO", "NAME.txt"):
+        assert name in str(caught.value)
+
+
+def test_what_macos_adds_is_no_list(tmp_path):
+    write(tmp_path, "a.txt")
+    for name in LISTS:
+        (tmp_path / f"._{name}").write_text(LISTS[name])
+    write(tmp_path / "__MACOSX", "metadata.jsonl")
+    assert found(layouts.read(tmp_path)) == KINDS["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", *OTHERS])
+def test_pictures_that_nobody_lists_are_counted_in_one_line(tmp_path, name):
+    write(tmp_path, name)
+    for extra in ("b.jpg", "deep/c.GIF", "._d.png", "notes.md"):
+        (tmp_path / extra).parent.mkdir(exist_ok=True)
+        (tmp_path / extra).write_bytes(b"x")
+    assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 2, such as b.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_no_layout(tmp_path, monkeypatch):
+    write(tmp_path, "a.txt")
+    (tmp_path / "lost+found").mkdir()
+    listdir = os.listdir
+
+    def refuse(path):
+        if "lost" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert found(layouts.read(tmp_path)) == KINDS["a.txt"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_picture_in_a_folder_whose_name_is_no_utf_8_is_not_looked_for(tmp_path, name):
+    folder = write(tmp_path / os.fsdecode(b"\xff"))
+    (tmp_path / name).write_text(LISTS[name])
+    source = layouts.read(tmp_path)
+    assert [record.path for record in source.records] == [tmp_path / "a.png"]
+    assert source.warnings == ["pictures that are not listed, and so not used: 1, such as \\udcff/a.png"]
+    assert (folder / "a.png").is_file()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", LISTS)
+def test_a_damaged_list_is_read_or_refused_in_a_sentence(tmp_path, name, seed):
+    draw = random.Random(seed)
+    write(tmp_path, name)
+    for _ in range(40):
+        content = bytearray(LISTS[name].encode() * draw.choice((1, 3)))
+        for _ in range(draw.choice((1, 2, 8))):
+            place = draw.randrange(len(content))
+            content[place : place + draw.choice((0, 1, 5))] = draw.choice(
+                (draw.randbytes(draw.choice((0, 1, 4))), b'"', b"\n", b",", b"\\ud800", b"../", b"[" * 200, b"\0")
+            )
+        (tmp_path / name).write_bytes(content)
+        told = []
+        try:
+            source = layouts.read(tmp_path)
+        except InputError as error:
+            told = [str(error)]
+        else:
+            told += [text for record in source.records for text in (record.name, *record.captions)]
+            told += [text for entry in source.rejected for text in (entry.file, entry.reason)] + source.warnings
+        assert told and all(source_files.is_utf8(text) for text in told)
+
+
+def test_a_picture_of_a_rejected_line_is_listed(tmp_path):
+    write(tmp_path)
+    (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "captions": 3}\n')
+    source = layouts.read(tmp_path)
+    assert (len(source.rejected), source.warnings) == (1, [])
+
+
+def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
+    write(tmp_path / "source", "captions.jsonl")
+    (tmp_path / "source" / "round").symlink_to(tmp_path / "source")
+    write(tmp_path / "elsewhere")
+    (tmp_path / "source" / "more").symlink_to(tmp_path / "elsewhere")
+    warnings = layouts.read(tmp_path / "source").warnings
+    assert warnings == ["pictures that are not listed, and so not used: 1, such as more/a.png"]
+
+
+def test_pictures_of_cub_that_its_list_lacks_are_counted_and_masks_beside_them_are_not(tmp_path):
+    root = write_cub(tmp_path) / "CUB_200_2011"
+    for name in ("images/extra.jpg", "segmentations/mask.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"x")
+    assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 1, such as extra.jpg"]
