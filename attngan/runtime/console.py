@@ -59,7 +59,7 @@ def stage(title: str) -> Iterator[None]:
 def duration(seconds: float) -> str:
     """Return a length of time as hours and minutes, rounded up: "0:05 h"."""
     minutes = math.ceil(seconds / 60)
-    return "less than a minute" if minutes <= 1 else f"{minutes // 60}:{minutes % 60:02d} h"
+    return "a minute" if minutes <= 1 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 @contextlib.contextmanager

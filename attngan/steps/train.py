@@ -255,7 +255,7 @@ class _Run:
         """Return what is left of the whole, in words, where it is known."""
         names, seconds = list(READ), self.notes["seconds"]
         left = sum(seconds.get(each, 0.0) for each in names[names.index(name) :])
-        return f" (about {console.duration(left)} left of the whole)" if seconds else ""
+        return f" (about {console.duration(left)} left of the whole)" if seconds and left else ""
 
     def _made(self, name: str) -> str | None:
         """Return the fingerprint of what a step has made, or None where it is not there, whole."""
