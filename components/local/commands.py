@@ -27,7 +27,7 @@ def run(
     config: Config = None,
     set_: Set = None,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
-    inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
+    inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
     model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     docker: Docker = False,
