@@ -72,7 +72,7 @@ class Damsm(Section):
     learning_rate_decay: Share = 0.98  # factor an epoch ...
     min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
     # Cuts and flips of each picture that a frozen trunk is asked about once, its batch norms in evaluation mode; 0: it
-    # is asked in each step, in training mode, as in the released code.
+    # is asked in each step, Inception's in training mode, as in the released code.
     trunk_views: Natural = 4
     inception_sha256: Annotated[Digest, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it

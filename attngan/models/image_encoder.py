@@ -4,7 +4,7 @@ No constructor downloads weights: ImageNet's are read from a file by `load_trunk
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 import torchvision
@@ -47,6 +47,11 @@ class PretrainedImageEncoder(nn.Module):
         self.project_image = nn.Linear(pooled_channels, feature_dim)
         nn.init.uniform_(self.project_regions.weight, -0.1, 0.1)
         nn.init.uniform_(self.project_image.weight, -0.1, 0.1)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the trunk stays as it is."""
+        return not any(each.requires_grad for each in self.trunk.parameters())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images (B, 3, H, W) in [-1, 1].
@@ -99,6 +104,9 @@ class MobileNetImageEncoder(PretrainedImageEncoder):
     that they have there, and the number of regions does not depend on the resolution (64 pixels, left as they are,
     would give 4 x 4). Larger pictures are averaged, so no pixel that a generator draws goes unseen.
 
+    The batch norms of its frozen trunk are always in evaluation mode: there is no released code to follow, and what
+    they know is worth more than the statistics of a small batch.
+
     Args:
         feature_dim: D.
     """
@@ -112,6 +120,13 @@ class MobileNetImageEncoder(PretrainedImageEncoder):
         # From colours in [-1, 1] to what the weights know: (0.5 x + 0.5 - mean) / deviation.
         self.register_buffer("scale", 0.5 / deviation)
         self.register_buffer("shift", (0.5 - mean) / deviation)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, or evaluation mode, in all but a frozen trunk."""
+        super().train(mode)
+        if self.is_frozen:
+            self.trunk.eval()
+        return self
 
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the trunk sees in images (B, 3, H, W): regions (B, 96, 14, 14) and pooled (B, 1280)."""

@@ -88,9 +88,7 @@ class DamsmRun(TrainingRun):
     def can_keep_features(self) -> bool:
         """Return whether what the trunk sees is always the same: it is frozen, and no noise is added."""
         encoder = self.image_encoder
-        if not isinstance(encoder, PretrainedImageEncoder):
-            return False
-        if any(each.requires_grad for each in encoder.trunk.parameters()):
+        if not isinstance(encoder, PretrainedImageEncoder) or not encoder.is_frozen:
             return False
         return self.config.damsm.trunk_views > 0 and not self.config.image_encoder.noise
 

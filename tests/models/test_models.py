@@ -182,6 +182,18 @@ def test_mobilenet_sees_what_torchvisions_sees_in_the_same_picture(side, mobilen
         torch.testing.assert_close(torchvisions.classifier(pooled), torchvisions(images), rtol=1e-4, atol=1e-4)
 
 
+def test_mobilenets_batch_norms_learn_of_pictures_only_where_its_trunk_is_trained(torchvisions):
+    encoder = MobileNetImageEncoder(feature_dim=8)
+    load_trunk(encoder, torchvisions.state_dict())
+    for is_trained in (False, True):
+        encoder.trunk.requires_grad_(is_trained)
+        before = {name: tensor.clone() for name, tensor in encoder.trunk.state_dict().items()}
+        encoder.train()(coloured(32))
+        after = encoder.trunk.state_dict()
+        assert encoder.training and encoder.trunk.training == is_trained
+        assert all(torch.equal(before[name], after[name]) for name in after if "running" in name) != is_trained
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("side", [64, 512])
 def test_mobilenet_tells_every_pixel_how_to_change_and_changes_nothing_itself(side, precision, mobilenet):

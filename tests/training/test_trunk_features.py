@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-import torchvision
 
 from attngan import seeding
 from attngan.config import settings as configs
@@ -141,20 +140,6 @@ def test_a_damaged_note_counts_for_nothing(temporary, note):
     assert trunk.num_seen == 2 * 37 + 1
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Files such as torchvision's, with random weights, by kind."""
-    torch.manual_seed(3)
-    networks = {
-        "inception_v3": torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False),
-        "mobilenet_v2": torchvision.models.mobilenet_v2(weights=None),
-    }
-    paths = {kind: tmp_path_factory.mktemp("weights") / f"{kind}.pth" for kind in networks}
-    for kind, network in networks.items():
-        torch.save(network.state_dict(), paths[kind])
-    return paths
-
-
 @pytest.fixture(params=[pytest.param("inception_v3", marks=pytest.mark.slow), "mobilenet_v2"])
 def kind(request, monkeypatch):
     """Give each kind of trunk; a MobileNetV2 that looks at fewer pixels, a tenth of the work."""
@@ -167,17 +152,17 @@ def full(smoke, kind, **damsm):
     return smoke.model_copy(update={"image_encoder": encoder, "damsm": smoke.damsm.model_copy(update=damsm)})
 
 
-def test_a_record_of_mobilenet_holds_its_14_by_14_regions_and_the_picture(dataset, smoke, files):
-    run = DamsmRun(full(smoke, "mobilenet_v2"), Dataset.open(dataset, "train"), CPU, files["mobilenet_v2"])
+def test_a_record_of_mobilenet_holds_its_14_by_14_regions_and_the_picture(dataset, smoke, imagenet):
+    run = DamsmRun(full(smoke, "mobilenet_v2"), Dataset.open(dataset, "train"), CPU, imagenet["mobilenet_v2"])
     records, shape = trunk_features.extract(run.image_encoder, torch.zeros(2, 3, 32, 32))
     assert shape == (14, 14, 96) and records.shape == (2, 14 * 14 * 96 + 1280)
 
 
-def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(kind, dataset, smoke, files):
+def test_a_step_on_kept_features_is_the_step_on_the_same_pictures(kind, dataset, smoke, imagenet):
     """The trunk in evaluation mode; what it sees is rounded to bfloat16 in both, so all that is left is exact."""
     config = full(smoke, kind, trunk_views=1)
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
-    kept, plain = (DamsmRun(config, train, CPU, files[kind]) for _ in range(2))
+    kept, plain = (DamsmRun(config, train, CPU, imagenet[kind]) for _ in range(2))
     with kept_features(kept, train, test, dict.fromkeys(("dataset", "inception"), "")):
         batch = damsm_step.batch_for(kept, train, 0, config.seed)
         assert len(batch.images[-1]) == 0  # no picture was read
@@ -220,17 +205,17 @@ def test_having_gone_back_the_encoders_meet_other_noise(dataset, smoke):
 
 
 @pytest.mark.parametrize("views", [0, 2])
-def test_the_encoders_train_both_ways(views, kind, dataset, smoke, files, tmp_path, temporary):
+def test_the_encoders_train_both_ways(views, kind, dataset, smoke, imagenet, tmp_path, temporary):
     config = full(smoke, kind, trunk_views=views, epochs=1, batch_size=32)
-    best = pretrain_damsm(dataset, tmp_path / "out", config, inception_weights=files[kind])
+    best = pretrain_damsm(dataset, tmp_path / "out", config, inception_weights=imagenet[kind])
     assert 0 <= best["recall_at_1"] <= best["recall_at_5"] <= 1
     artifacts.check(tmp_path / "out", "damsm", contents=True)
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["inception_v3", "mobilenet_v2"])
-def test_features_are_not_kept_where_they_change(kind, dataset, smoke, files):
-    train, path = Dataset.open(dataset, "train"), files[kind]
+def test_features_are_not_kept_where_they_change(kind, dataset, smoke, imagenet):
+    train, path = Dataset.open(dataset, "train"), imagenet[kind]
     assert DamsmRun(full(smoke, kind), train, CPU, path).can_keep_features()
     assert not DamsmRun(smoke, train, CPU, None).can_keep_features()  # a small encoder is trained
     assert not DamsmRun(full(smoke, kind), train, CPU, None).can_keep_features()  # so is a trunk that starts at random
