@@ -138,7 +138,7 @@ def attngan_pipeline(
         model_uri: Folder that holds the champion and the history, gs://.
         config: Settings as YAML text, only what differs from the paper's.
         captions: Captions that are not in the source.
-        inception_weights: ImageNet weights of Inception-v3; empty to train the image encoder from the start.
+        inception_weights: ImageNet weights for image_encoder.kind; empty to train that from the start.
         checkpoint_root: Folder for training state that outlives a run, gs://; empty: beside the step's output.
         force: Publish whatever the metrics say.
         always: Train whatever has changed.

@@ -110,7 +110,7 @@ def pretrain_damsm(
     dataset: DatasetFolder,
     out: Out,
     inception_weights: Annotated[
-        str | None, typer.Option(metavar=INPUT, help="ImageNet weights of Inception-v3.")
+        str | None, typer.Option(metavar=INPUT, help="ImageNet weights for image_encoder.kind.")
     ] = None,
     start_from: StartFrom = None,
     state: State = None,
@@ -260,7 +260,7 @@ def detect_changes(
     source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
     model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
-    inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
+    inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
     always: Annotated[bool, typer.Option("--always", help="Train whatever has changed.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -365,7 +365,7 @@ def serve(
 @app.command()
 def plan(
     dataset: Annotated[str, typer.Option(help="What preprocess wrote.")],
-    inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of Inception-v3.")] = None,
+    inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights for image_encoder.kind.")] = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0, max=LARGEST, help="Of the machine.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,

@@ -21,7 +21,7 @@ def detect_changes(
     Args:
         source: Folder, .tgz or .zip with images, local or gs://.
         captions: Captions that are not in the source; may be empty.
-        inception_weights: ImageNet weights of Inception-v3; may be empty.
+        inception_weights: ImageNet weights for image_encoder.kind; may be empty.
         model_uri: Folder that holds the champion and the history of decisions.
         always: Train whatever has changed.
         config: Settings as YAML text.

@@ -22,7 +22,7 @@ def pretrain_damsm(
 
     Args:
         dataset: What preprocess wrote.
-        inception_weights: ImageNet weights of Inception-v3, local or gs://; empty to train from the start.
+        inception_weights: ImageNet weights for image_encoder.kind, local or gs://; empty to train from the start.
         inputs: Fingerprint of the sources, the weights too: KFP's cache knows their URIs only.
         checkpoint_root: Folder for training state that outlives a run, local or gs://; empty: beside the output.
         config: Settings as YAML text.

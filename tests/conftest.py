@@ -123,6 +123,23 @@ def bundle(exported: tuple[Path, Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def imagenet(made_once) -> dict[str, Path]:
+    """Files such as torchvision's of each kind of trunk, with random weights."""
+
+    def make(folder: Path) -> None:
+        import torchvision
+
+        folder.mkdir()
+        torch.manual_seed(3)
+        inception = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+        torch.save(inception.state_dict(), folder / "inception_v3.pth")
+        torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), folder / "mobilenet_v2.pth")
+
+    made = made_once("imagenet", make)
+    return {path.stem: path for path in made.iterdir()}
+
+
+@pytest.fixture(scope="session")
 def reference() -> "Reference":
     from reference_numbers import Reference
 

@@ -53,10 +53,11 @@ class TextEncoder(Section):
 
 
 class ImageEncoder(Section):
-    """Inception-v3 up to its last mixed layer, or a small network for small pictures."""
+    """Inception-v3 up to its last mixed layer, MobileNetV2 for small machines, or a network for small pictures."""
 
-    kind: Literal["inception_v3", "small"] = "inception_v3"  # small: trained from the start
-    channels: Width = 32  # width of the small network's first layer; Inception's widths are its own
+    # The first two with the file of ImageNet's weights (--inception-weights); small: trained from the start.
+    kind: Literal["inception_v3", "mobilenet_v2", "small"] = "inception_v3"
+    channels: Width = 32  # width of the small network's first layer; the others have their own
     noise: NotNegative = 0.0  # standard deviation added to what it sees in training: harder to fool; the paper has none
 
 
@@ -70,8 +71,8 @@ class Damsm(Section):
     learning_rate: Positive = 0.002  # Adam, betas (0.5, 0.999)
     learning_rate_decay: Share = 0.98  # factor an epoch ...
     min_learning_rate_share: Share = 0.1  # ... down to this share of the first rate
-    # Cuts and flips of each picture that Inception's frozen trunk is asked about once, its batch norms in evaluation
-    # mode; 0: it is asked in each step, in training mode, as in the released code.
+    # Cuts and flips of each picture that a frozen trunk is asked about once, its batch norms in evaluation mode; 0: it
+    # is asked in each step, Inception's in training mode, as in the released code.
     trunk_views: Natural = 4
     inception_sha256: Annotated[Digest, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it

@@ -16,7 +16,7 @@ from attngan.data.captions import Vocabulary
 from attngan.errors import InputError, shown
 from attngan.models.discriminator import Discriminator
 from attngan.models.generator import Generator
-from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder
+from attngan.models.image_encoder import PRETRAINED, PretrainedImageEncoder, SmallImageEncoder
 from attngan.models.text_encoder import TextEncoder
 from attngan.runtime import machine
 from attngan.storage import artifacts
@@ -45,7 +45,7 @@ def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
     )
 
 
-def build_image_encoder(config: Config) -> ImageEncoder | SmallImageEncoder:
+def build_image_encoder(config: Config) -> PretrainedImageEncoder | SmallImageEncoder:
     """Return an image encoder with fresh weights."""
     feature_dim = config.text_encoder.feature_dim
     if config.image_encoder.kind == "small":
@@ -53,7 +53,8 @@ def build_image_encoder(config: Config) -> ImageEncoder | SmallImageEncoder:
             lambda: SmallImageEncoder(feature_dim=feature_dim, channels=config.image_encoder.channels),
             "image_encoder.channels, text_encoder.feature_dim",
         )
-    return _built(lambda: ImageEncoder(feature_dim=feature_dim), "text_encoder.feature_dim")
+    make = PRETRAINED[config.image_encoder.kind]
+    return _built(lambda: make(feature_dim=feature_dim), "text_encoder.feature_dim")
 
 
 def build_generator(config: Config) -> Generator:
@@ -178,7 +179,7 @@ def _check_header(path: Path, entries: Mapping[str, Any], own: Mapping[str, Tens
 def save_damsm(
     folder: Path,
     text_encoder: TextEncoder,
-    image_encoder: ImageEncoder | SmallImageEncoder,
+    image_encoder: PretrainedImageEncoder | SmallImageEncoder,
     vocabulary: Vocabulary,
     config: Config,
 ) -> list[str]:
@@ -192,7 +193,7 @@ def save_damsm(
 
 def load_damsm(
     folder: Path, config: Config, vocabulary_size: int, device: torch.device
-) -> tuple[TextEncoder, ImageEncoder | SmallImageEncoder]:
+) -> tuple[TextEncoder, PretrainedImageEncoder | SmallImageEncoder]:
     """Return the frozen encoders of a `damsm` folder, in evaluation mode.
 
     Raises:

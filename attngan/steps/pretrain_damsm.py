@@ -38,8 +38,8 @@ def pretrain_damsm(
         dataset: folder of `preprocess`.
         out: gets encoders, vocabulary, config, figures, manifest.
         config: reads `damsm`, `text_encoder`, `image_encoder`, `data`, `seed`, `device`.
-        inception_weights: torchvision's ImageNet state dict of Inception-v3, `.pth` or `.safetensors`; without it
-            Inception's trunk starts at random and is trained too.
+        inception_weights: torchvision's ImageNet state dict of Inception-v3, or of MobileNetV2 where that is
+            `image_encoder.kind`, `.pth` or `.safetensors`; without it the trunk starts at random and is trained too.
         start_from: folder of a `damsm`, a bundle or a run: the encoders begin with its weights.
         state: folder for the state of resuming, local or gs://; `<out>.state` when None.
 

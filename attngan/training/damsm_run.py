@@ -12,7 +12,7 @@ from attngan.errors import InputError
 from attngan.inference import weights
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronize_batch_norms_
-from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, add_noise, load_inception_trunk
+from attngan.models.image_encoder import PretrainedImageEncoder, SmallImageEncoder, add_noise, load_trunk
 from attngan.models.text_encoder import TextEncoder
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.console import say
@@ -30,10 +30,11 @@ class DamsmRun(TrainingRun):
         config: the run's settings.
         train: the training pictures.
         device: where everything lives.
-        inception_weights: torchvision's ImageNet state dict for the trunk; None leaves it random, and trains it.
+        inception_weights: torchvision's ImageNet state dict for the trunk of `image_encoder.kind`; None leaves it
+            random, and trains it.
 
     Raises:
-        InputError: the weights are none of Inception-v3, or not those of `damsm.inception_sha256`.
+        InputError: the weights are not of that kind, or not those of `damsm.inception_sha256`.
     """
 
     section = "damsm"
@@ -43,9 +44,11 @@ class DamsmRun(TrainingRun):
         super().__init__("DAMSM", config, device, len(DAMSM_LOSSES))
         torch.manual_seed(seeding.seed_for(config.seed, "damsm weights"))
         self.text_encoder: TextEncoder = weights.build_text_encoder(config, len(train.vocabulary)).to(device)
-        self.image_encoder: ImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
-        if isinstance(self.image_encoder, ImageEncoder):
+        self.image_encoder: PretrainedImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
+        if isinstance(self.image_encoder, PretrainedImageEncoder):
             self._prepare_trunk(self.image_encoder, inception_weights)
+        elif inception_weights is not None:
+            say(f"image_encoder.kind is {config.image_encoder.kind}: --inception-weights are not used.")
         acceleration.channels_last_([self.image_encoder])
         if distributed.world_size() > 1:
             synchronize_batch_norms_(self.image_encoder, device)
@@ -59,20 +62,24 @@ class DamsmRun(TrainingRun):
         self.best: dict[str, float] = {}
         self.best_weights: dict[str, dict[str, Tensor]] = {}
 
-    def _prepare_trunk(self, encoder: ImageEncoder, inception_weights: Path | None) -> None:
+    def _prepare_trunk(self, encoder: PretrainedImageEncoder, inception_weights: Path | None) -> None:
         expected = self.config.damsm.inception_sha256
         if inception_weights is None:
             if expected:
                 raise InputError("damsm.inception_sha256 is set, but no --inception-weights are given; give the file.")
-            say("no Inception weights given: the image encoder's trunk starts at random and is trained too.")
+            say(f"no {encoder.network} weights given: the image encoder's trunk starts at random and is trained too.")
             encoder.trunk.requires_grad_(True)
             return
         if expected:
             artifacts.checked_sha256(inception_weights, expected, "damsm.inception_sha256")
+        tensors = tensor_files.read(inception_weights, f"the weights of {encoder.network}")
         try:
-            load_inception_trunk(encoder, tensor_files.read(inception_weights))
+            load_trunk(encoder, tensors)
         except ValueError as error:
-            raise InputError(f"{inception_weights}: {error}; give torchvision's inception_v3 ImageNet file.") from None
+            raise InputError(
+                f"{inception_weights}: {error}; give {encoder.published} ImageNet file, or set image_encoder.kind to "
+                "that of yours."
+            ) from None
 
     def networks(self) -> dict[str, nn.Module]:
         """Return both encoders by name."""
@@ -81,7 +88,7 @@ class DamsmRun(TrainingRun):
     def can_keep_features(self) -> bool:
         """Return whether what the trunk sees is always the same: it is frozen, and no noise is added."""
         encoder = self.image_encoder
-        if not isinstance(encoder, ImageEncoder) or any(each.requires_grad for each in encoder.trunk.parameters()):
+        if not isinstance(encoder, PretrainedImageEncoder) or not encoder.is_frozen:
             return False
         return self.config.damsm.trunk_views > 0 and not self.config.image_encoder.noise
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attngan.data.transforms import send
 from attngan.errors import InputError
-from attngan.models.image_encoder import ImageEncoder
+from attngan.models.image_encoder import PretrainedImageEncoder
 from attngan.runtime import distributed, scratch
 from attngan.runtime.console import progress
 from attngan.storage import artifacts, json_text
@@ -56,7 +56,7 @@ class TrunkFeatures:
 
 
 def compute(
-    encoder: ImageEncoder, pictures: Views, shape: tuple[int, int], key: Any, device: torch.device
+    encoder: PretrainedImageEncoder, pictures: Views, shape: tuple[int, int], key: Any, device: torch.device
 ) -> TrunkFeatures:
     """Compute the records of a split, or find those that an earlier run computed.
 
@@ -103,7 +103,7 @@ def forget(key: Any) -> None:
 
 
 @torch.no_grad()
-def extract(encoder: ImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+def extract(encoder: PretrainedImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     """Return the records (B, R) of some images, and the shape (H, W, C) of their regions."""
     regions, pooled = encoder.eval().extract(images)
     regions = regions.permute(0, 2, 3, 1)
@@ -112,7 +112,12 @@ def extract(encoder: ImageEncoder, images: Tensor) -> tuple[Tensor, tuple[int, i
 
 
 def _fill(
-    records: Tensor, encoder: ImageEncoder, pictures: Views, work: list[tuple[int, range]], path: Path, name: str
+    records: Tensor,
+    encoder: PretrainedImageEncoder,
+    pictures: Views,
+    work: list[tuple[int, range]],
+    path: Path,
+    name: str,
 ) -> None:
     """Compute what is still missing of the work; a killed run's part counts."""
     done_file = path.with_name(f"done-{distributed.rank_of_node()}-{distributed.size_of_node()}.json")

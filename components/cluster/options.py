@@ -52,7 +52,7 @@ class Work:
         str, typer.Option(envvar="ATTNGAN_IMAGE", help="Image of the steps that the cluster can pull, pinned.")
     ]
     captions: Annotated[str, typer.Option(help="gs:// captions that are not in the source.")] = ""
-    inception_weights: Annotated[str, typer.Option(help="gs:// ImageNet weights of Inception-v3.")] = ""
+    inception_weights: Annotated[str, typer.Option(help="gs:// ImageNet weights for image_encoder.kind.")] = ""
     checkpoint_root: Annotated[
         str, typer.Option(help="gs:// folder for training state; default: state below --pipeline-root.")
     ] = ""

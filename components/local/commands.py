@@ -31,7 +31,7 @@ def run(
         float | None, typer.Option(min=0.5, max=MOST, help="That there are for everything, where no config is given.")
     ] = None,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
-    inception_weights: Annotated[str, typer.Option(help="ImageNet weights of Inception-v3.")] = "",
+    inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
     model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     docker: Docker = False,

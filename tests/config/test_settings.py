@@ -4,10 +4,12 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
 
 from attngan.config import settings as configs
 from attngan.config.settings import Config
 from attngan.errors import InputError
+from attngan.inference.weights import build_image_encoder
 
 
 def test_the_defaults_are_the_papers_bird_recipe():
@@ -25,6 +27,16 @@ def test_every_shipped_config_loads_and_dumps_to_itself(name):
 
 def test_an_override_is_applied_last():
     assert configs.load("seed: 1", overrides=["seed=2", "damsm.epochs=3"]).damsm.epochs == 3
+
+
+@pytest.mark.parametrize("kind", ["inception_v3", "mobilenet_v2", "small"])
+def test_every_kind_of_image_encoder_can_be_written_down_and_built(kind):
+    config = configs.load(f"image_encoder: {{kind: {kind}}}")
+    assert configs.load(configs.dump(config)) == config
+    with torch.device("meta"):  # sizes alone
+        regions, image = build_image_encoder(config)(torch.zeros(1, 3, 256, 256))
+    sides = {"inception_v3": 17, "mobilenet_v2": 14, "small": 8}
+    assert regions.shape == (1, 256, sides[kind], sides[kind]) and image.shape == (1, 256)
 
 
 def test_unknown_settings_are_named_with_the_nearest_known_one():
@@ -56,6 +68,7 @@ def test_a_number_that_yaml_reads_as_text_is_explained():
         ("data: {resolution: 100}", "power of two"),
         ("generator: 3", "generator"),
         ("text_encoder: {feature_dim: 7}", "even"),
+        ("image_encoder: {kind: mobilenet}", "'inception_v3', 'mobilenet_v2' or 'small', found 'mobilenet'"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(text, says):

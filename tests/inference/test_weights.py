@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from attngan.config import settings as configs
+from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
 from attngan.inference import weights
 from attngan.inference.text_to_image import TextToImage
@@ -68,6 +69,25 @@ def test_encoders_of_another_config_are_refused(damsm, smoke):
     other = smoke.model_copy(update={"text_encoder": smoke.text_encoder.model_copy(update={"embedding_dim": 8})})
     with pytest.raises(InputError, match="its text_encoder was trained as"):
         weights.load_damsm(damsm, other, 50, torch.device("cpu"))
+
+
+def test_encoders_with_a_trunk_come_back_as_they_were_and_not_as_another_kind(smoke, tmp_path):
+    def seeing(kind):
+        return smoke.model_copy(update={"image_encoder": configs.ImageEncoder(kind=kind)})
+
+    config, words, cpu = seeing("mobilenet_v2"), Vocabulary(["<end>", "a", "bird"]), torch.device("cpu")
+    originals = weights.build_text_encoder(config, len(words)), weights.build_image_encoder(config).eval()
+    artifacts.finish(tmp_path, "damsm", weights.save_damsm(tmp_path, *originals, words, config))
+    read = weights.load_damsm(tmp_path, config, len(words), cpu)[1]
+    assert not read.training and not any(each.requires_grad for each in read.parameters())
+    images = torch.rand(2, 3, 32, 32)
+    for ours, theirs in zip(read(images), originals[1](images)):
+        assert torch.equal(ours, theirs)
+    for kind in ("inception_v3", "small"):
+        with pytest.raises(
+            InputError, match=rf"trained as kind='mobilenet_v2'.* asks for kind='{kind}'.*; use the config"
+        ):
+            weights.load_damsm(tmp_path, seeing(kind), len(words), cpu)
 
 
 def test_a_network_built_without_memory_gets_it_with_its_weights(tmp_path):

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
+from torchvision.transforms import functional as transforms
 
 from attngan.config.settings import Config
 from attngan.inference.weights import build_discriminators, build_generator, build_text_encoder
 from attngan.models.discriminator import Discriminator
 from attngan.models.ema import averaged_copy, update_average_
 from attngan.models.generator import ConditioningAugmentation, Generator
-from attngan.models.image_encoder import ImageEncoder, SmallImageEncoder, load_inception_trunk
+from attngan.models.image_encoder import ImageEncoder, MobileNetImageEncoder, SmallImageEncoder, load_trunk
 from attngan.models.text_encoder import TextEncoder, read_packed, read_turned
 
 
@@ -128,11 +130,94 @@ def test_inception_weights_are_read_by_torchvisions_names(inception):
     weights = {name: torch.full_like(tensor, 0.5) for name, tensor in inception.trunk.state_dict().items()}
     weights |= {"fc.weight": torch.zeros(1000, 2048), "AuxLogits.fc.bias": torch.zeros(1000)}
     encoder = ImageEncoder(feature_dim=8)
-    load_inception_trunk(encoder, weights)
+    load_trunk(encoder, weights)
     assert (encoder.trunk["Mixed_7c"].branch1x1.conv.weight == 0.5).all()
     del weights["Mixed_5b.branch1x1.conv.weight"]
     with pytest.raises(ValueError, match=r"1 tensors missing, the first is Mixed_5b\.branch1x1\.conv\.weight"):
-        load_inception_trunk(encoder, weights)
+        load_trunk(encoder, weights)
+
+
+@pytest.fixture(scope="module")
+def torchvisions() -> nn.Module:
+    """MobileNetV2 with random weights; its batch norms have seen pictures, so something comes out at its end."""
+    torch.manual_seed(5)
+    network = torchvision.models.mobilenet_v2(weights=None)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 96, 96))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def mobilenet(torchvisions) -> MobileNetImageEncoder:
+    encoder = MobileNetImageEncoder(feature_dim=8)
+    load_trunk(encoder, torchvisions.state_dict())
+    return encoder.eval()
+
+
+def coloured(side: int) -> torch.Tensor:
+    """Return two pictures in [-1, 1] of a side in pixels."""
+    return 2 * torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(side)) - 1
+
+
+@pytest.mark.parametrize("side", [32, 64, 224, 256])
+def test_mobilenet_gives_14_by_14_regions_of_any_picture_and_its_trunk_is_frozen(side, mobilenet):
+    with torch.no_grad():
+        (seen, pooled), (regions, image) = mobilenet.extract(coloured(side)), mobilenet(coloured(side))
+    assert seen.shape == (2, 96, 14, 14) and pooled.shape == (2, 1280)
+    assert regions.shape == (2, 8, 14, 14) and image.shape == (2, 8)
+    assert num_parameters(mobilenet) == 96 * 8 + 1280 * 8 + 8
+
+
+@pytest.mark.parametrize("side", [224, 256])
+def test_mobilenet_sees_what_torchvisions_sees_in_the_same_picture(side, mobilenet, torchvisions):
+    images = transforms.resize((coloured(side) + 1) / 2, [224, 224], antialias=True)
+    images = transforms.normalize(images, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    with torch.no_grad():
+        regions, pooled = mobilenet.extract(coloured(side))
+        assert regions.std() > 0.1 and pooled.std() > 0.1
+        torch.testing.assert_close(regions, torchvisions.features[:14](images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(torchvisions.classifier(pooled), torchvisions(images), rtol=1e-4, atol=1e-4)
+
+
+def test_mobilenets_batch_norms_learn_of_pictures_only_where_its_trunk_is_trained(torchvisions):
+    encoder = MobileNetImageEncoder(feature_dim=8)
+    load_trunk(encoder, torchvisions.state_dict())
+    for is_trained in (False, True):
+        encoder.trunk.requires_grad_(is_trained)
+        before = {name: tensor.clone() for name, tensor in encoder.trunk.state_dict().items()}
+        encoder.train()(coloured(32))
+        after = encoder.trunk.state_dict()
+        assert encoder.training and encoder.trunk.training == is_trained
+        assert all(torch.equal(before[name], after[name]) for name in after if "running" in name) != is_trained
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("side", [64, 512])
+def test_mobilenet_tells_every_pixel_how_to_change_and_changes_nothing_itself(side, precision, mobilenet):
+    before = {name: tensor.clone() for name, tensor in mobilenet.state_dict().items()}
+    images = coloured(side).to(precision).requires_grad_()
+    regions, image = mobilenet(images)
+    (regions.square().sum() + image.square().sum()).backward()
+    assert images.grad.isfinite().all() and (images.grad != 0).float().mean() > 0.99
+    assert all(parameter.grad is None for parameter in mobilenet.trunk.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mobilenet.state_dict().items())
+
+
+def test_the_files_of_other_networks_are_told_apart_by_name(inception, torchvisions):
+    encoder, theirs = MobileNetImageEncoder(feature_dim=8), torchvisions.state_dict()
+    with pytest.raises(ValueError, match=r"expected the weights of MobileNetV2, found those of Inception-v3"):
+        load_trunk(encoder, inception.trunk.state_dict())
+    with pytest.raises(ValueError, match=r"expected the weights of Inception-v3, found those of MobileNetV2"):
+        load_trunk(ImageEncoder(feature_dim=8), theirs)
+    with pytest.raises(ValueError, match=r"not the weights of MobileNetV2: 1 tensors missing, .*features\.18\.1\.bias"):
+        load_trunk(encoder, {name: each for name, each in theirs.items() if name != "features.18.1.bias"})
+    with pytest.raises(ValueError, match=r"features\.18\.1\.bias: expected shape \(1280,\), found \(640,\)"):
+        load_trunk(encoder, {**theirs, "features.18.1.bias": torch.zeros(640)})
+    with pytest.raises(ValueError, match=r"features\.18\.1\.bias holds values that are not finite"):
+        load_trunk(encoder, {**theirs, "features.18.1.bias": torch.full((1280,), torch.nan)})
 
 
 @pytest.mark.parametrize("resolution", [16, 32, 64, 128])

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import saved_states
 import torch
+from typer.testing import CliRunner
 
+from attngan.cli import app
 from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -74,24 +76,62 @@ def test_bad_input_is_said_in_a_sentence(dataset, smoke, tmp_path):
         pretrain_damsm(tmp_path / "absent", tmp_path / "damsm", smoke)
 
 
-def test_inception_weights_that_are_none_are_refused(dataset, smoke, tmp_path):
-    inception = smoke.model_copy(
-        update={"image_encoder": smoke.image_encoder.model_copy(update={"kind": "inception_v3"})}
-    )
+KINDS = {"inception_v3": "Inception-v3", "mobilenet_v2": "MobileNetV2"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_a_trunk_that_are_none_are_refused(kind, dataset, smoke, imagenet, tmp_path):
+    config = smoke.model_copy(update={"image_encoder": configs.ImageEncoder(kind=kind)})
     torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    torch.save({"fc.weight": Path("a class")}, tmp_path / "code.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    for name, says in (
-        ("other.pth", "not the weights of Inception-v3"),
+    (tmp_path / "noise.safetensors").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "short.pth").write_bytes(imagenet[kind].read_bytes()[:-1000])
+    (other,) = KINDS.keys() - {kind}
+    for path, says in (
+        ("other.pth", f"not the weights of {KINDS[kind]}: [0-9]+ tensors missing, .*; give torchvision's {kind} "),
+        (
+            imagenet[other],
+            f"expected the weights of {KINDS[kind]}, found those of {KINDS[other]}; .* set image_encoder",
+        ),
+        ("code.pth", "could run code; get the file from where it was published"),
         ("text.pth", "not readable"),
-        ("absent", "no such file"),
+        ("noise.safetensors", "not a whole safetensors file"),
+        ("short.pth", "not a whole PyTorch file"),
+        ("absent", f"expected the file of the weights of {KINDS[kind]}, found no such file"),
     ):
-        with pytest.raises(InputError, match=says):
-            pretrain_damsm(dataset, tmp_path / "damsm", inception, inception_weights=tmp_path / name)
+        given = tmp_path / path
+        with pytest.raises(InputError, match=says) as caught:
+            pretrain_damsm(dataset, tmp_path / "damsm", config, inception_weights=given)
+        assert str(caught.value).count(str(given)) == 1 and "\n" not in str(caught.value)
 
 
-def test_inception_weights_are_those_whose_sha256_was_promised(dataset, tmp_path):
+def test_the_command_says_which_weights_it_expects_and_ends_with_status_2(dataset, imagenet, tmp_path):
+    command = ["pretrain-damsm", "--dataset", str(dataset), "--out", str(tmp_path / "damsm"), "--config", "smoke"]
+    command += ["--set", "image_encoder.kind=mobilenet_v2", "--set", "device=cpu"]
+    done = CliRunner().invoke(app, [*command, "--inception-weights", str(imagenet["inception_v3"])])
+    assert done.exit_code == 2
+    assert "expected the weights of MobileNetV2, found those of Inception-v3; give torchvision's" in done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trunk_without_weights_is_trained_and_that_is_said(kind, dataset, smoke, capsys):
+    config = smoke.model_copy(update={"image_encoder": configs.ImageEncoder(kind=kind)})
+    run = DamsmRun(config, Dataset.open(dataset, "train"), torch.device("cpu"), None)
+    assert all(each.requires_grad for each in run.image_encoder.trunk.parameters())
+    said = f"no {KINDS[kind]} weights given: the image encoder's trunk starts at random and is trained too."
+    assert said in capsys.readouterr().out
+
+
+def test_weights_that_the_small_network_has_no_use_for_are_named(dataset, smoke, imagenet, capsys):
+    DamsmRun(smoke, Dataset.open(dataset, "train"), torch.device("cpu"), imagenet["mobilenet_v2"])
+    assert "image_encoder.kind is small: --inception-weights are not used." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_those_whose_sha256_was_promised(kind, dataset, tmp_path):
     (tmp_path / "other.pth").write_bytes(b"not them")
-    overrides = ["image_encoder.kind=inception_v3", "damsm.inception_sha256=0cc3c7bd", "device=cpu"]
+    overrides = [f"image_encoder.kind={kind}", "damsm.inception_sha256=0cc3c7bd", "device=cpu"]
     promised = configs.load_file(Path("smoke"), overrides=overrides)
     with pytest.raises(InputError, match=r"other\.pth: expected sha256 0cc3c7bd, found [0-9a-f]{64}; .* correct damsm"):
         pretrain_damsm(dataset, tmp_path / "damsm", promised, inception_weights=tmp_path / "other.pth")

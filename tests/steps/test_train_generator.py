@@ -1,6 +1,7 @@
 """The adversarial training: what it writes, and that whatever ends it, the same command goes on to the same weights."""
 
 import json
+import math
 import os
 import signal
 import time
@@ -16,7 +17,9 @@ from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.models import image_encoder
 from attngan.pages import pictures
+from attngan.steps.pretrain_damsm import pretrain_damsm
 from attngan.steps.train_generator import train_generator
 from attngan.storage import artifacts, json_text
 from attngan.training import gan_step
@@ -94,6 +97,27 @@ def test_a_step_changes_every_network_and_the_encoders_not(dataset, damsm, smoke
     assert all(moved["G"]) and all(moved["EMA"]) and all(moved["D"])
     assert not any(moved["T"]) and not any(moved["I"])
     assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_both_trainings_see_through_mobilenet(dataset, smoke, imagenet, tmp_path, monkeypatch):
+    """Looking at fewer pixels than its weights would like, which costs a tenth."""
+    monkeypatch.setattr(image_encoder, "MOBILENET_SIDE", 64)
+    overrides = ["image_encoder.kind=mobilenet_v2", "damsm.epochs=1", "training.epochs=1", "device=cpu"]
+    config = configs.load_file(Path("smoke"), overrides=overrides)
+    damsm = tmp_path / "damsm"
+    found = pretrain_damsm(dataset, damsm, config, inception_weights=imagenet["mobilenet_v2"])
+    assert 0 <= found["recall_at_1"] <= found["recall_at_5"] <= 1
+    train_generator(dataset, damsm, tmp_path / "generator", config)
+    rows = [json.loads(line) for line in (tmp_path / "generator" / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(row[name]) for row in rows for name in DAMSM_LOSSES)
+
+    train = Dataset.open(dataset, "train")
+    run = GanRun(config, train, damsm, torch.device("cpu"))
+    before = {name: tensor.clone() for name, tensor in run.image_encoder.state_dict().items()}
+    losses = training_step(run, gan_step.batch_for(run, train, 0, 0))
+    assert all(loss.isfinite() for loss in losses.values())
+    after = run.image_encoder.state_dict()
+    assert not run.image_encoder.training and all(torch.equal(after[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("stop_at", [1, 5, 9])
