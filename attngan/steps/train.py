@@ -1,6 +1,7 @@
 """`attngan train`: the six steps one after the other in this process, with a schedule that fits what there is."""
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -16,10 +17,11 @@ from attngan.config.settings import Config
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError, shown
 from attngan.evaluation import verdict
+from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
-from attngan.storage import artifacts, json_text, places, result_folder
+from attngan.storage import artifacts, json_text, places, result_folder, tensor_files
 from attngan.training import recipe, start
 from attngan.training.recipe import Costs
 
@@ -107,11 +109,15 @@ def train(
     """
     check_apart(out, model_uri or "", [source, captions or "", inception_weights or "", start_from or ""])
     run, to = _Run(out), _Folders(out)
-    with console.once(), places.local_input(start_from) as before:
+    with (
+        console.once(),
+        places.local_input(start_from) as before,
+        places.local_input(inception_weights) as weights,
+    ):
         if before is not None:
             overrides = [*start.sizes_of(before), *overrides]
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            run.config = run.settings(pictures, texts, given, overrides, minutes)
+            run.config = run.settings(pictures, texts, given, overrides, minutes=minutes, weights=weights)
             data = run.step(
                 "preprocess",
                 [places.fingerprint(source, captions or "")],
@@ -120,17 +126,12 @@ def train(
         encoders = run.step(
             "pretrain_damsm",
             [data, places.fingerprint(inception_weights or "", start_from or "")],
-            lambda: _pretrained(to, run.config, inception_weights, before),
+            lambda: pretrain_damsm.pretrain_damsm(
+                to.dataset, to.damsm, run.config, inception_weights=weights, start_from=before, state=str(to.state)
+            ),
         )
         _from_encoders(run, to, [data, encoders], before, model_uri, force=force)
     tell(out, to.metrics)
-
-
-def _pretrained(to: "_Folders", config: Config, inception_weights: str | None, start_from: Path | None) -> None:
-    with places.local_input(inception_weights) as weights:
-        pretrain_damsm.pretrain_damsm(
-            to.dataset, to.damsm, config, inception_weights=weights, start_from=start_from, state=str(to.state)
-        )
 
 
 def _from_encoders(
@@ -181,7 +182,7 @@ def settings_for(
 ) -> Config:
     """Return the settings in `out`, or those that fit the pictures; arguments as for `train`."""
     with places.local_input(source) as pictures, places.local_input(captions) as texts:
-        return _Run(out).settings(pictures, texts, (), overrides, minutes)
+        return _Run(out).settings(pictures, texts, (), overrides, minutes=minutes)
 
 
 class _Run:
@@ -201,7 +202,9 @@ class _Run:
         captions: Path | None,
         given: Sequence[Path],
         overrides: Sequence[str],
+        *,
         minutes: float | None,
+        weights: Path | None = None,
     ) -> Config:
         """Return the settings: those given, those in the folder, or chosen ones, which then lie in the folder."""
         path = self.out / CONFIG
@@ -217,7 +220,9 @@ class _Run:
             machine = [each for each in overrides if each.startswith(("device=", "num_threads="))]
             device = acceleration.set_up_device(configs.load(overrides=machine))
             found = recipe.Pictures(*preprocess.look(pictures, captions))
-            chosen = recipe.choose(found, device, _measured, minutes=minutes, overrides=overrides)
+            overrides = [*(_pretrained_eye(weights) if weights else []), *overrides]
+            measured = functools.partial(_measured, weights=weights)
+            chosen = recipe.choose(found, device, measured, minutes=minutes, overrides=overrides)
             for reason in chosen.reasons:
                 say(f"  {reason}")
             say(f"  settings: all of them are in {path}; edit it, and the same command goes on with it")
@@ -289,13 +294,20 @@ class _Run:
         artifacts.write_json(self.out / NOTES, self.notes)
 
 
-def _measured(config: Config) -> Costs:
+def _pretrained_eye(weights: Path) -> list[str]:
+    """Return the settings of an image encoder with these ImageNet weights: without noise, so that it is asked once."""
+    tensors = tensor_files.read(weights)
+    kinds = [kind for kind, encoder in PRETRAINED.items() if encoder.mark in tensors]
+    return [f"image_encoder.kind={kinds[0]}", "image_encoder.noise=0"] if kinds else []
+
+
+def _measured(config: Config, *, weights: Path | None) -> Costs:
     """Measure the trainings of a config on drawn birds: what is in the pictures makes no difference."""
     with scratch.folder("measured") as folder, console.silent():
         drawn_birds.draw(folder / "birds", count=NUM_MEASURED, seed=0)
         preprocess.preprocess(folder / "birds", folder / "dataset", config)
         (folder / "damsm").mkdir()
-        return recipe.measure(folder / "dataset", folder / "damsm", config)
+        return recipe.measure(folder / "dataset", folder / "damsm", config, inception_weights=weights)
 
 
 def tell(out: Path, metrics: Path) -> None:

@@ -54,21 +54,24 @@ class Costs:
         validation: of the encoders.
         generator: a step.
         snapshot: of the generator.
+        view: asking a pretrained image encoder about a picture, once.
     """
 
     encoders: float
     validation: float
     generator: float
     snapshot: float
+    view: float = 0.0
 
     def of_steps(self, config: Config, steps: Steps, pictures: Pictures) -> dict[str, float]:
         """Return about what each of the six steps takes in seconds, by its name."""
         drawn = self.snapshot / config.watch.num_images  # a picture, drawn and looked at
         looked_at = config.evaluate.num_images + 5 * config.evaluate.num_pairs + pictures.number
+        views = self.view * config.damsm.trunk_views * pictures.number
         shown = config.samples.variants * (config.samples.num_test_captions + len(config.samples.captions))
         return {
             "preprocess": 2 + pictures.number / 200,
-            "pretrain_damsm": 5 + steps[0] * self.encoders + LOOKS * self.validation,
+            "pretrain_damsm": 5 + views + steps[0] * self.encoders + LOOKS * self.validation,
             "train_generator": 5 + steps[1] * self.generator + LOOKS * self.snapshot,
             "evaluate": 10 + looked_at * drawn,
             "export_samples": 5 + 10 * shown * drawn,
@@ -143,19 +146,20 @@ def choose(
     return Chosen(config, seconds, reasons)
 
 
-def measure(dataset: Path, damsm: Path, config: Config) -> Costs:
+def measure(dataset: Path, damsm: Path, config: Config, *, inception_weights: Path | None = None) -> Costs:
     """Measure the parts of both trainings for some seconds, with untrained networks.
 
     Args:
         dataset: folder of `preprocess`, at the config's size.
         damsm: gets the untrained encoders; it is there.
         config: the schedule.
+        inception_weights: ImageNet weights of its image encoder.
     """
-    parts = plan.encoders(dataset, config, out=damsm, seconds=MEASURED_SECONDS)
+    parts = plan.encoders(dataset, config, inception_weights=inception_weights, out=damsm, seconds=MEASURED_SECONDS)
     parts += plan.generator(dataset, damsm, config, seconds=MEASURED_SECONDS)
     seconds = {part.name: part.seconds for part in parts}
     names = "steps of the encoders", "validations", "steps of the generator", "snapshots"
-    return Costs(*(seconds[name] for name in names))
+    return Costs(*(seconds[name] for name in names), view=seconds.get("views of pictures", 0.0))
 
 
 def _recipe(pictures: Pictures, device: torch.device, minutes: float | None) -> tuple[str, str]:

@@ -6,10 +6,13 @@ import shutil
 
 import drawn_things
 import pytest
+import torch
+import torchvision
 from typer.testing import CliRunner
 
 from attngan import cli
 from attngan.config import settings
+from attngan.steps import train
 from attngan.storage import artifacts
 from attngan.training import recipe
 from attngan.training.recipe import Costs
@@ -110,7 +113,7 @@ def test_a_result_that_was_removed_is_made_again(whole, things, tmp_path):
 
 
 def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "measure", lambda *_: Costs(0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setattr(recipe, "measure", lambda *_, **__: Costs(0.01, 0.01, 0.01, 0.01))
     few = ["--set", "damsm.steps=2", "--set", "training.steps=2", "--set", "evaluate.num_images=20"]
     few += ["--set", "data.resolution=32"]
     ended = run(things, "--out", tmp_path / "run", *few)
@@ -168,3 +171,10 @@ def test_a_run_does_not_go_into_its_source(things, tmp_path, where):
     ended = run(source, "--out", source if where == "is" else source / "run", *SMALL)
     assert ended.exit_code == 2, ended.output
     assert sorted(os.listdir(source)) == before
+
+
+def test_weights_of_a_pretrained_eye_choose_the_image_encoder(tmp_path):
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), tmp_path / "eye.pth")
+    assert train._pretrained_eye(tmp_path / "eye.pth") == ["image_encoder.kind=mobilenet_v2", "image_encoder.noise=0"]
+    torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
+    assert train._pretrained_eye(tmp_path / "other.pth") == []
