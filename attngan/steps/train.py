@@ -109,20 +109,21 @@ def train(
     """
     check_apart(out, model_uri or "", [source, captions or "", inception_weights or "", start_from or ""])
     run, to = _Run(out), _Folders(out)
+    known = run.known(given, overrides, minutes)
     with (
         console.once(),
         places.local_input(start_from) as before,
         places.local_input(inception_weights) as weights,
     ):
-        if before is not None:
-            overrides = [*start.sizes_of(before), *overrides]
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            run.config = run.settings(pictures, texts, given, overrides, minutes=minutes, weights=weights)
+            fitting = [*(start.sizes_of(before) if before else []), *overrides]
+            run.config = known or run.chosen(pictures, texts, fitting, minutes=minutes, weights=weights)
             data = run.step(
                 "preprocess",
                 [places.fingerprint(source, captions or "")],
                 lambda: preprocess.preprocess(pictures, to.dataset, run.config, captions=texts, is_for_all=True),
             )
+        run.keep_settings()
         encoders = run.step(
             "pretrain_damsm",
             [data, places.fingerprint(inception_weights or "", start_from or "")],
@@ -181,8 +182,13 @@ def settings_for(
     minutes: float | None = None,
 ) -> Config:
     """Return the settings in `out`, or those that fit the pictures; arguments as for `train`."""
+    run = _Run(out)
+    if known := run.known((), overrides, minutes):
+        return known
     with places.local_input(source) as pictures, places.local_input(captions) as texts:
-        return _Run(out).settings(pictures, texts, (), overrides, minutes=minutes)
+        run.config = run.chosen(pictures, texts, overrides, minutes=minutes)
+    run.keep_settings()
+    return run.config
 
 
 class _Run:
@@ -196,42 +202,47 @@ class _Run:
         if (out / NOTES).exists():
             self.notes = json_text.read(out / NOTES, Notes, mend="remove it: what is done is done again")
 
-    def settings(
+    def known(self, given: Sequence[Path], overrides: Sequence[str], minutes: float | None) -> Config | None:
+        """Return the settings that are given, or those in the folder; None where they are to be chosen."""
+        path = self.out / CONFIG
+        if given and minutes is not None:
+            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
+        if given:
+            return configs.load_files(given, overrides=overrides)
+        if os.path.lexists(path):
+            say(f"settings: those of {path}; remove it, and they are chosen anew")
+            return configs.load_files([path], overrides=overrides)
+        return None
+
+    def chosen(
         self,
         pictures: Path,
         captions: Path | None,
-        given: Sequence[Path],
         overrides: Sequence[str],
         *,
         minutes: float | None,
         weights: Path | None = None,
     ) -> Config:
-        """Return the settings: those given, those in the folder, or chosen ones, which then lie in the folder."""
-        path = self.out / CONFIG
-        is_there = os.path.lexists(path)
-        if given and minutes is not None:
-            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
-        if given or is_there:
-            if not given:
-                say(f"settings: those of {path}; remove it, and they are chosen anew")
-            config = configs.load_files(given or [path], overrides=overrides)
-        else:
-            say("trying how fast a training is here ...")
-            machine = [each for each in overrides if each.startswith(("device=", "num_threads="))]
-            device = acceleration.set_up_device(configs.load(overrides=machine))
-            found = recipe.Pictures(*preprocess.look(pictures, captions))
-            overrides = [*(_pretrained_eye(weights) if weights else []), *overrides]
-            measured = functools.partial(_measured, weights=weights)
-            chosen = recipe.choose(found, device, measured, minutes=minutes, overrides=overrides)
-            for reason in chosen.reasons:
-                say(f"  {reason}")
-            say(f"  settings: all of them are in {path}; edit it, and the same command goes on with it")
-            config, self.notes["seconds"] = chosen.config, chosen.seconds
-        if not is_there:
-            self.out.mkdir(parents=True, exist_ok=True)
-            artifacts.write_text(path, HEADER + configs.dump(config))
+        """Return settings that fit the pictures, and say why."""
+        say("trying how fast a training is here ...")
+        machine = [each for each in overrides if each.startswith(("device=", "num_threads="))]
+        device = acceleration.set_up_device(configs.load(overrides=machine))
+        found = recipe.Pictures(*preprocess.look(pictures, captions))
+        overrides = [*(_pretrained_eye(weights) if weights else []), *overrides]
+        measured = functools.partial(_measured, weights=weights)
+        chosen = recipe.choose(found, device, measured, minutes=minutes, overrides=overrides)
+        for reason in chosen.reasons:
+            say(f"  {reason}")
+        say(f"  settings: all of them are in {self.out / CONFIG}; edit it, and the same command goes on with it")
+        self.notes["seconds"] = chosen.seconds
+        return chosen.config
+
+    def keep_settings(self) -> None:
+        """Write the settings into the folder, unless there are some."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(self.out / CONFIG):
+            artifacts.write_text(self.out / CONFIG, HEADER + configs.dump(self.config))
             self._keep_notes()
-        return config
 
     def step(self, name: str, inputs: list[str], work: Callable[[], object]) -> str:
         """Take a step, unless it is done; return a fingerprint of what came out.

@@ -53,6 +53,8 @@ def run(
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         train.check_apart(out, running.absolute(model_uri), sources.values())
+        if not docker:
+            running.check_names(sources, out)
         if config:
             loaded = settings.load_files(config, overrides=set_ or [])
         else:

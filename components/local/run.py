@@ -40,7 +40,7 @@ def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
     """
     from kfp import local
 
-    _check_names(arguments, out)
+    check_names(arguments, out)
     _run(
         pipeline, arguments, out, local.SubprocessRunner(use_venv=False), ProcessRunner(out / "logs", CODE, sys.stdout)
     )
@@ -101,7 +101,8 @@ def fingerprint(image_id: str = "") -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_names(arguments: dict[str, Any], out: Path) -> None:
+def check_names(arguments: dict[str, Any], out: Path) -> None:
+    """Refuse names that `kfp.local` cannot pass on to processes."""
     for text in (str(out), *arguments.values()):
         if isinstance(text, str) and "python3" in text:  # kfp.local would put the interpreter's path in its place
             place = next(line for line in text.splitlines() if "python3" in line)

@@ -83,7 +83,7 @@ def test_overrides_that_are_none_are_refused(override):
 
 
 def test_a_missing_file_names_the_configs_that_exist(tmp_path):
-    with pytest.raises(InputError, match="smoke, toy"):
+    with pytest.raises(InputError, match="medium, paper, small, smoke, tiny, toy"):
         configs.load_file(tmp_path / "absent.yaml")
 
 

@@ -92,7 +92,11 @@ def test_flags_become_the_arguments_of_the_step(step, tmp_path):
     (((dataset, out, config), extra),) = calls
     assert (str(dataset), str(out)) == ("d", "o")
     assert (config.seed, config.damsm.epochs, config.damsm.batch_size) == (5, 2, 4)
-    assert {name: str(value) for name, value in extra.items()} == {"inception_weights": "w.pth", "state": "s"}
+    assert {name: str(value) for name, value in extra.items()} == {
+        "inception_weights": "w.pth",
+        "start_from": "None",
+        "state": "s",
+    }
 
 
 def test_generate_hands_on_caption_number_and_seed(step, tmp_path):

@@ -184,7 +184,7 @@ def run_pipeline(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 def test_a_step_that_fails_is_named_with_its_log_and_status_two(tmp_path):
     (tmp_path / "empty").mkdir()
-    run = run_pipeline("--source", str(tmp_path / "empty"), "--out", str(tmp_path / "out"))
+    run = run_pipeline("--source", str(tmp_path / "empty"), "--out", str(tmp_path / "out"), "--config", "smoke")
     log = tmp_path / "out" / "logs" / "preprocess.log"
     assert run.returncode == 2, run.stderr
     assert "the step preprocess failed" in run.stderr

@@ -35,8 +35,8 @@ def test_the_inputs_of_each_step_are_the_flags_of_its_command():
     found = {name: steps.inputs_of(name) for name in steps.STEPS}
     assert found == {
         "preprocess": {"source": True, "captions": False, "vocabulary": False},
-        "pretrain-damsm": {"dataset": True, "inception-weights": False},
-        "train-generator": {"dataset": True, "damsm": True},
+        "pretrain-damsm": {"dataset": True, "inception-weights": False, "start-from": False},
+        "train-generator": {"dataset": True, "damsm": True, "start-from": False},
         "evaluate": {"dataset": True, "damsm": True, "generator": True},
         "export-samples": {"generator": True, "dataset": False, "damsm": False, "metrics": False},
         "publish": {"bundle": True, "metrics": True},

@@ -153,6 +153,11 @@ def test_three_pictures_are_one_sentence_and_leave_no_half_run(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_source_that_is_not_there_leaves_nothing(tmp_path):
+    ended = run(tmp_path / "nowhere", "--out", tmp_path / "run", *SMALL)
+    assert ended.exit_code == 2 and "nowhere" in ended.output and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", ["report.html", "config.yaml", "train.json"])
 def test_files_of_somebody_are_not_lost(things, tmp_path, name):
     place = tmp_path / "run" / name
