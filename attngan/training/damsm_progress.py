@@ -44,15 +44,8 @@ class DamsmProgress:
     def __init__(self, run: DamsmRun, test: Dataset, out: Path, log: RunLog):
         self.run, self.out, self.log, self.vocabulary = run, out, log, test.vocabulary
         self.timer, self.drawn_step = Timer(EVERY_SECONDS), -1
-        settings, data = run.config.damsm, run.config.data
-        price = run.config.training.price_per_hour
-        self.pace = Pace(
-            run.step,
-            total=run.schedule.total,
-            batch_size=settings.batch_size,
-            price_per_hour=price,
-            device=run.device,
-        )
+        data = run.config.data
+        self.pace = Pace.of(run)
         chosen = spread(len(test), POOL)
         self.captions = [test.records[index]["captions"][0] for index in chosen]
         self.shown = spread(len(chosen), PICTURES)

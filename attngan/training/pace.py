@@ -6,6 +6,7 @@ import time
 import torch
 
 from attngan.runtime import acceleration
+from attngan.training.run import TrainingRun
 
 WARM_UP, COUNTED = 5, 20  # steps before a forecast, which the second ones are timed for
 
@@ -26,6 +27,17 @@ class Pace:
         self.device = device
         self.num_done, self.started = 0, time.monotonic()
         self.is_told, self._warm = False, self.started
+
+    @classmethod
+    def of(cls, run: TrainingRun) -> "Pace":
+        """Return the pace of a run, from where it is now."""
+        return cls(
+            run.step,
+            total=run.schedule.total,
+            batch_size=run.settings.batch_size,
+            price_per_hour=run.config.training.price_per_hour,
+            device=run.device,
+        )
 
     def move(self, step: int) -> None:
         """Say at which step the run is; to go back is no progress."""

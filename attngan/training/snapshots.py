@@ -60,15 +60,7 @@ class Snapshots:
         num_candidates: int,
     ):
         self.run, self.out, self.log, self.num_candidates = run, out, log, num_candidates
-        settings = run.config.training
-        price = settings.price_per_hour
-        self.pace = Pace(
-            run.step,
-            total=run.schedule.total,
-            batch_size=settings.batch_size,
-            price_per_hour=price,
-            device=run.device,
-        )
+        self.pace = Pace.of(run)
         self.vocabulary = test.vocabulary
         self._now: tuple[Generated, Stages] | None = None  # what was drawn last
         (out / "samples").mkdir(exist_ok=True)
