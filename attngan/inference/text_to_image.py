@@ -18,7 +18,8 @@ from attngan.models.text_encoder import TextEncoder
 from attngan.storage import artifacts
 
 MODEL_FILES = ["config.yaml", "vocabulary.json", "generator.safetensors", "text_encoder.safetensors"]
-BATCH_SIZE = 16  # pictures drawn together
+BATCH_SIZE = 16  # pictures drawn together, at most
+CPU_PIXELS = 16 * 64 * 64  # of pictures drawn together on a CPU: beyond that each takes as long as alone, or longer
 MAX_WORDS = 100  # of one caption; attention needs memory for each word and position
 WIDEST_NOISE = 2.0  # standard deviations that truncated noise keeps to, by its factor: the paper's largest threshold
 
@@ -135,6 +136,13 @@ class TextToImage:
         noise, epsilon = noise.to(self.device), epsilon.to(self.device)
         return self.generator(noise, sentence_feature, word_features, word_ids == 0, epsilon=epsilon)
 
+    @property
+    def batch_size(self) -> int:
+        """How many pictures are drawn together."""
+        if self.device.type == "cuda":
+            return BATCH_SIZE
+        return max(1, min(BATCH_SIZE, CPU_PIXELS // self.generator.resolutions[-1] ** 2))
+
     def draw_together(self, pictures: Sequence[Picture]) -> Generated:
         """Draw pictures of any captions in one pass, each from its own noise.
 
@@ -149,7 +157,7 @@ class TextToImage:
     def variants(
         self, caption: str, count: int | Sequence[int], seed: int, *, truncation: float = 1.0
     ) -> Iterator[Generated]:
-        """Draw one caption several times, each from other noise, up to `BATCH_SIZE` at a time.
+        """Draw one caption several times, each from other noise, `batch_size` at a time.
 
         Args:
             caption: any text of which the model knows a word.
@@ -162,9 +170,9 @@ class TextToImage:
         return self.in_batches([Picture(caption, number, seed, truncation) for number in numbers])
 
     def in_batches(self, pictures: Sequence[Picture]) -> Iterator[Generated]:
-        """Draw pictures in their order, up to `BATCH_SIZE` at a time."""
-        for start in range(0, len(pictures), BATCH_SIZE):
-            yield self.draw_together(pictures[start : start + BATCH_SIZE])
+        """Draw pictures in their order, `batch_size` at a time."""
+        for start in range(0, len(pictures), self.batch_size):
+            yield self.draw_together(pictures[start : start + self.batch_size])
 
     @torch.no_grad()
     def between(self, captions: tuple[str, str], shares: Sequence[float], noise: Tensor, epsilon: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A web page and an HTTP API that draw sentences with a bundle (FastAPI).
 
-One drawing runs at a time, the next ones wait in a short queue; what does not fit in it is sent away with status 503.
+What comes during a drawing waits in a short queue and is then drawn together; what does not fit in the queue is sent
+away with status 503.
 """
 
 import base64

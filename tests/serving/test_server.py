@@ -15,6 +15,7 @@ import pytest
 from forked import Command
 from PIL import Image
 
+from attngan.inference import text_to_image
 from attngan.inference.generate import generate
 from attngan.serving import drawing_queue, server
 from attngan.serving.drawing_queue import DrawingQueue
@@ -108,6 +109,95 @@ def test_the_queue_is_bounded(client, queue, monkeypatch):
     thread.join()
     assert second.status_code == 503 and second.headers["Retry-After"] == "5" and "waiting" in second.json()["error"]
     assert first[0].status_code == 200 and queue.counts.waiting == 0
+
+
+class Held:
+    """Stands for `drawing_queue.draw`: the first call waits until it is let go; what each call drew is kept."""
+
+    def __init__(self, monkeypatch):
+        self.draw, self.calls = drawing_queue.draw, []
+        self.started, self.go_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(drawing_queue, "draw", self)
+
+    def __call__(self, model, wanted):
+        self.calls.append([(picture.caption, picture.number) for picture in wanted])
+        if len(self.calls) == 1:
+            self.started.set()
+            assert self.go_on.wait(60)
+        if "a broken bird" in [picture.caption for picture in wanted]:
+            raise ZeroDivisionError
+        return self.draw(model, wanted)
+
+
+def drawn_while_one_draws(queue, held, asked):
+    """Ask for drawings of (caption, count, seed) while a first one is held; return what each got, or its error."""
+    got = {}
+
+    def ask(number, wish):
+        try:
+            got[number] = queue.draw(*wish)
+        except Exception as error:
+            got[number] = error
+
+    threads = [threading.Thread(target=ask, args=each) for each in enumerate([("a bird", 1, 1), *asked])]
+    for number, thread in enumerate(threads):
+        thread.start()
+        assert held.started.wait(60)
+        while len(queue._waiting) <= number:
+            assert thread.is_alive()
+    held.go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert queue.counts.waiting == 0 and queue._waiting == []
+    return [got[number] for number in range(1, len(threads))]
+
+
+def test_what_waits_is_drawn_together_and_each_picture_as_if_alone(queue, monkeypatch):
+    asked = [
+        ("a red bird", 1, 5),
+        ("this is a small blue bird with white wings and a red tail", 2, 6),
+        ("a bird", 3, 7),
+    ]
+    alone = [queue.draw(*wish) for wish in asked]
+    counts = queue.counts.pictures, queue.counts.drawings
+    held = Held(monkeypatch)
+    together = drawn_while_one_draws(queue, held, asked)
+    assert held.calls[1:] == [[(caption, number) for caption, count, _ in asked for number in range(count)]]
+    assert (queue.counts.pictures, queue.counts.drawings) == (counts[0] + 7, counts[1] + 4)
+    for drawn, expected in zip(together, alone, strict=True):
+        for picture, other in zip(drawn.pictures, expected.pictures, strict=True):
+            assert np.abs(np.asarray(picture, int) - np.asarray(other, int)).max() <= 1
+        assert [[word for word, _ in each] for each in drawn.overlays] == [
+            [word for word, _ in each] for each in expected.overlays
+        ]
+
+
+def test_pictures_that_are_too_many_for_one_pass_are_drawn_in_the_order_in_which_they_were_asked_for(
+    queue, monkeypatch
+):
+    monkeypatch.setattr(text_to_image, "BATCH_SIZE", 4)
+    held = Held(monkeypatch)
+    drawn = drawn_while_one_draws(queue, held, [("a red bird", 3, 5), ("a blue bird", 3, 5)])
+    assert [len(each.pictures) for each in drawn] == [3, 3]
+    assert held.calls[1:] == [
+        [*(("a red bird", number) for number in range(3)), ("a blue bird", 0)],
+        [("a blue bird", 1), ("a blue bird", 2)],
+    ]
+
+
+def test_an_error_in_one_request_fails_no_other(queue, monkeypatch):
+    held = Held(monkeypatch)
+    asked = [("a red bird", 1, 5), ("a broken bird", 2, 5), ("a blue bird", 2, 5)]
+    first, broken, last = drawn_while_one_draws(queue, held, asked)
+    assert isinstance(broken, ZeroDivisionError)
+    assert [len(first.pictures), len(last.pictures)] == [1, 2]
+
+
+def test_large_pictures_are_drawn_one_by_one_on_a_cpu_where_it_gains_nothing(queue, monkeypatch):
+    assert queue.model.batch_size == 16
+    for side, count in ((64, 16), (128, 4), (256, 1), (1024, 1)):
+        monkeypatch.setattr(queue.model.generator, "resolutions", [side])
+        assert queue.model.batch_size == count
 
 
 def test_health_and_metrics(client):
