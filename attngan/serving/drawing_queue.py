@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from attngan.errors import InputError
+from attngan.inference.bundle import examples
 from attngan.inference.text_to_image import Picture, TextToImage
 from attngan.pages import pictures
 from attngan.pages.pictures import attention_overlays
@@ -134,6 +135,7 @@ class DrawingQueue:
 
     def __init__(self, folder: Path, *, name: str, device: str, max_images: int):
         self.model = TextToImage.open(folder, kind="bundle", device=device)
+        self.examples = [each for each in examples(folder) if len(each) <= MAX_CAPTION]
         self.name, self.max_images = name, max_images
         self.counts = Counts()
         self._queue = threading.BoundedSemaphore(MAX_WAITING + 1)

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,6 +69,9 @@ def test_unknown_words_are_named(client):
         (b"{}", 422, 'expected {"caption": text'),
         (b'{"caption": 3}', 422, 'expected {"caption": text'),
         (b'{"caption": "bird", "size": 3}', 422, 'expected {"caption": text'),
+        (b'{"caption": "bird", "seeds": 3}', 422, "found something else ('seeds' is not known; did you mean 'seed'?)"),
+        (b'{"capton": "bird"}', 422, "'capton' is not known; did you mean 'caption'?"),
+        (b'{"caption": "bird", "q": 3}', 422, "found something else ('q' is not known); send that."),
         (b'{"caption": "bird", "num_images": true}', 422, 'expected {"caption": text'),
         (b'{"caption": "bird", "num_images": 6}', 422, "num_images: 6, expected 1 to 5."),
         (b'{"caption": "bird", "seed": -1}', 422, "seed: -1, expected a number from 0."),
@@ -225,6 +229,51 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert client.get("/docs").status_code == 404
 
 
+def with_examples(bundle, folder, examples, words=None):
+    """Return a copy of a bundle with other captions to try, or none, and other words."""
+    shutil.copytree(bundle, folder)
+    manifest = artifacts.read_manifest(folder)
+    artifacts.write_json(folder / "provenance.json", {} if examples is None else {"examples": examples})
+    if words is not None:
+        known = json.loads((folder / "vocabulary.json").read_text())
+        artifacts.write_json(folder / "vocabulary.json", [*known[: -len(words)], *words])
+    artifacts.finish(folder, "bundle", list(manifest["files"]), generator=manifest["generator"])
+    return folder
+
+
+def page_of(folder):
+    from fastapi.testclient import TestClient
+
+    app = server.create_app(DrawingQueue(folder, name="birds", device="cpu", max_images=5))
+    return TestClient(app).get("/").text
+
+
+def test_the_page_shows_the_models_own_captions_and_words_as_text(bundle, tmp_path):
+    odd = '<script>"&'
+    text = page_of(
+        with_examples(bundle, tmp_path / "b", [f"a {odd} bird", "a red bird", "x" * 1001], words=[odd, "w" * 500])
+    )
+    escaped = "&lt;script&gt;&#34;&amp;"
+    assert f'placeholder="a {escaped} bird"' in text and f'<button type="button">a {escaped} bird</button>' in text
+    assert odd not in text and text.count(escaped) == 3 and '<button type="button">a red bird</button>' in text
+    assert "x" * 1001 not in text and "w" * 500 not in text and "(500 characters)" in text
+
+
+@pytest.mark.parametrize("examples", [None, [], "a red bird", [3]])
+def test_a_bundle_without_captions_has_a_page_with_words_to_begin_with(examples, bundle, tmp_path):
+    folder = with_examples(bundle, tmp_path / "b", examples)
+    first = ", ".join(json.loads((folder / "vocabulary.json").read_text())[1:7])
+    text = page_of(folder)
+    assert f'placeholder="words such as {first}"' in text and 'id="examples"' not in text
+
+
+def test_of_many_words_the_page_shows_the_first_ones(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "SHOWN_VOCABULARY", 3)
+    words = json.loads((bundle / "vocabulary.json").read_text())[1:]
+    text = page_of(bundle)
+    assert f"Words that it knows: 3 of {len(words)}" in text and f'<p class="small">{" ".join(words[:3])}</p>' in text
+
+
 def tensor(name, datatype, data):
     return {"name": name, "datatype": datatype, "shape": [len(data)], "data": data}
 
@@ -245,6 +294,17 @@ def test_kserves_protocol(client, queue, bundle, tmp_path):
     with Image.open(generate(bundle, "a red bird", tmp_path, num_images=1, seed=5)[0]) as expected:
         assert np.abs(pixels[0].astype(int) - np.asarray(expected, int)).max() <= 1
     assert pixels.shape == (2, 32, 32, 3)
+
+
+def test_the_captions_of_a_request_in_kserves_protocol_are_drawn_in_one_pass(client, queue, monkeypatch):
+    held = Held(monkeypatch)
+    held.go_on.set()
+    before = queue.counts.drawings
+    inputs = [tensor("caption", "BYTES", ["a red bird", "this is a blue bird with white wings", "a red bird"])]
+    (output,) = client.post("/v2/models/birds/infer", json={"inputs": inputs}).json()["outputs"]
+    assert len(held.calls) == 1 and queue.counts.drawings == before + 3
+    first, _, last = np.array(output["data"]).reshape(output["shape"])
+    assert np.abs(first - last).max() <= 1
 
 
 @pytest.mark.parametrize(
