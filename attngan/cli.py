@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attngan.config.bounds import FEW, LARGEST, LAST_SEED, MOST
-from attngan.runtime import exit_status
-from attngan.runtime.command_group import Commands
+from attngan.runtime import command_group, exit_status
 
 if TYPE_CHECKING:
     from attngan.config.settings import Config
@@ -22,7 +21,7 @@ app = typer.Typer(
     help="Pictures from sentences (AttnGAN): the six steps of the pipeline, and drawing from a trained bundle.",
     no_args_is_help=True,
     add_completion=False,
-    cls=Commands,
+    cls=command_group.Commands,
     rich_markup_mode=None,  # rich help takes twice as long to appear
     pretty_exceptions_enable=False,
 )
@@ -44,6 +43,23 @@ DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess
 DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
 GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
 MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate wrote.")]
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        from attngan import __version__
+        from attngan.storage import artifacts
+
+        print(f"attngan {__version__} ({artifacts.code_revision()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show version and revision.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -310,23 +326,33 @@ def import_released(
                 print(f"{out.rstrip('/')}/{folder.name}")
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})  # a sentence without quotes is answered in a sentence
 def generate(
+    context: typer.Context,
     bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
-    caption: Annotated[str, typer.Argument(help='Such as "a small red bird with black wings".')],
+    caption: Annotated[str | None, typer.Argument(help='In quotes: "a small red bird with black wings".')] = None,
+    captions: Annotated[str | None, typer.Option(metavar=INPUT, help="Text file with a sentence a line.")] = None,
     num_images: Annotated[
-        int, typer.Option("--num-images", "-n", min=1, max=MOST, help="Pictures, each from other noise.")
+        int, typer.Option("--num-images", "-n", min=1, max=MOST, help="Pictures of a sentence, each from other noise.")
     ] = 8,
     seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same pictures.")] = 1,
+    truncation: Annotated[float, typer.Option(min=0, max=1, help="Below 1: more typical, less various.")] = 1.0,
+    contact_sheet: Annotated[bool, typer.Option("--contact-sheet", help="Add a sheet of all sentences.")] = False,
     out: Annotated[str, typer.Option(help="Folder for the pictures.")] = "pictures",
 ) -> None:
-    """Draw a sentence."""
+    """Draw a sentence, or every sentence of a file."""
     with exit_status.reported(out):
         from attngan.inference import generate as drawing
         from attngan.storage import places
 
-        with places.output(out, kind=None, inputs=[bundle]) as to, places.local_input(bundle) as package:
-            for path in drawing.generate(package, caption, to, num_images=num_images, seed=seed):
+        command_group.check_quoted(context, bundle, caption)
+        with (
+            places.output(out, kind=None, inputs=[bundle]) as to,
+            places.local_input(bundle) as package,
+            places.local_input(captions) as texts,
+        ):
+            noise = {"num_images": num_images, "seed": seed, "truncation": truncation}
+            for path in drawing.generate(package, caption, to, captions=texts, contact_sheet=contact_sheet, **noise):
                 print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
 
 

@@ -173,7 +173,7 @@ def wrong_call(program: str, words: list[str], *, whole: bool) -> Iterator[str]:
         words: the command and what follows it.
         whole: it is shown as it is typed, so nothing that it needs may be missing.
     """
-    if program not in programs() or not words or words == ["--help"]:
+    if program not in programs() or not words or words in (["--help"], ["--version"]):
         return
     name, *rest = words
     command = programs()[program].get(name)

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -52,6 +53,40 @@ def _stand_in(character: str) -> str:
     So says the `re` of the released code; later nltk uses another engine, to which accents are word characters too.
     """
     return LETTER if character.isalnum() else " "
+
+
+def written_words(text: str) -> list[tuple[str, list[str]]]:
+    """Return each word and each run of symbols such as emoji as it is written, and the tokens that it becomes.
+
+    All tokens together are those of `tokenize`; what becomes none is of letters, or symbols, that are not ASCII. Marks
+    and joiners belong to what they follow, so that an accent of its own splits tokens and not the word.
+    """
+    found: list[tuple[str, list[str]]] = []
+    kind, start = "", 0
+    for place, character in enumerate([*text, " "]):
+        following = _kind(character) or kind
+        if following != kind:
+            if kind.strip():
+                found.append((text[start:place], tokenize(text[start:place])))
+            kind, start = following, place
+    return found
+
+
+def _kind(character: str) -> str:
+    """Return what a character is part of: a word, a symbol, what stands between (" "), or ("") what it follows."""
+    if character == "_" or character.isalnum():
+        return "word"
+    if character.isascii() or character == "\ufffd":
+        return " "
+    category = unicodedata.category(character)
+    if category[0] == "M" or category in ("Cf", "Sk"):
+        return ""
+    return "symbol" if category == "So" else " "
+
+
+def without_accents(word: str) -> str:
+    """Return a word in small ASCII letters; what has no such form is left out."""
+    return unicodedata.normalize("NFKD", word.casefold()).encode("ascii", "ignore").decode()
 
 
 class Vocabulary:

@@ -7,12 +7,19 @@ from typing import Any
 
 from attngan.errors import InputError
 from attngan.inference.text_to_image import MODEL_FILES
-from attngan.storage import artifacts
+from attngan.storage import artifacts, json_text
 
 
 def find_bundle(folder: Path) -> Path:
     """Return the bundle: the folder itself, or the `bundle` in it, as in a run's or an import's."""
     return folder / "bundle" if (folder / "bundle").is_dir() else folder
+
+
+def examples(bundle: Path) -> list[str]:
+    """Return captions to try a bundle with; older bundles have none."""
+    provenance = json_text.read(bundle / "provenance.json", dict[str, Any], expected="a JSON object")
+    found = provenance.get("examples")
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def write_bundle(

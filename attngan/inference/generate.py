@@ -1,74 +1,170 @@
-"""Drawing a sentence with a trained bundle."""
+"""Drawing sentences with a trained bundle."""
 
+import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from attngan.errors import InputError
+from attngan.config.bounds import MOST
+from attngan.data.captions import tokenize
+from attngan.data.sources.source_files import lines_of
+from attngan.errors import InputError, shown
 from attngan.inference.bundle import find_bundle
-from attngan.inference.text_to_image import TextToImage
+from attngan.inference.text_to_image import Picture, TextToImage, check_truncation
 from attngan.pages import pictures
 from attngan.runtime.console import progress, say
 from attngan.storage.result_folder import check_apart
 
 SLUG_CHARACTERS = 60
-GRID_COLUMNS, GRID_PICTURES = 8, 64  # the sheet shows the first ones
+GRID_COLUMNS, GRID_PICTURES = 8, 64  # the sheet of a sentence shows the first ones
+CONTACT_SHEET = "contact-sheet.png"
+CONTACT_ROWS, CONTACT_COLUMNS = 200, 8  # and so does the sheet of all sentences
+MISTAKES_SHOWN = 20  # of one file; the others are counted
 
 
-def generate(bundle: Path, caption: str, out: Path, *, num_images: int, seed: int) -> list[Path]:
-    """Draw one sentence several times, each time from other noise.
+def generate(
+    bundle: Path,
+    caption: str | None,
+    out: Path,
+    *,
+    captions: Path | None = None,
+    num_images: int,
+    seed: int,
+    truncation: float = 1.0,
+    contact_sheet: bool = False,
+) -> list[Path]:
+    """Draw a sentence, or each one of a file, several times, each time from other noise.
 
-    Each picture is written as it is drawn, under a name of sentence, seed and number; those that an earlier run drew
-    are not drawn again.
+    Each picture is written as it is drawn, under a name of sentence, seed and number (and truncation, if there is one);
+    those that an earlier run drew are not drawn again.
 
     Args:
         bundle: folder of `export_samples`, or one that holds it as `bundle`, as a run's or an import's does.
         caption: any text of which the model knows a word; the others are named on the console.
         out: folder for the pictures; what is there already stays.
-        num_images: how many.
+        captions: a text file with a sentence a line, in the place of `caption`; blank lines are skipped.
+        num_images: how many of each sentence.
         seed: the same seed draws the same pictures; picture k is the same for any `num_images`.
+        truncation: of the noise, as of `text_to_image.truncated`.
+        contact_sheet: adds one sheet of all sentences, in the place of an older one.
 
     Returns:
-        The PNG files: each picture, then a sheet of the first of them. Each says in its metadata what drew it, and of
-        what.
+        The PNG files: of each sentence its pictures and a sheet of the first of them, then the contact sheet. Each says
+        in its metadata what drew it, and of what.
 
     Raises:
-        InputError: the bundle is none, the model knows no word of the sentence, or a file of something else has the
-            name of a picture.
+        InputError: the bundle is none, the model knows no word of a sentence, or a file of something else has the name
+            of a picture.
     """
+    check_truncation(truncation)
+    sentences = _sentences(caption, captions, num_images)
     folder = find_bundle(bundle)
     check_apart([out], [folder])
     model = TextToImage.open(folder, kind="bundle")
-    for note in model.notes(caption):
-        say(note)
-    model.read([caption])  # a sentence without a known word leaves no folder
-    name = f"{slug(caption)}-seed-{seed}"
-    files = {out / f"{name}-{number:03d}.png": {"variant": number} for number in range(num_images)}
-    sheet = out / f"{name}-grid-of-{num_images}.png"
-    about = {
-        path: pictures.origin(caption, seed, model.fingerprint, **more)
-        for path, more in {**files, sheet: {"pictures": num_images}}.items()
+    _check_known(model, sentences, captions)  # a sentence without a known word leaves no folder
+    files = [_files(out, each, num_images, seed, truncation, model.fingerprint) for each in sentences.values()]
+    if contact_sheet:
+        _check_contact_sheet(out / CONTACT_SHEET)
+    _draw(model, out, files)
+    paths = [path for each in files for path in each.about]
+    if contact_sheet:
+        _write_contact_sheet(out / CONTACT_SHEET, files)
+        paths.append(out / CONTACT_SHEET)
+    return paths
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """What is written of a sentence: a file each picture, and a sheet of the first ones."""
+
+    caption: str
+    pictures: dict[Path, Picture]
+    sheet: Path
+    about: dict[Path, dict[str, str | int]]  # what each file says of itself
+
+
+def _sentences(caption: str | None, captions: Path | None, num_images: int) -> dict[str, str]:
+    """Return what is to be drawn by where it stands ("" or "line 3"), each sentence once."""
+    if (caption is None) == (captions is None):
+        found = "neither" if caption is None else "both"
+        raise InputError(f"expected a sentence, or a file of sentences as --captions, found {found}; give one of them.")
+    if captions is None:
+        return {"": caption or ""}
+    first: dict[str, str] = {}
+    for number, line in enumerate(lines_of(captions), start=1):
+        sentence, place = line.strip(), f"line {number}"
+        if "\0" in sentence:
+            raise InputError(f"{captions}: {place}: expected text, found NUL in it.")
+        if sentence and first.setdefault(sentence, place) != place:
+            say(f"{place}: the sentence of {first[sentence]} again; it is drawn once")
+    if not first:
+        raise InputError(f"{captions}: expected a sentence a line, found none.")
+    if len(first) * num_images > MOST:
+        raise InputError(
+            f"{captions}: {len(first):,} sentences of {num_images:,} pictures; at most {MOST:,} are drawn."
+        )
+    return {place: sentence for sentence, place in first.items()}
+
+
+def _check_known(model: TextToImage, sentences: Mapping[str, str], captions: Path | None) -> None:
+    """Say what of the sentences is not understood, and refuse all of which nothing is, in one sentence."""
+    if captions is None:
+        model.read([*sentences.values()])
+    wrong = [
+        f"{place} ({shown(repr(sentence))})"
+        for place, sentence in sentences.items()
+        if not model.vocabulary.encode(tokenize(sentence))
+    ]
+    if wrong:
+        more = f" and {len(wrong) - MISTAKES_SHOWN:,} more" if len(wrong) > MISTAKES_SHOWN else ""
+        words = model.vocabulary.words[1:]
+        named = ", ".join(wrong[:MISTAKES_SHOWN]) + more
+        raise InputError(
+            f"{captions}: {named}: none of the words is among the {len(words):,} that the model knows "
+            f"({', '.join(words[:8])}, ...); say it in other words."
+        )
+    for place, sentence in sentences.items():
+        for note in model.notes(sentence):
+            say(f"{place}: {note}" if place else note)
+
+
+def _files(out: Path, caption: str, num_images: int, seed: int, truncation: float, bundle: str) -> _Files:
+    """Name the files of a sentence."""
+    noise = {} if truncation == 1 else {"truncation": str(truncation)}
+    name = "-".join([slug(caption), "seed", str(seed), *(f"{key}-{value}" for key, value in noise.items())])
+    drawn = {
+        out / f"{name}-{number:03d}.png": Picture(caption, number, seed, truncation) for number in range(num_images)
     }
+    sheet = out / f"{name}-grid-of-{num_images}.png"
+    more: dict[Path, dict[str, int]] = {path: {"variant": each.number} for path, each in drawn.items()}
+    more[sheet] = {"pictures": num_images}
+    about = {path: pictures.origin(caption, seed, bundle, **noise, **each) for path, each in more.items()}
+    return _Files(caption, drawn, sheet, about)
+
+
+def _draw(model: TextToImage, out: Path, files: Sequence[_Files]) -> None:
+    """Draw what is missing, and lay it out in sheets."""
+    about = {path: origin for each in files for path, origin in each.about.items()}
     done = {path for path in about if _is_drawn(path, about[path])}
     for path in about.keys() - done:
         path.unlink(missing_ok=True)  # cut off, but it says that it is this picture
     out.mkdir(parents=True, exist_ok=True)
-    paths = list(files)
-    missing = [number for number, path in enumerate(paths) if path not in done]
-    with progress("drawing", total=num_images, unit="pictures", start=num_images - len(missing)) as advance:
-        numbers = iter(missing)
-        for generated in model.variants(caption, missing, seed):
+    wanted = {path: picture for each in files for path, picture in each.pictures.items()}
+    missing = [path for path in wanted if path not in done]
+    with progress("drawing", total=len(wanted), unit="pictures", start=len(wanted) - len(missing)) as advance:
+        paths = iter(missing)
+        for generated in model.in_batches([wanted[path] for path in missing]):
             for picture in pictures.to_pictures(generated.images[-1]):
-                path = paths[next(numbers)]
+                path = next(paths)
                 _save(picture, path, about[path])
                 advance(1)
-    if sheet not in done:
-        _save(_sheet(paths[:GRID_PICTURES]), sheet, about[sheet])
-    return [*paths, sheet]
+    for each in files:
+        if each.sheet not in done:
+            _save(_sheet([*each.pictures][:GRID_PICTURES]), each.sheet, about[each.sheet])
 
 
 def slug(caption: str) -> str:
@@ -110,8 +206,36 @@ def _is_drawn(path: Path, about: Mapping[str, str | int]) -> bool:
 
 def _sheet(paths: list[Path]) -> Image.Image:
     """Lay out pictures that were drawn."""
+    drawn = _opened(paths)
+    return pictures.grid([drawn[start : start + GRID_COLUMNS] for start in range(0, len(drawn), GRID_COLUMNS)])
+
+
+def _opened(paths: Sequence[Path]) -> list[Image.Image]:
     drawn = []
     for path in paths:
         with Image.open(path) as picture:
             drawn.append(picture.convert("RGB"))
-    return pictures.grid([drawn[start : start + GRID_COLUMNS] for start in range(0, len(drawn), GRID_COLUMNS)])
+    return drawn
+
+
+def _check_contact_sheet(path: Path) -> None:
+    """Refuse to replace what is no contact sheet of ours."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            is_ours = "contact sheet" in picture.info
+    except Exception:  # whatever a file that is no PNG makes of it
+        is_ours = False
+    if not is_ours:
+        raise InputError(f"{path}: expected nothing there, or a contact sheet; move it, or name another --out.")
+
+
+def _write_contact_sheet(path: Path, files: Sequence[_Files]) -> None:
+    """Lay out the first pictures of the first sentences."""
+    shown_files = files[:CONTACT_ROWS]
+    if len(shown_files) < len(files):
+        say(f"{path.name}: shows the first {CONTACT_ROWS:,} of {len(files):,} sentences")
+    rows = [(each.caption, _opened([*each.pictures][:CONTACT_COLUMNS])) for each in shown_files]
+    about = {**files[0].about[files[0].sheet], "caption": "\n".join(each.caption for each in shown_files)}
+    pictures.save(pictures.contact_sheet(rows), path, {**about, "contact sheet": f"of {len(files)} sentences"})

@@ -1,4 +1,4 @@
-"""What all commands of a command line have in common: arguments that are text which can be written."""
+"""What all commands of a command line have in common: arguments that are text which can be written, in quotes."""
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +16,20 @@ class Commands(TyperGroup):
             for argument in args:
                 check_text(argument)
         return super().parse_args(ctx, args)
+
+
+def check_quoted(context: typer.Context, *before: str | None) -> None:
+    """Refuse what a shell has made of a sentence without quotes: arguments beyond those that a command has.
+
+    Args:
+        context: of a command that takes more arguments than it has.
+        before: those that it has, the last one the sentence.
+    """
+    if context.args:
+        *places, first = map(str, before)
+        typed = f'{context.info_name} {" ".join(places)} "{" ".join([first, *context.args])}"'
+        found = f"found {len(context.args) + 1} arguments"
+        raise InputError(f"expected one sentence, {found}; put the sentence in quotes: attngan {typed}")
 
 
 def check_text(argument: str) -> None:

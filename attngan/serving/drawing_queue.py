@@ -1,19 +1,23 @@
-"""An open bundle that draws for many: one drawing at a time, a short queue, counts; what it refuses, and why."""
+"""An open bundle that draws for many: what waits is drawn together; a short queue, counts; what it refuses, and why."""
 
 import codecs
 import dataclasses
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from attngan.errors import InputError
-from attngan.inference.text_to_image import TextToImage
+from attngan.inference.bundle import examples
+from attngan.inference.text_to_image import Picture, TextToImage
 from attngan.pages import pictures
 from attngan.pages.pictures import attention_overlays
 from attngan.storage import json_text
@@ -21,6 +25,8 @@ from attngan.storage import json_text
 if TYPE_CHECKING:
     from fastapi import Request
 
+
+Row = tuple[Tensor, Tensor | None]  # image and attention of a picture
 
 SHOWN_WORDS = 6  # those attended to most
 SHOWN_SIDE = 256  # pixels of an overlay, at least
@@ -48,19 +54,37 @@ class Drawn:
     notes: list[str]
 
 
-def draw(model: TextToImage, caption: str, *, num_images: int, seed: int) -> Drawn:
-    """Draw a caption several times, each from other noise; InputError where the model knows none of its words."""
-    words = model.vocabulary.decode(model.read([caption])[0][0].tolist())
-    drawn, overlays = [], []
-    for generated in model.variants(caption, num_images, seed):
-        drawn += pictures.to_pictures(generated.images[-1])
-        large = pictures.to_pictures(generated.images[-1], side=max(SHOWN_SIDE, generated.images[-1].shape[-1]))
-        attention = generated.attention[-1] if generated.attention else [None] * len(large)
-        overlays += [
-            [] if maps is None else attention_overlays(maps, words, picture, SHOWN_WORDS)
-            for maps, picture in zip(attention, large, strict=True)
-        ]
-    return Drawn(drawn, overlays, model.notes(caption))
+@dataclasses.dataclass
+class Wanted:
+    """Pictures that wait to be drawn, in their order.
+
+    Args:
+        pictures: all of them.
+        drawn: what `draw` returned of each one so far.
+        error: why no more come.
+    """
+
+    pictures: Sequence[Picture]
+    drawn: list[Row] = dataclasses.field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no more come."""
+        return self.error is not None or len(self.drawn) == len(self.pictures)
+
+
+def draw(model: TextToImage, wanted: Sequence[Picture]) -> list[Row]:
+    """Draw pictures in one pass, each the same as if it were drawn alone, but for the last bits.
+
+    Returns:
+        Of each picture its image (3, H, W) in [-1, 1] and the attention (T, H, W) of the last stage, in which its
+        caption's words come first; None where the generator has one stage.
+    """
+    generated = model.draw_together(wanted)
+    images = generated.images[-1].cpu()
+    attention = generated.attention[-1].cpu() if generated.attention else [None] * len(images)
+    return list(zip(images, attention, strict=True))
 
 
 class Refused(Exception):
@@ -99,6 +123,9 @@ class Counts:
 class DrawingQueue:
     """The open bundle, and its queue.
 
+    Whoever waits with nobody drawing draws the pictures that have waited longest, its own or others', in one pass of
+    the model's `batch_size`. A picture is the same whatever is drawn beside it, but for the last bits.
+
     Args:
         folder: the bundle.
         name: of the model, in KServe's protocol.
@@ -108,40 +135,117 @@ class DrawingQueue:
 
     def __init__(self, folder: Path, *, name: str, device: str, max_images: int):
         self.model = TextToImage.open(folder, kind="bundle", device=device)
+        self.examples = [each for each in examples(folder) if len(each) <= MAX_CAPTION]
         self.name, self.max_images = name, max_images
         self.counts = Counts()
-        self._drawing, self._queue = threading.Lock(), threading.BoundedSemaphore(MAX_WAITING + 1)
+        self._queue = threading.BoundedSemaphore(MAX_WAITING + 1)
+        self._changed = threading.Condition()  # guards what stands below, and the counts
+        self._waiting: list[Wanted] = []
+        self._is_drawing = False
 
     def draw(self, caption: str, num_images: int, seed: int) -> Drawn:
-        """Draw a caption when its turn comes; `Refused` says why not."""
-        if len(caption) > MAX_CAPTION:
-            raise Refused(422, f"caption: {len(caption):,} characters, at most {MAX_CAPTION:,} are read; shorten it.")
+        """Draw a caption several times, each from other noise, when its turn comes; `Refused` says why not."""
+        self._check_length(caption)
         if not 1 <= num_images <= self.max_images:
             raise Refused(422, f"num_images: {num_images}, expected 1 to {self.max_images}.")
+        words = self._words(caption, seed)
+        with self._place():
+            drawn = self._drawn([Picture(caption, number, seed) for number in range(num_images)])
+            images = torch.stack([image for image, _ in drawn])
+            large = pictures.to_pictures(images, side=max(SHOWN_SIDE, images.shape[-1]))
+            overlays = [
+                [] if maps is None else attention_overlays(maps[: len(words)], words, picture, SHOWN_WORDS)
+                for (_, maps), picture in zip(drawn, large, strict=True)
+            ]
+        return Drawn(pictures.to_pictures(images), overlays, self.model.notes(caption))
+
+    def draw_each(self, captions: Sequence[str], seed: int) -> list[Image.Image]:
+        """Draw some captions once each, when their turn comes; `Refused` says why not."""
+        for caption in captions:
+            self._check_length(caption)
+            self._words(caption, seed)
+        with self._place():
+            drawn = self._drawn([Picture(caption, 0, seed) for caption in captions])
+        return pictures.to_pictures(torch.stack([image for image, _ in drawn]))
+
+    def _check_length(self, caption: str) -> None:
+        if len(caption) > MAX_CAPTION:
+            raise Refused(422, f"caption: {len(caption):,} characters, at most {MAX_CAPTION:,} are read; shorten it.")
+
+    def _words(self, caption: str, seed: int) -> list[str]:
+        """Return the words of a caption that are read, if it and a seed can be drawn."""
         if not 0 <= seed < 2**63:
             raise Refused(422, f"seed: {seed}, expected a number from 0.")
-        with self._turn():
-            started = time.perf_counter()
-            try:
-                drawn = draw(self.model, caption, num_images=num_images, seed=seed)
-            except InputError as error:
-                raise Refused(422, str(error)) from None
-            self.counts.seconds += time.perf_counter() - started
-            self.counts.drawings += 1
-            self.counts.pictures += num_images
-            return drawn
+        try:
+            return self.model.vocabulary.decode(self.model.read([caption])[0][0].tolist())
+        except InputError as error:
+            raise Refused(422, str(error)) from None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _place(self) -> Iterator[None]:
+        """Hold one of the few places of those who wait."""
         if not self._queue.acquire(blocking=False):
             raise Refused(503, f"{MAX_WAITING} drawings are waiting already; try again in {RETRY_SECONDS} seconds.")
-        self.counts.waiting += 1
         try:
-            with self._drawing:
-                yield
+            with self._changed:
+                self.counts.waiting += 1
+            yield
         finally:
-            self.counts.waiting -= 1
+            with self._changed:
+                self.counts.waiting -= 1
             self._queue.release()
+
+    def _drawn(self, wanted: Sequence[Picture]) -> list[Row]:
+        """Wait until pictures are drawn, by others or, whenever nobody else is at it, by this thread."""
+        own = Wanted(wanted)
+        with self._changed:
+            self._waiting.append(own)
+        while not own.is_done:
+            with self._changed:
+                self._changed.wait_for(lambda: own.is_done or not self._is_drawing)
+                if own.is_done:
+                    break
+                self._is_drawing = True
+                batch = self._next_batch()
+            self._draw_batch(batch)
+        if own.error is not None:
+            raise own.error
+        return own.drawn
+
+    def _next_batch(self) -> list[tuple[Wanted, Sequence[Picture]]]:
+        """Return the pictures that wait longest, no more than are drawn together, by whose they are."""
+        batch, room = [], self.model.batch_size
+        for each in self._waiting:
+            part = each.pictures[len(each.drawn) :][:room]
+            room -= len(part)
+            if part:
+                batch.append((each, part))
+        return batch
+
+    def _draw_batch(self, batch: Sequence[tuple[Wanted, Sequence[Picture]]]) -> None:
+        """Draw, hand out what was drawn, and leave the turn to the next one."""
+        started = time.perf_counter()
+        results = self._results(batch)
+        with self._changed:
+            self.counts.seconds += time.perf_counter() - started
+            for (each, part), result in zip(batch, results, strict=True):
+                if isinstance(result, Exception):
+                    each.error = result
+                else:
+                    each.drawn += result
+                    self.counts.pictures += len(part)
+                    self.counts.drawings += sum(picture.number == 0 for picture in part)  # the first one of a caption
+            self._waiting = [each for each in self._waiting if not each.is_done]
+            self._is_drawing = False
+            self._changed.notify_all()
+
+    def _results(self, batch: Sequence[tuple[Wanted, Sequence[Picture]]]) -> list[list[Row] | Exception]:
+        """Return what is drawn of each part; where drawing fails, each is drawn by itself, and has its own error."""
+        try:
+            rows = iter(draw(self.model, [picture for _, part in batch for picture in part]))
+        except Exception as error:
+            return [error] if len(batch) == 1 else [result for each in batch for result in self._results([each])]
+        return [list(itertools.islice(rows, len(part))) for _, part in batch]
 
 
 async def read_json(request: "Request") -> dict[str, Any]:

@@ -92,8 +92,7 @@ def _infer(queue: DrawingQueue, given: dict[str, Any]) -> shapes.Inferred:
     except InputError as error:
         raise Refused(400, str(error)) from None
     captions, seed = _inputs(asked["inputs"], queue.max_images)
-    drawn = [queue.draw(caption, 1, seed).pictures[0] for caption in captions]
-    pixels = np.stack([np.asarray(picture) for picture in drawn])
+    pixels = np.stack([np.asarray(picture) for picture in queue.draw_each(captions, seed)])
     output = {"name": "image", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.ravel().tolist()}
     answer = {"model_name": queue.name, "model_version": VERSION, "outputs": [output]}
     return {**answer, "id": asked["id"]} if "id" in asked else answer

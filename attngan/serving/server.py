@@ -1,6 +1,7 @@
 """A web page and an HTTP API that draw sentences with a bundle (FastAPI).
 
-One drawing runs at a time, the next ones wait in a short queue; what does not fit in it is sent away with status 503.
+What comes during a drawing waits in a short queue and is then drawn together; what does not fit in the queue is sent
+away with status 503.
 """
 
 import base64
@@ -9,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 from attngan.inference.bundle import find_bundle
 from attngan.pages import pictures, report
 from attngan.serving import shapes
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+SHOWN_EXAMPLES = 8  # captions on the page
+SHOWN_VOCABULARY = 500  # words on the page; they begin with the frequent ones
 WISH = '{"caption": text, "num_images": whole number, "seed": whole number}'
 
 # Everything the page needs is in it; pictures come as data.
@@ -97,8 +100,15 @@ class Careful:
 def _add_pages(app: "FastAPI", queue: DrawingQueue) -> None:
     from fastapi.responses import HTMLResponse, PlainTextResponse
 
+    words = queue.model.vocabulary.words[1:]
     page = report.render(
-        "serve.html.j2", max_images=queue.max_images, max_caption=MAX_CAPTION, bundle=queue.model.fingerprint
+        "serve.html.j2",
+        max_images=queue.max_images,
+        max_caption=MAX_CAPTION,
+        bundle=queue.model.fingerprint,
+        examples=queue.examples[:SHOWN_EXAMPLES],
+        words=[shown(word) for word in words[:SHOWN_VOCABULARY]],
+        num_words=len(words),
     )
 
     @app.get("/", response_class=HTMLResponse)

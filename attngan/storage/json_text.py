@@ -4,6 +4,7 @@ The one reader for every JSON file that attngan opens. What it returns holds fin
 as UTF-8, and no more levels than `MAX_DEPTH`.
 """
 
+import difflib
 import functools
 import json
 import math
@@ -12,7 +13,7 @@ from typing import Any
 
 import pydantic
 
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 
 MAX_BYTES = 2**28  # of a file; none that attngan writes comes near
 MAX_DEPTH = 100  # lists and objects inside one another
@@ -65,11 +66,19 @@ def shaped(value: Any, where: str, shape: Any, *, expected: str = "", mend: str 
     try:
         return value if shape is Any else _adapter(shape).validate_python(value, strict=True)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        detail = f"{place}: {first['msg']}" if place else first["msg"]
         what = expected or "what attngan writes there"
-        raise InputError(f"{where}: expected {what}, found something else ({detail[:SHOWN]}); {mend}.") from None
+        detail = _detail(error.errors(), shape)
+        raise InputError(f"{where}: expected {what}, found something else ({detail}); {mend}.") from None
+
+
+def _detail(errors: list[Any], shape: Any) -> str:
+    """Return what is wrong, in a few words; a field that is not known comes first, for it is why another is missing."""
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] != "extra_forbidden" or len(first["loc"]) != 1:
+        return (f"{place}: {first['msg']}" if place else first["msg"])[:SHOWN]
+    nearest = difflib.get_close_matches(place[:SHOWN], getattr(shape, "__annotations__", {}), n=1)
+    return f"{shown(place)!r} is not known" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
 @functools.cache

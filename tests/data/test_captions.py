@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attngan.data.captions import NEAR_SOUGHT, Vocabulary, pad, tokenize
+from attngan.data.captions import NEAR_SOUGHT, Vocabulary, pad, tokenize, without_accents, written_words
 from attngan.errors import InputError
 
 
@@ -45,6 +45,29 @@ def test_the_tokeniser_is_the_rule_of_the_released_code(text):
 def test_tokenising_the_joined_words_again_changes_nothing(text):
     words = tokenize(text)
     assert tokenize(" ".join(words)) == words
+
+
+@given(st.text())
+def test_written_words_become_the_tokens_of_the_whole_text(text):
+    assert [token for _, tokens in written_words(text) for token in tokens] == tokenize(text)
+
+
+def test_words_keep_their_letters_as_written_and_symbols_stand_alone():
+    assert written_words(
+        "Die R\u00e4dern, cafe\u0301s: \u9e1f\u9e1f \u201cred\u201d \U0001f426\U0001f426 wing-bars"
+    ) == [
+        *(("Die", ["die"]), ("R\u00e4dern", ["rdern"]), ("cafe\u0301s", ["cafe", "s"]), ("\u9e1f\u9e1f", [])),
+        *(("red", ["red"]), ("\U0001f426\U0001f426", []), ("wing", ["wing"]), ("bars", ["bars"])),
+    ]
+
+
+def test_an_emoji_of_several_characters_is_one_symbol():
+    emoji = "\U0001f3c3\U0001f3fd\u200d\u2642\ufe0f"  # a runner, the colour of skin, a joiner, a sign, how to draw it
+    assert written_words(f"a {emoji}bird") == [("a", ["a"]), (emoji, []), ("bird", ["bird"])]
+
+
+def test_a_word_without_accents_is_small_ascii():
+    assert [without_accents(word) for word in ("R\u00e9d", "Stra\u00dfe", "\u9e1f")] == ["red", "strasse", ""]
 
 
 def test_the_vocabulary_starts_with_the_end_word_and_puts_frequent_words_first():

@@ -13,10 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import attngan
 from attngan import cli
 from attngan.config import settings
 from attngan.errors import InputError
 from attngan.runtime import exit_status
+from attngan.storage import artifacts
 
 COMMANDS = [
     "draw-birds",
@@ -105,7 +107,33 @@ def test_generate_hands_on_caption_number_and_seed(step, tmp_path):
     assert result.exit_code == 0, result.output
     (((bundle, caption, out), extra),) = calls
     assert (str(bundle), caption, out) == ("bundle", "a small red bird", tmp_path)
-    assert extra == {"num_images": 3, "seed": 9}
+    assert extra == {"captions": None, "num_images": 3, "seed": 9, "truncation": 1.0, "contact_sheet": False}
+    more = ["--captions", "texts.txt", "--truncation", "0.5", "--contact-sheet"]
+    assert call("generate", "bundle", *more, "--out", str(tmp_path)).exit_code == 0
+    (_, caption, _), extra = calls[1]
+    assert caption is None and str(extra["captions"]) == "texts.txt"
+    assert extra["truncation"] == 0.5 and extra["contact_sheet"]
+
+
+@pytest.mark.parametrize("more", [[], ["-n", "2"]])
+def test_a_sentence_without_quotes_is_answered_with_where_they_belong(step, more):
+    calls = step("generate", result=[])
+    result = call("generate", "demo/bundle", "a", "small", *more, "red", "bird")
+    assert result.exit_code == 2 and calls == []
+    assert 'put the sentence in quotes: attngan generate demo/bundle "a small red bird"' in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "2", "-0.5", "half"])
+def test_a_truncation_that_is_none_is_refused_by_its_name(value):
+    result = call("generate", "bundle", "a bird", "--truncation", value)
+    assert result.exit_code == 2 and "--truncation" in result.stderr and "Traceback" not in result.output
+
+
+def test_the_version_comes_with_the_revision():
+    result = call("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"attngan {attngan.__version__} ({artifacts.code_revision()})\n"
 
 
 @pytest.mark.parametrize(

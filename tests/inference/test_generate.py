@@ -1,17 +1,19 @@
 """Drawing a sentence into files: each written as it is drawn, none mixed up with another, none lost."""
 
+import os
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from attngan.errors import InputError
 from attngan.inference import text_to_image
 from attngan.inference.generate import generate, slug
-from attngan.inference.text_to_image import TextToImage
+from attngan.inference.text_to_image import TextToImage, truncated
 from attngan.storage import artifacts, places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +140,159 @@ def test_what_comes_while_a_picture_is_drawn_stays(bundle, tmp_path, monkeypatch
         generate(bundle, "a red bird", tmp_path, num_images=2, seed=3)
     assert (tmp_path / "a-red-bird-seed-3-001.png").read_text() == "mine"
     assert not list(tmp_path.glob(".*"))
+
+
+def sentences(tmp_path, *lines, start=b""):
+    file = tmp_path / "sentences.txt"
+    file.write_bytes(start + "\n".join(lines).encode())
+    return file
+
+
+def test_all_sentences_of_a_file_are_drawn_as_each_alone(bundle, tmp_path, capsys):
+    file = sentences(
+        tmp_path, "a red bird", "", "  a blue bird with white wings \r", "a red bird", start=b"\xef\xbb\xbf"
+    )
+    drawn = generate(bundle, None, tmp_path / "all", captions=file, num_images=3, seed=7)
+    assert "line 4: the sentence of line 1 again" in capsys.readouterr().out
+    captions = ["a red bird", "a blue bird with white wings"]
+    alone = [path for each in captions for path in generate(bundle, each, tmp_path / "one", num_images=3, seed=7)]
+    assert [path.name for path in drawn] == [path.name for path in alone]
+    for path, expected in zip(drawn, alone, strict=True):
+        with Image.open(path) as picture, Image.open(expected) as other:
+            assert picture.text["caption"] in captions and picture.text == other.text
+            assert np.abs(np.asarray(picture, int) - np.asarray(other, int)).max() <= 1
+
+
+def test_sentences_without_a_known_word_are_named_together_before_anything_is_drawn(bundle, tmp_path):
+    file = sentences(tmp_path, "a red bird", "xyzzy", "a yelow bird", *["\u9e1f \U0001f426"] * 2, "b\u00efrd")
+    with pytest.raises(InputError) as caught:
+        generate(bundle, None, tmp_path / "out", captions=file, num_images=1, seed=1)
+    said = str(caught.value)
+    assert said.startswith(
+        f"{file}: line 2 ('xyzzy'), line 4 ('\u9e1f \U0001f426'), line 6 ('b\u00efrd'): none of the words"
+    )
+    assert not (tmp_path / "out").exists()
+    sentences(tmp_path, *(f"xyzzy{number}" for number in range(100)))
+    with pytest.raises(InputError, match=r"line 20 \('xyzzy19'\) and 80 more: none") as caught:
+        generate(bundle, None, tmp_path / "out", captions=file, num_images=1, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a folder", "a pipe", "a device", "blank lines", "NUL", "no UTF-8"])
+def test_a_file_of_no_sentences_is_said(kind, bundle, tmp_path):
+    file, said = tmp_path / "sentences.txt", f"found {kind}"
+    if kind == "nothing":
+        said = "no such file"
+    elif kind == "a folder":
+        file.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(file)
+    elif kind == "a device":
+        file = Path("/dev/zero")
+    else:
+        content = {
+            "blank lines": b"\xef\xbb\xbf\n \n",
+            "NUL": b"a bird\na red\0bird",
+            "no UTF-8": b"a bird\na \xff bird",
+        }
+        file.write_bytes(content[kind])
+        said = "expected a sentence a line, found none" if kind == "blank lines" else "line 2: expected text"
+    with pytest.raises(InputError, match=f"{file}: .*{said}"):
+        generate(bundle, None, tmp_path / "out", captions=file, num_images=1, seed=1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("caption", "found"), [("a bird", "both"), (None, "neither")])
+def test_either_a_sentence_or_a_file_is_given(caption, found, bundle, tmp_path):
+    file = sentences(tmp_path, "a bird") if caption else None
+    with pytest.raises(InputError, match=f"found {found}; give one of them"):
+        generate(bundle, caption, tmp_path / "out", captions=file, num_images=1, seed=1)
+
+
+def test_more_pictures_than_a_machines_life_draws_are_refused(bundle, tmp_path):
+    file = sentences(tmp_path, "a bird", "a red bird")
+    with pytest.raises(InputError, match="2 sentences of 900,000 pictures; at most 1,000,000"):
+        generate(bundle, None, tmp_path / "out", captions=file, num_images=900_000, seed=1)
+
+
+def test_a_contact_sheet_has_a_row_for_each_sentence_and_gives_way_to_the_next(bundle, tmp_path):
+    file = sentences(tmp_path, "a red bird", "a blue \U0001f426 bird \u202e \u9e1f " + "with wings " * 200)
+    more = {"captions": file, "num_images": 9, "seed": 7, "contact_sheet": True}
+    sheet = generate(bundle, None, tmp_path / "out", **more)[-1]
+    assert sheet.name == "contact-sheet.png"
+    with Image.open(sheet) as picture:
+        assert picture.width == 8 * 132 + 4 and picture.height == (128 + 16 + 12) + (128 + 32 + 12)
+        assert picture.text["caption"].splitlines()[0] == "a red bird" and picture.text["seed"] == "7"
+    generate(bundle, "a bird", tmp_path / "out", num_images=1, seed=1, contact_sheet=True)
+    with Image.open(sheet) as picture:
+        assert picture.text["caption"] == "a bird"
+    sheet.write_text("mine")
+    before = places.fingerprint(str(tmp_path / "out"))
+    with pytest.raises(InputError, match="or a contact sheet; move it"):
+        generate(bundle, "a red bird", tmp_path / "out", num_images=1, seed=2, contact_sheet=True)
+    assert places.fingerprint(str(tmp_path / "out")) == before
+
+
+def test_pictures_of_two_truncations_stand_side_by_side_and_say_so(bundle, tmp_path):
+    plain = generate(bundle, "a red bird", tmp_path, num_images=2, seed=3, truncation=1.0)
+    half = generate(bundle, "a red bird", tmp_path, num_images=2, seed=3, truncation=0.5)
+    assert half[0].name == "a-red-bird-seed-3-truncation-0.5-000.png" and len(names(tmp_path)) == 6
+    with Image.open(plain[0]) as picture, Image.open(half[0]) as other:
+        assert "truncation" not in picture.text and other.text["truncation"] == "0.5"
+        assert np.abs(np.asarray(picture, int) - np.asarray(other, int)).max() > 0
+    shutil.copyfile(plain[0], half[0])
+    with pytest.raises(InputError, match="it is something else"):
+        generate(bundle, "a red bird", tmp_path, num_images=2, seed=3, truncation=0.5)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 2.0, float("nan"), float("inf")])
+def test_a_factor_that_truncates_nothing_sensible_is_refused(factor, bundle, tmp_path):
+    with pytest.raises(InputError, match="--truncation: expected a number above 0 and at most 1, found"):
+        generate(bundle, "a bird", tmp_path / "out", num_images=1, seed=1, truncation=factor)
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.5, 0.999])
+def test_truncated_noise_is_a_truncated_normal_distribution_in_the_order_of_the_noise(factor):
+    scipy = pytest.importorskip("scipy.stats")
+    noise = torch.randn(20_000, generator=torch.Generator().manual_seed(1))
+    found = truncated(noise, factor)
+    assert found.dtype == noise.dtype and found.abs().max() <= 2 * factor
+    assert (found[noise.argsort()].diff() >= 0).all()
+    assert scipy.kstest(found.numpy(), scipy.truncnorm(-2 * factor, 2 * factor).cdf).pvalue > 0.01
+
+
+def test_truncated_noise_is_finite_however_far_out_a_value_is():
+    far = torch.tensor([-1e30, -40.0, 0.0, 40.0, 1e30])
+    torch.testing.assert_close(truncated(far, 0.5), torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0]))
+    assert (truncated(far, 1e-300).abs() <= 1e-30).all() and truncated(far, 1.0) is far
+
+
+def test_a_picture_is_the_same_alone_and_among_others(bundle):
+    model = TextToImage.open(bundle, kind="bundle")
+    wanted = [
+        text_to_image.Picture(caption, number, seed, truncation)
+        for caption in ("a red bird", "this is a small blue bird with white wings and a yellow tail")
+        for number, seed, truncation in ((0, 1, 1.0), (5, 1, 1.0), (0, 2, 0.5))
+    ]
+    together = model.draw_together(wanted)
+    for row, picture in enumerate(wanted):
+        alone = model.draw_together([picture])
+        assert (together.images[-1][row] - alone.images[-1][0]).abs().max() <= 2 / 255  # of the range from -1 to 1
+        length = alone.attention[-1].shape[1]
+        torch.testing.assert_close(together.attention[-1][row, :length], alone.attention[-1][0], atol=1e-4, rtol=0)
+        assert (together.attention[-1][row, length:] == 0).all()
+
+
+def test_what_is_not_understood_is_named_as_it_is_written(bundle):
+    model = TextToImage.open(bundle, kind="bundle")
+    assert model.notes("a red bird, 'wings' \u2013 \u201cblue\u201d!") == []
+    assert model.notes("a Yelow R\u00e4dern \U0001f426 \u9e1f b\u00edrd yelow bird") == [
+        "the model does not know 'Yelow'; the nearest word it knows is 'yellow'",
+        *(f"the model does not know {word!r}" for word in ("R\u00e4dern", "\U0001f426", "\u9e1f")),
+        "the model does not know 'b\u00edrd'; the nearest word it knows is 'bird'",
+    ]
+    assert model.notes("\u9e1fred bird") == ["of '\u9e1fred' the model reads only 'red'"]
+    with pytest.raises(InputError, match="say it in other words, such as 'yellow' for 'Yelow', 'bird' for 'brid'"):
+        model.read(["Yelow brid \U0001f426"])
 
 
 def test_the_readmes_example_in_python_leaves_a_file_a_picture(bundle, tmp_path, monkeypatch):

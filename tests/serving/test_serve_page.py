@@ -105,6 +105,43 @@ def test_what_is_wrong_is_said_and_what_is_unknown_is_named(page):
     assert page.locator("#status.bad").count() == 0
 
 
+def test_under_an_error_the_pictures_of_before_are_dimmed(page):
+    page.get_by_label("Sentence").fill("a red bird")
+    page.keyboard.press("Enter")
+    images(page)
+    opacity = "getComputedStyle(document.getElementById('pictures')).opacity"
+    assert page.evaluate(opacity) == "1"
+    page.get_by_label("Sentence").fill("xyzzy")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#status.bad")
+    assert float(page.evaluate(opacity)) < 0.5
+    page.get_by_label("Sentence").fill("a blue bird")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#pictures:not(.old)")
+    assert page.evaluate(opacity) == "1"
+
+
+def test_an_example_is_drawn_and_another_one_from_the_next_seed(page):
+    example = page.locator("#examples button").first
+    assert page.get_by_label("Sentence").get_attribute("placeholder") == example.inner_text()
+    example.click()
+    before = images(page).first.get_attribute("src")
+    assert page.get_by_label("Sentence").input_value() == example.inner_text()
+    page.get_by_role("button", name="Another").click()
+    page.wait_for_function("before => document.querySelector('#pictures img').src !== before", arg=before)
+    assert page.get_by_label("Seed").input_value() == "2"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="PNG").first.click()
+    assert download.value.suggested_filename == "seed-2-0.png"
+
+
+def test_the_words_that_it_knows_are_at_hand(page):
+    words = page.locator("details p")
+    assert not words.is_visible()
+    page.get_by_text("Words that it knows").click()
+    assert {"red", "bird", "wings"} <= set(words.inner_text().split())
+
+
 def test_markup_in_a_sentence_stays_text(page):
     page.get_by_label("Sentence").fill("<img src=x onerror=document.title='harm'> a red bird <b>wing</b>")
     page.keyboard.press("Enter")
@@ -121,3 +158,5 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(scheme, page):
     page.keyboard.press("Enter")
     images(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    lefts = page.evaluate("[...document.querySelectorAll('#pictures figure')].map(e => e.getBoundingClientRect().left)")
+    assert len(lefts) == 4 and len(set(lefts)) == 2, "two columns"
