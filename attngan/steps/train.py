@@ -109,15 +109,13 @@ def train(
     """
     check_apart(out, model_uri or "", [source, captions or "", inception_weights or "", start_from or ""])
     run, to = _Run(out), _Folders(out)
-    known = run.known(given, overrides, minutes)
-    with (
-        console.once(),
-        places.local_input(start_from) as before,
-        places.local_input(inception_weights) as weights,
-    ):
+    with contextlib.ExitStack() as opened, console.once():
+        before = opened.enter_context(places.local_input(start_from))
+        overrides = [*(start.sizes_of(before) if before else []), *overrides]
+        known = run.known(given, overrides, minutes)
+        weights = opened.enter_context(places.local_input(inception_weights))
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            fitting = [*(start.sizes_of(before) if before else []), *overrides]
-            run.config = known or run.chosen(pictures, texts, fitting, minutes=minutes, weights=weights)
+            run.config = known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights)
             data = run.step(
                 "preprocess",
                 [places.fingerprint(source, captions or "")],

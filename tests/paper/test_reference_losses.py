@@ -81,7 +81,7 @@ def test_the_sentence_loss(reference, which):
     reference.compare(found, reference.under(section, f"f64/{section}"))
 
 
-@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("index", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_discriminators_loss(reference, load, index):
     side, section = 64 * 2**index, f"discriminator_loss/D{index}"
     discriminator = load(f"netD{index}").train()
@@ -96,6 +96,7 @@ def test_the_discriminators_loss(reference, load, index):
     reference.compare(found, reference.under(section, f"f64/{section}"))
 
 
+@pytest.mark.slow
 def test_the_generators_loss(reference, load):
     discriminators = [load(f"netD{index}").train().requires_grad_(False) for index in range(3)]
     image_encoder = load("image_encoder").requires_grad_(False)

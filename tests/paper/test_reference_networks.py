@@ -46,6 +46,7 @@ def test_the_text_encoder_takes_captions_in_any_order(reference, load):
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_the_image_encoder(reference, load):
     encoder, images = load("image_encoder"), reference.images("img256")
     resized = functional.interpolate(images, (299, 299), mode="bilinear")
@@ -108,7 +109,7 @@ def pictures_of(section, drawn):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("mode", ["eval", pytest.param("train", marks=pytest.mark.slow)])
 def test_the_generator(reference, load, mode, monkeypatch):
     """`gen_*_own_mask` is ours; `gen_*` has the released code's mask, put in place by this test alone."""
     generator = load("netG").train(mode == "train")
@@ -154,7 +155,7 @@ def test_the_divergence_of_the_condition(reference, load):
 
 @torch.no_grad()
 @pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("index", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_discriminators(reference, load, mode, index):
     discriminator = load(f"netD{index}").train(mode == "train")
     images, sentence = reference.images(f"real{64 * 2**index}"), reference["text/sent_a"]
