@@ -30,7 +30,9 @@ INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py st
 
 ConfigOption = Annotated[
     list[Path] | None,
-    typer.Option("--config", help="YAML with what differs from the defaults, or toy, tiny, ...; later ones on top."),
+    typer.Option(
+        "--config", metavar="FILE", help="YAML with what differs from the defaults, or toy, tiny, ...; repeatable."
+    ),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
@@ -67,7 +69,7 @@ def train(
     source: Annotated[str, typer.Argument(metavar="PICTURES", help="Folder, .tgz or .zip with captioned pictures.")],
     out: Annotated[Path, typer.Option(help="Folder for everything.")],
     minutes: Annotated[
-        float | None, typer.Option(min=0.5, max=MOST, help="That there are for everything; default: what it is worth.")
+        float | None, typer.Option(min=0.5, max=MOST, help="Time for all of it; default: as long as it is worth.")
     ] = None,
     captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
     inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of the image encoder.")] = None,
@@ -77,7 +79,10 @@ def train(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """All six steps, with settings that fit the pictures: from a folder of captioned pictures to a model."""
+    """From captioned pictures to a model.
+
+    All six steps, with settings that fit the pictures and the machine; the same command goes on where it was.
+    """
     with exit_status.reported(out):
         from attngan.steps import train as all_steps
 

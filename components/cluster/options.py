@@ -57,7 +57,8 @@ class Work:
         str, typer.Option(help="gs:// folder for training state; default: state below --pipeline-root.")
     ] = ""
     config: Annotated[
-        list[Path] | None, typer.Option("--config", help="YAML file, or toy, tiny, ...; repeatable, later ones on top.")
+        list[Path] | None,
+        typer.Option("--config", metavar="FILE", help="YAML file, or toy, tiny, ...; repeatable, later ones on top."),
     ] = None
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Repeatable.")] = None
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False

@@ -12,7 +12,8 @@ from components.image import IMAGE
 app = typer.Typer()
 
 Config = Annotated[
-    list[Path] | None, typer.Option("--config", help="YAML file, or toy, tiny, ...; repeatable, later ones on top.")
+    list[Path] | None,
+    typer.Option("--config", metavar="FILE", help="YAML file, or toy, tiny, ...; repeatable, later ones on top."),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 Docker = Annotated[bool, typer.Option("--docker", help="Run in containers instead of processes.")]
@@ -28,7 +29,7 @@ def run(
     config: Config = None,
     set_: Set = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.5, max=MOST, help="That there are for everything, where no config is given.")
+        float | None, typer.Option(min=0.5, max=MOST, help="Time for all of it, where no config is given.")
     ] = None,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",

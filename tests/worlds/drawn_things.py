@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -71,3 +72,7 @@ def _picture(facts: dict[str, str], dice: random.Random) -> Image.Image:
         pen.polygon(((left, y - 0.55 * size), (x, y - 0.95 * size), (right, y - 0.55 * size)), fill=(120, 84, 70))
         pen.rectangle((x - 0.1 * size, y - 0.34 * size, x + 0.12 * size, y), fill=other)
     return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), int(sys.argv[2]))
