@@ -54,7 +54,9 @@ def run(
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         train.check_apart(out, running.absolute(model_uri), sources.values())
-        if not docker:
+        if docker:
+            running.check_containers(image or IMAGE, model_uri)
+        else:
             running.check_names(sources, out)
         if config:
             loaded = settings.load_files(config, overrides=set_ or [])

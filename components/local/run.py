@@ -46,6 +46,16 @@ def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
     )
 
 
+def check_containers(image: str, model_uri: str) -> str:
+    """Return the image's id; InputError where there is none, or where a container could not reach the model folder."""
+    image_id = containers.check(image)
+    if "://" in model_uri:
+        raise InputError(
+            f"--model-uri {model_uri}: a container here has no network; give a local folder, or leave out --docker."
+        )
+    return image_id
+
+
 def in_containers(pipeline, arguments: dict[str, Any], out: Path, *, image: str, gpus: bool = False) -> None:
     """Run the pipeline as `in_processes` does, each step in a container of `image`.
 
@@ -53,12 +63,7 @@ def in_containers(pipeline, arguments: dict[str, Any], out: Path, *, image: str,
     """
     from kfp import local
 
-    image_id = containers.check(image)
-    if "://" in arguments["model_uri"]:
-        raise InputError(
-            f"--model-uri {arguments['model_uri']}: a container here has no network; give a local folder, "
-            "or leave out --docker."
-        )
+    image_id = check_containers(image, arguments["model_uri"])
     here = {name: inputs.local(arguments[name]) for name in SOURCES if arguments[name]}
     arguments = {**arguments, **{name: str(path) for name, path in here.items()}}
     written = (out, Path(arguments["model_uri"]))

@@ -126,7 +126,7 @@ def test_the_whole_pipeline_runs_in_containers_and_again_from_what_is_there(bird
 def test_a_mistake_in_the_pipeline_is_told_as_without_containers(tmp_path):
     source = tmp_path / "python3-birds"  # which kfp's processes could not be given
     source.mkdir()
-    ran = run("run", "--source", source, "--out", tmp_path / "out", "--docker")
+    ran = run("run", "--source", source, "--out", tmp_path / "out", "--docker", "--config", "smoke")
     assert ran.returncode == 2
     assert "the step preprocess failed" in ran.stderr and str(source) in ran.stderr
     assert str(tmp_path / "out" / "logs" / "preprocess.log") in ran.stderr
@@ -135,7 +135,7 @@ def test_a_mistake_in_the_pipeline_is_told_as_without_containers(tmp_path):
 def test_a_source_in_cloud_storage_is_downloaded_for_the_containers(bucket, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     bucket.blob("birds.zip").upload_from_string("no archive")
-    ran = run("run", "--source", "gs://pictures/birds.zip", "--out", tmp_path / "out", "--docker")
+    ran = run("run", "--source", "gs://pictures/birds.zip", "--out", tmp_path / "out", "--docker", "--config", "smoke")
     assert ran.returncode == 2
     assert f"the step preprocess failed: {tmp_path}/cache/attngan/pictures/birds.zip/" in ran.stderr
 
@@ -144,6 +144,7 @@ def test_what_a_container_could_not_reach_is_refused_before_any_step(birds, tmp_
     bucket = ["--model-uri", "gs://bucket/models"]
     ran = run("run", "--source", birds, "--out", tmp_path / "out", *bucket, "--docker")
     assert ran.returncode == 2 and "a container here has no network" in ran.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_steps_that_finished_elsewhere_are_not_taken_for_those_of_an_image():
