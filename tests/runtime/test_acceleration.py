@@ -155,6 +155,7 @@ def compiler(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_every_network_of_the_step_is_compiled(dataset, damsm, smoke, compiler):
     plain, _ = steps(dataset, damsm, smoke, count=1)
     run = GanRun(smoke.model_copy(update={"compile": True}), Dataset.open(dataset, "train"), damsm, CPU)

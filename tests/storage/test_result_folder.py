@@ -280,6 +280,7 @@ def test_what_steps_write_is_what_their_folders_are_said_to_hold(dataset, damsm,
         assert not (folder / UNFINISHED).exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_leaves_its_page_where_it_is_made(dataset, smoke, tmp_path):
     """Ended from outside at its first save, a training leaves its page and figures for those who watch."""
     code = (

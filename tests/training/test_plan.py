@@ -156,6 +156,7 @@ def test_a_batch_whose_making_does_not_fit_says_so(dataset, damsm, smoke, tmp_pa
         train_generator(dataset, damsm, tmp_path / "out", smoke)
 
 
+@pytest.mark.slow
 def test_features_for_which_there_is_no_room_are_said_by_the_plan(dataset, smoke, tmp_path, monkeypatch):
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "inception.pth")
