@@ -3,18 +3,30 @@
 Commands import their step inside, so that `attngan --help` is there at once.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from attngan.cli.options import (
+    INPUT,
+    OUTPUT,
+    ConfigOption,
+    DamsmFolder,
+    DatasetFolder,
+    DryRun,
+    GeneratorFolder,
+    MetricsFolder,
+    Out,
+    SetOption,
+    StartFrom,
+    State,
+    Version,
+    configured,
+    state_for,
+)
 from attngan.config.bounds import FEW, LARGEST, LAST_SEED, MOST
 from attngan.runtime import command_group, exit_status
-
-if TYPE_CHECKING:
-    from attngan.config.settings import Config
 
 app = typer.Typer(
     name="attngan",
@@ -26,42 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py step` goes by it
-
-ConfigOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--config", metavar="FILE", help="YAML with what differs from the defaults, or toy, tiny, ...; repeatable."
-    ),
-]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
-Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
-StartFrom = Annotated[
-    str | None, typer.Option(metavar=INPUT, help="A bundle, or a folder of a training, whose weights to begin with.")
-]
-State = Annotated[str | None, typer.Option(help="Folder for resuming, which outlives a run; default: beside --out.")]
-DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess wrote.")]
-DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
-GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
-MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate wrote.")]
-
-
-def _say_version(is_asked: bool) -> None:
-    if is_asked:
-        from attngan import __version__
-        from attngan.storage import artifacts
-
-        print(f"attngan {__version__} ({artifacts.code_revision()})")
-        raise typer.Exit
-
 
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show version and revision.")
-    ] = False,
-) -> None: ...
+def _options(version: Version = False) -> None: ...
 
 
 @app.command()
@@ -152,7 +131,7 @@ def pretrain_damsm(
             shared.node_input(start_from) as before,
             shared.first_output(out, kind="damsm", inputs=[dataset, inception_weights, start_from]) as to,
         ):
-            options = {"inception_weights": weights, "start_from": before, "state": _state(state, out)}
+            options = {"inception_weights": weights, "start_from": before, "state": state_for(state, out)}
             step.pretrain_damsm(data, to, settings, **options)
 
 
@@ -180,7 +159,7 @@ def train_generator(
             shared.node_input(start_from) as before,
             shared.first_output(out, kind="generator", inputs=[dataset, damsm, start_from]) as to,
         ):
-            step.train_generator(data, encoders, to, settings, start_from=before, state=_state(state, out))
+            step.train_generator(data, encoders, to, settings, start_from=before, state=state_for(state, out))
 
 
 @app.command()
@@ -205,7 +184,7 @@ def evaluate(
             places.local_input(damsm) as encoders,
             places.local_input(generator) as model,
         ):
-            step.evaluate(data, encoders, model, to, settings, state=_state(state, out))
+            step.evaluate(data, encoders, model, to, settings, state=state_for(state, out))
 
 
 @app.command("export-samples")
@@ -410,28 +389,6 @@ def plan(
         with places.local_input(dataset) as data, places.local_input(inception_weights) as weights:
             parts = planning.plan(data, settings, inception_weights=weights)
             planning.tell(parts, settings, price_per_hour=price_per_hour)
-
-
-@contextlib.contextmanager
-def configured(
-    out: str | None, config: list[Path] | None, overrides: list[str] | None, dry_run: bool
-) -> Iterator["Config"]:
-    """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
-    with exit_status.reported(out):
-        from attngan.config import settings
-        from attngan.errors import InputError
-
-        if out is not None and not out.strip():
-            raise InputError("expected a folder for the result, found an empty name; name one.")
-        loaded = settings.load_files(config or [], overrides=overrides or [])
-        if dry_run:
-            print(settings.dump(loaded), end="")
-            raise typer.Exit
-        yield loaded
-
-
-def _state(state: str | None, out: str) -> str:
-    return state or f"{out.rstrip('/')}.state"
 
 
 def main() -> None:

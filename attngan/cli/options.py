@@ -1,0 +1,70 @@
+"""What commands share: their common flags, how settings are loaded, and where a state lies."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attngan.runtime import exit_status
+
+if TYPE_CHECKING:
+    from attngan.config.settings import Config
+
+INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py step` goes by it
+
+ConfigOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config", metavar="FILE", help="YAML with what differs from the defaults, or toy, tiny, ...; repeatable."
+    ),
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
+Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
+StartFrom = Annotated[
+    str | None, typer.Option(metavar=INPUT, help="A bundle, or a folder of a training, whose weights to begin with.")
+]
+State = Annotated[str | None, typer.Option(help="Folder for resuming, which outlives a run; default: beside --out.")]
+DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess wrote.")]
+DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
+GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
+MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate wrote.")]
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        from attngan import __version__
+        from attngan.storage import artifacts
+
+        print(f"attngan {__version__} ({artifacts.code_revision()})")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show version and revision.")
+]
+
+
+@contextlib.contextmanager
+def configured(
+    out: str | None, config: list[Path] | None, overrides: list[str] | None, dry_run: bool
+) -> Iterator["Config"]:
+    """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
+    with exit_status.reported(out):
+        from attngan.config import settings
+        from attngan.errors import InputError
+
+        if out is not None and not out.strip():
+            raise InputError("expected a folder for the result, found an empty name; name one.")
+        loaded = settings.load_files(config or [], overrides=overrides or [])
+        if dry_run:
+            print(settings.dump(loaded), end="")
+            raise typer.Exit
+        yield loaded
+
+
+def state_for(state: str | None, out: str) -> str:
+    """Return the folder for resuming: the one given, or one beside the result."""
+    return state or f"{out.rstrip('/')}.state"
