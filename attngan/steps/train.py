@@ -17,6 +17,7 @@ from attngan.config.settings import Config
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError, shown
 from attngan.evaluation import verdict
+from attngan.inference.bundle import examples
 from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
@@ -122,21 +123,22 @@ def train(
                 lambda: preprocess.preprocess(pictures, to.dataset, run.config, captions=texts, is_for_all=True),
             )
         run.keep_settings()
+        begun = places.fingerprint(start_from or "")  # of the generator too, whose encoders may be others
         encoders = run.step(
             "pretrain_damsm",
-            [data, places.fingerprint(inception_weights or "", start_from or "")],
+            [data, places.fingerprint(inception_weights or ""), begun],
             lambda: pretrain_damsm.pretrain_damsm(
                 to.dataset, to.damsm, run.config, inception_weights=weights, start_from=before, state=str(to.state)
             ),
         )
-        _from_encoders(run, to, [data, encoders], before, model_uri, force=force)
+        _from_encoders(run, to, [data, encoders, begun], before, model_uri, force=force)
     tell(out, to.metrics)
 
 
 def _from_encoders(
     run: "_Run", to: "_Folders", inputs: list[str], start_from: Path | None, model_uri: str | None, *, force: bool
 ) -> None:
-    """Take the steps after the encoders'; `inputs` are fingerprints of the dataset and of them."""
+    """Take the steps after the encoders'; `inputs` are fingerprints of the dataset, of them, of their start."""
     config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
     generator = run.step(
         "train_generator",
@@ -336,11 +338,11 @@ def tell(out: Path, metrics: Path) -> None:
     say(f"report    {place / 'report.html'}")
     say(f"progress  {place / 'progress.html'} (of the encoders: {place / 'damsm-progress.html'})")
     say(f"bundle    {place / 'bundle'}")
-    examples = json_text.read(out / "bundle" / "provenance.json", dict[str, Any]).get("examples")
+    to_try = examples(out / "bundle")
     command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
-    if examples:
+    if to_try:
         say("Draw a sentence:")
-        sentence = shlex.quote(examples[0]) if '"' in examples[0] else f'"{examples[0]}"'
+        sentence = shlex.quote(to_try[0]) if '"' in to_try[0] else f'"{to_try[0]}"'
         say(f"  {command} generate {place / 'bundle'} {sentence} -n 8 --seed 1 --out {place / 'pictures'}")
 
 

@@ -121,3 +121,7 @@ def test_one_command_goes_on_from_a_run_on_other_pictures_with_networks_of_its_s
     assert ended.exit_code == 0, ended.output
     assert "DAMSM: starts from" in ended.output and "generator: starts from" in ended.output
     assert TextToImage.open(tmp_path / "run" / "bundle", kind="bundle").config.generator.channels == 4
+    (before / "generator" / "more.txt").write_text("another model, whatever its encoders are")
+    again = CliRunner().invoke(cli.app, ["train", str(tmp_path / "things"), "--out", str(tmp_path / "run"), *flags])
+    assert again.exit_code == 0, again.output
+    assert "step 3 of 6: train the generator: done before" not in again.output
