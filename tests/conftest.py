@@ -18,6 +18,7 @@ from attngan.config.settings import Config
 from attngan.data.toy import drawn_birds
 
 if TYPE_CHECKING:
+    from buckets import Bucket
     from kfp_server import Server
     from reference_numbers import Reference
 
@@ -190,13 +191,55 @@ def bucket(storage_server):
     return storage.Client(project="test").create_bucket("pictures")
 
 
-@pytest.fixture(params=["local", "gs"])
+@pytest.fixture(scope="session")
+def s3_emulator() -> Iterator[tuple[str, int]]:
+    """Run an S3 on this machine, and give its address."""
+    pytest.importorskip("boto3")
+    pytest.importorskip("moto")
+    import s3_server
+
+    with s3_server.moto() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_bucket(s3_emulator: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
+    """Give an empty bucket, s3://pictures, behind a proxy that can inject faults; no other test's reaches it."""
+    import boto3
+    import buckets
+    import s3_server
+    from storage_server import Proxy
+
+    s3_server.reset(s3_emulator)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with local_server.running(Proxy(s3_emulator)) as proxy:
+        for name, value in {**s3_server.ENVIRONMENT, "AWS_ENDPOINT_URL": proxy.url}.items():
+            monkeypatch.setenv(name, value)
+        yield buckets.S3Bucket(boto3.client("s3"), proxy)
+
+
+@pytest.fixture
+def gs_bucket(bucket, storage_server) -> "Bucket":
+    """Give an empty bucket, gs://pictures, behind a proxy that can inject faults."""
+    import buckets
+
+    return buckets.GoogleBucket(bucket, storage_server)
+
+
+@pytest.fixture(params=["gs", "s3"])
+def cloud_bucket(request: pytest.FixtureRequest) -> "Bucket":
+    """Give an empty bucket in the one cloud, then in the other."""
+    return request.getfixturevalue(f"{request.param}_bucket")
+
+
+@pytest.fixture(params=["local", "gs", "s3"])
 def root(request, tmp_path) -> str:
-    """Give a folder that does not exist yet: a local one, then one in the cloud."""
+    """Give a folder that does not exist yet: a local one, then one in each cloud."""
     if request.param == "local":
         return str(tmp_path / "root")
-    request.getfixturevalue("bucket")
-    return "gs://pictures/root"
+    request.getfixturevalue(f"{request.param}_bucket")
+    return f"{request.param}://pictures/root"
 
 
 @pytest.fixture(scope="module")

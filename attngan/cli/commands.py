@@ -94,10 +94,10 @@ def preprocess(
     """Step 1: read the source, clean the captions, build the vocabulary, write the dataset."""
     with configured(out, config, set_, dry_run) as settings:
         from attngan.steps import preprocess as step
-        from attngan.storage import places
+        from attngan.storage import delivery, places
 
         with (
-            places.output(out, kind="dataset", inputs=[source, captions, vocabulary]) as to,
+            delivery.output(out, kind="dataset", inputs=[source, captions, vocabulary]) as to,
             places.local_input(source) as images,
             places.local_input(captions) as texts,
             places.local_input(vocabulary) as words,
@@ -122,14 +122,14 @@ def pretrain_damsm(
     with configured(out, config, set_, dry_run) as settings:
         from attngan.runtime import distributed
         from attngan.steps import pretrain_damsm as step
-        from attngan.storage import shared
+        from attngan.storage import delivery, places
 
         with (
             distributed.joined(settings.device, settings.num_threads),
-            shared.node_input(dataset) as data,
-            shared.node_input(inception_weights) as weights,
-            shared.node_input(start_from) as before,
-            shared.first_output(out, kind="damsm", inputs=[dataset, inception_weights, start_from]) as to,
+            places.node_input(dataset) as data,
+            places.node_input(inception_weights) as weights,
+            places.node_input(start_from) as before,
+            delivery.first_output(out, kind="damsm", inputs=[dataset, inception_weights, start_from]) as to,
         ):
             options = {"inception_weights": weights, "start_from": before, "state": state_for(state, out)}
             step.pretrain_damsm(data, to, settings, **options)
@@ -150,14 +150,14 @@ def train_generator(
     with configured(out, config, set_, dry_run) as settings:
         from attngan.runtime import distributed
         from attngan.steps import train_generator as step
-        from attngan.storage import shared
+        from attngan.storage import delivery, places
 
         with (
             distributed.joined(settings.device, settings.num_threads),
-            shared.node_input(dataset) as data,
-            shared.node_input(damsm) as encoders,
-            shared.node_input(start_from) as before,
-            shared.first_output(out, kind="generator", inputs=[dataset, damsm, start_from]) as to,
+            places.node_input(dataset) as data,
+            places.node_input(damsm) as encoders,
+            places.node_input(start_from) as before,
+            delivery.first_output(out, kind="generator", inputs=[dataset, damsm, start_from]) as to,
         ):
             step.train_generator(data, encoders, to, settings, start_from=before, state=state_for(state, out))
 
@@ -176,10 +176,10 @@ def evaluate(
     """Step 4: measure how good the pictures are, and how good the measures."""
     with configured(out, config, set_, dry_run) as settings:
         from attngan.steps import evaluate as step
-        from attngan.storage import places
+        from attngan.storage import delivery, places
 
         with (
-            places.output(out, kind="metrics", inputs=[dataset, damsm, generator]) as to,
+            delivery.output(out, kind="metrics", inputs=[dataset, damsm, generator]) as to,
             places.local_input(dataset) as data,
             places.local_input(damsm) as encoders,
             places.local_input(generator) as model,
@@ -204,12 +204,12 @@ def export_samples(
     """Step 5: draw captions into a gallery, and pack the bundle."""
     with configured(gallery, config, set_, dry_run) as settings:
         from attngan.steps import export_samples as step
-        from attngan.storage import places
+        from attngan.storage import delivery, places
 
         inputs = [generator, dataset, damsm, metrics]
         with (
-            places.output(gallery, kind="gallery", inputs=[*inputs, bundle]) as pictures,
-            places.output(bundle, kind="bundle", inputs=[*inputs, gallery]) as package,
+            delivery.output(gallery, kind="gallery", inputs=[*inputs, bundle]) as pictures,
+            delivery.output(bundle, kind="bundle", inputs=[*inputs, gallery]) as package,
             places.local_input(generator) as model,
             places.local_input(dataset) as data,
             places.local_input(damsm) as encoders,
@@ -297,14 +297,14 @@ def import_released(
     """Turn the authors' published weights into folders that the steps and generate read."""
     with exit_status.reported(out):
         from attngan.inference import released as importing
-        from attngan.storage import places
+        from attngan.storage import delivery, places
 
         with (
             places.local_input(text_encoder) as texts,
             places.local_input(generator) as network,
             places.local_input(vocabulary) as words,
             places.local_input(image_encoder) as images,
-            places.output(out, kind=None, inputs=[text_encoder, generator, vocabulary, image_encoder]) as to,
+            delivery.output(out, kind=None, inputs=[text_encoder, generator, vocabulary, image_encoder]) as to,
         ):
             for folder in importing.import_released(texts, network, words, to, image_encoder=images):
                 print(f"{out.rstrip('/')}/{folder.name}")
@@ -327,11 +327,11 @@ def generate(
     """Draw a sentence, or every sentence of a file."""
     with exit_status.reported(out):
         from attngan.inference import generate as drawing
-        from attngan.storage import places
+        from attngan.storage import delivery, places
 
         command_group.check_quoted(context, bundle, caption)
         with (
-            places.output(out, kind=None, inputs=[bundle]) as to,
+            delivery.output(out, kind=None, inputs=[bundle]) as to,
             places.local_input(bundle) as package,
             places.local_input(captions) as texts,
         ):
@@ -348,9 +348,9 @@ def export_onnx(
     """Write a bundle as ONNX, and check that onnxruntime draws the same pictures."""
     with exit_status.reported(out):
         from attngan.inference import export_onnx as exporting
-        from attngan.storage import places
+        from attngan.storage import delivery, places
 
-        with places.output(out, kind="onnx", inputs=[bundle]) as to, places.local_input(bundle) as package:
+        with delivery.output(out, kind="onnx", inputs=[bundle]) as to, places.local_input(bundle) as package:
             exporting.export_onnx(package, to)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from attngan.metrics.distribution import Rows
 from attngan.runtime import scratch
 from attngan.runtime.console import progress
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 
 Made = dict[str, Tensor]  # name -> (B, D), float32 or bool
 PART = 500  # rows kept at a time
@@ -62,25 +62,25 @@ class RowStore:
     def clear(self) -> None:
         """Remove the parts, once nobody needs to go on from them."""
         for part in self._kept:
-            places.remove(places.join(self.uri, part))
-        if not places.is_remote(self.uri):
+            places.remove(uris.join(self.uri, part))
+        if not uris.is_remote(self.uri):
             with contextlib.suppress(OSError):  # not empty: others keep something there
                 Path(self.uri).rmdir()
                 Path(self.uri).parent.rmdir()
 
     def _keep(self, part: str, made: Made) -> None:
-        folder = self.scratch if places.is_remote(self.uri) else Path(self.uri)
+        folder = self.scratch if uris.is_remote(self.uri) else Path(self.uri)
         folder.mkdir(parents=True, exist_ok=True)
         with artifacts.atomic_file(folder / part) as handle:
             handle.write(safetensors.torch.save(made))
-        if places.is_remote(self.uri):
-            places.send(folder / part, places.join(self.uri, part))
+        if uris.is_remote(self.uri):
+            places.send(folder / part, uris.join(self.uri, part))
         self._kept.add(part)
 
     def _read(self, part: str) -> Made | None:
         if part not in self._kept:
             return None
-        with places.local_input(places.join(self.uri, part)) as path:
+        with places.local_input(uris.join(self.uri, part)) as path:
             try:
                 return safetensors.torch.load_file(path)
             except safetensors.SafetensorError:

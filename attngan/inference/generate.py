@@ -17,7 +17,7 @@ from attngan.inference.bundle import find_bundle
 from attngan.inference.text_to_image import Picture, TextToImage, check_truncation
 from attngan.pages import pictures
 from attngan.runtime.console import progress, say
-from attngan.storage.result_folder import check_apart
+from attngan.storage.uris import check_apart
 
 SLUG_CHARACTERS = 60
 GRID_COLUMNS, GRID_PICTURES = 8, 64  # the sheet of a sentence shows the first ones

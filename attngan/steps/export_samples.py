@@ -16,7 +16,8 @@ from attngan.pages import report
 from attngan.runtime import acceleration
 from attngan.runtime.console import progress, say
 from attngan.storage import artifacts
-from attngan.storage.result_folder import check_apart, result
+from attngan.storage.result_folder import result
+from attngan.storage.uris import check_apart
 
 NUM_EXAMPLES = 8  # captions that the bundle gives to those who want to try it
 

@@ -13,7 +13,7 @@ from attngan.data.dataset import Dataset
 from attngan.inference import weights
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
-from attngan.storage import artifacts, shared
+from attngan.storage import artifacts, delivery
 from attngan.training import damsm_step, loop, start, states
 from attngan.training.damsm_features import kept_features
 from attngan.training.damsm_progress import PAGE, DamsmProgress
@@ -46,7 +46,7 @@ def pretrain_damsm(
     Returns:
         The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
     """
-    with shared.first_result(out, "damsm", inputs=[dataset, inception_weights, start_from]) as draft:
+    with delivery.first_result(out, "damsm", inputs=[dataset, inception_weights, start_from]) as draft:
         return _pretrained(dataset, draft, config, inception_weights, start_from, state or f"{out}.state")
 
 

@@ -8,7 +8,7 @@ from attngan.config.settings import Config
 from attngan.errors import Changed, InputError
 from attngan.storage import artifacts
 from attngan.storage.champion import Entry, ModelFolder, now, origin
-from attngan.storage.result_folder import check_apart
+from attngan.storage.uris import check_apart
 
 
 def publish(

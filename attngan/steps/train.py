@@ -22,7 +22,7 @@ from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
-from attngan.storage import artifacts, json_text, places, result_folder, tensor_files
+from attngan.storage import artifacts, json_text, places, result_folder, tensor_files, uris
 from attngan.training import recipe, start
 from attngan.training.recipe import Costs
 
@@ -167,10 +167,10 @@ def check_apart(out: Path, model_uri: str, sources: Iterable[str]) -> None:
     """
     given = [source for source in sources if source]
     for source in given:
-        if (relation := result_folder.relation_of(out, source)) in ("is", "lies inside"):
+        if (relation := uris.relation_of(out, source)) in ("is", "lies inside"):
             raise InputError(f"{shown(str(out))}: {relation} the source {shown(source)}; name another --out.")
     if model_uri:
-        result_folder.check_apart([model_uri], given)
+        uris.check_apart([model_uri], given)
 
 
 def settings_for(

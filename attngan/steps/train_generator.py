@@ -9,7 +9,7 @@ from attngan.data.dataset import Dataset
 from attngan.inference.text_to_image import TextToImage
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
-from attngan.storage import artifacts, shared
+from attngan.storage import artifacts, delivery
 from attngan.training import gan_step, loop, start, states
 from attngan.training.gan_run import GanRun
 from attngan.training.gan_watcher import GanWatcher
@@ -50,7 +50,7 @@ def train_generator(
     Returns:
         The last logged losses and figures.
     """
-    with shared.first_result(out, "generator", inputs=[dataset, damsm, start_from]) as draft:
+    with delivery.first_result(out, "generator", inputs=[dataset, damsm, start_from]) as draft:
         return _trained(dataset, damsm, draft, config, start_from, state or f"{out}.state")
 
 

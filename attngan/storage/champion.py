@@ -16,7 +16,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from attngan.config.settings import Config
 from attngan.errors import Changed, InputError
-from attngan.storage import artifacts, json_text, places
+from attngan.storage import artifacts, json_text, places, uris
 
 POINTER = "champion.json"
 STAMP = "%Y%m%dT%H%M%S.%fZ"
@@ -75,13 +75,13 @@ class ModelFolder:
     """
 
     def __init__(self, uri: str):
-        if not places.is_remote(uri) and Path(uri).exists() and not Path(uri).is_dir():
+        if not uris.is_remote(uri) and Path(uri).exists() and not Path(uri).is_dir():
             raise InputError(f"{uri}: expected the folder of the champion, found a file; name another one.")
         self.uri = uri
         self.champion: Entry | None = None
         self.previous: Entry | None = None
         self._stamp = datetime.datetime.min.replace(tzinfo=datetime.UTC)  # the latest that is known to be taken
-        content, self._generation = places.read(places.join(uri, POINTER))
+        content, self._generation = places.read(uris.join(uri, POINTER))
         if self._generation:
             self._take(content)
         self._stamp = self._next_stamp()
@@ -93,7 +93,7 @@ class ModelFolder:
             InputError: what was stored cannot be opened from there.
         """
         name = f"models/{fingerprint[:16]}"
-        uri = places.join(self.uri, name)
+        uri = uris.join(self.uri, name)
         if self._problem(uri, fingerprint):
             files = [(bundle / file, file) for file in artifacts.read_manifest(bundle)["files"]]
             places.copy(files, uri)  # whoever stores the same bundle at once writes the same bytes
@@ -106,7 +106,7 @@ class ModelFolder:
 
     def check(self, entry: Entry) -> None:
         """Refuse a model that cannot be opened from the folder."""
-        uri = places.join(self.uri, entry["model"])
+        uri = uris.join(self.uri, entry["model"])
         if problem := self._problem(uri, entry["fingerprint"]):
             raise InputError(f"{problem} The champion stays; to have {entry['model']} back, publish its bundle again.")
 
@@ -119,7 +119,7 @@ class ModelFolder:
         self._stamp = self._next_stamp()  # later than that of the champion which it replaces
         pointer = {"champion": entry, "previous": previous, "stamp": f"{self._stamp:{STAMP}}"}
         text = json.dumps(pointer, indent=2, allow_nan=False)
-        uri = places.join(self.uri, POINTER)
+        uri = uris.join(self.uri, POINTER)
         self._generation = places.write(uri, text.encode(), generation=self._generation)
         self.champion, self.previous = entry, previous
 
@@ -131,18 +131,18 @@ class ModelFolder:
             name = f"{self._stamp:{STAMP}}-{_short(decision['origin'])}.json"
             self._stamp += TICK  # of the next decision
             try:
-                places.write(places.join(self.uri, "history", name), content, generation=0)
+                places.write(uris.join(self.uri, "history", name), content, generation=0)
                 return
             except Changed:
                 continue  # somebody else decided on a model of this origin at the same time
 
     def decisions(self) -> list[str]:
         """Return the names of all decisions, the oldest first."""
-        return [name for name in places.names(places.join(self.uri, "history")) if _stamp_in(name)]
+        return [name for name in places.names(uris.join(self.uri, "history")) if _stamp_in(name)]
 
     def decision(self, name: str) -> Decision:
         """Return one decision."""
-        uri = places.join(self.uri, "history", name)
+        uri = uris.join(self.uri, "history", name)
         expected, mend = (
             "a decision",
             "restore the file from an older version, or remove it: then that decision is forgotten",
@@ -158,7 +158,7 @@ class ModelFolder:
         return self.decision(found[-1]) if found else None
 
     def _take(self, content: bytes) -> None:
-        uri = places.join(self.uri, POINTER)
+        uri = uris.join(self.uri, POINTER)
         mend = "restore the file from an older version, or remove it: then the next publish begins anew, and models "
         mend += "and history stay"
         pointer = json_text.parse(content, uri, Pointer, expected="the champion and the previous one", mend=mend)

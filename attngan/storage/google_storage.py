@@ -1,13 +1,11 @@
-"""Google Cloud Storage behind the calls of `storage`: the only module that knows it.
+"""Google Cloud Storage, as `cloud.Cloud` describes it: the only module that knows it.
 
-Imported where a `gs://` URI turns up, so that attngan works without google-cloud-storage. Every transfer is checked by
-crc32c, and every request is tried again until a deadline.
+Every transfer is checked by crc32c, and every request is tried again until a deadline.
 """
 
 import contextlib
 import functools
 import os
-import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -21,13 +19,10 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
 from attngan.errors import Changed, InputError
-from attngan.storage.result_folder import SCHEME
+from attngan.storage import cloud, uris
+from attngan.storage.cloud import NUM_WORKERS, WRITER, Generation
 
-WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
-NUM_WORKERS = 8
-ATTEMPT_SECONDS = 60.0  # without a byte, until a request is given up
 DEADLINE_SECONDS = 300.0  # for a request and its repetitions
-CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of this size
 
 
 def fetch(uri: str, into: Path) -> Path:
@@ -36,7 +31,7 @@ def fetch(uri: str, into: Path) -> Path:
         bucket, name = _split(uri)
         target = into / (PurePosixPath(name).name or bucket.name)
         found = _found(bucket, name, uri)
-        pairs = [(blob, target / _safe(relative, uri) if relative else target) for relative, blob in found]
+        pairs = [(blob, target / cloud.safe(relative, uri) if relative else target) for relative, blob in found]
         for folder in {path.parent for _, path in pairs}:
             folder.mkdir(parents=True, exist_ok=True)
         _download(pairs)
@@ -70,25 +65,26 @@ def upload(files: Iterable[tuple[Path, str]], uri: str) -> None:
         bucket, prefix = _split(uri)
         transfer_manager.upload_many(
             [(str(path), bucket.blob(f"{prefix}/{name}".lstrip("/"))) for path, name in files],
-            upload_kwargs={"checksum": "crc32c", "timeout": ATTEMPT_SECONDS, "retry": _retry()},
+            upload_kwargs={"checksum": "crc32c", "timeout": cloud.ATTEMPT_SECONDS, "retry": _retry()},
             worker_type=transfer_manager.THREAD,
             max_workers=NUM_WORKERS,
             raise_exception=True,
         )
 
 
-def read(uri: str) -> tuple[bytes, int] | None:
+def read(uri: str) -> tuple[bytes, Generation] | None:
     """Return the content of a small object and its generation, or None where there is none."""
     with _explained(uri):
         bucket, name = _split(uri)
-        while (blob := bucket.get_blob(name, timeout=ATTEMPT_SECONDS, retry=_retry())) is not None:
+        while (blob := bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())) is not None:
             generation = blob.generation  # the download may forget it
             with contextlib.suppress(api.NotFound):  # replaced just now: look again
-                return blob.download_as_bytes(checksum="crc32c", timeout=ATTEMPT_SECONDS, retry=_retry()), generation
+                content = blob.download_as_bytes(checksum="crc32c", timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
+                return content, generation
         return None
 
 
-def write(uri: str, content: bytes, *, generation: int) -> int:
+def write(uri: str, content: bytes, *, generation: Generation) -> Generation:
     """Write a small object if it still is of `generation` (0: if there is none), and return its new generation.
 
     Raises:
@@ -103,11 +99,11 @@ def write(uri: str, content: bytes, *, generation: int) -> int:
                 content,
                 if_generation_match=generation,
                 checksum="crc32c",
-                timeout=ATTEMPT_SECONDS,
+                timeout=cloud.ATTEMPT_SECONDS,
                 retry=_retry(),
             )
         except api.PreconditionFailed:
-            now = bucket.get_blob(name, timeout=ATTEMPT_SECONDS, retry=_retry())
+            now = bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
             if now is not None and (now.metadata or {}).get(WRITER) == blob.metadata[WRITER]:
                 return now.generation  # ours: only the answer to the first attempt was lost
             raise Changed(uri) from None
@@ -119,7 +115,7 @@ def remove(uri: str) -> None:
     with _explained(uri):
         bucket, name = _split(uri)
         with contextlib.suppress(api.NotFound):
-            bucket.blob(name).delete(timeout=ATTEMPT_SECONDS, retry=_retry())
+            bucket.blob(name).delete(timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
 
 
 def check_reachable(uri: str) -> None:
@@ -130,13 +126,11 @@ def check_reachable(uri: str) -> None:
 
 
 def _split(uri: str) -> tuple[Bucket, str]:
-    bucket_name, _, name = uri.removeprefix(SCHEME).partition("/")
-    if not bucket_name:
-        raise InputError(f"{uri}: expected gs://BUCKET/NAME, found no bucket.")
+    _, bucket, name = uris.split(uri)
     try:
-        return _client(os.environ.get("STORAGE_EMULATOR_HOST")).bucket(bucket_name), name.strip("/")
+        return _client(os.environ.get("STORAGE_EMULATOR_HOST")).bucket(bucket), name
     except ValueError as error:
-        raise InputError(f"{uri}: {bucket_name!r} cannot be a bucket's name ({error}).") from None
+        raise InputError(f"{uri}: {bucket!r} cannot be a bucket's name ({error}).") from None
 
 
 @functools.cache
@@ -147,31 +141,25 @@ def _client(emulator: str | None) -> storage.Client:
 
 def _found(bucket: Bucket, name: str, uri: str) -> list[tuple[str, Blob]]:
     """Return the object `name` as "", or every object below it by relative name."""
-    blob = bucket.get_blob(name, timeout=ATTEMPT_SECONDS, retry=_retry()) if name else None
+    blob = bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry()) if name else None
     if blob is not None:
         return [("", blob)]
     prefix = f"{name}/" if name else ""
     found = [(below.name.removeprefix(prefix), below) for below in _below(bucket, prefix)]
     if not found:
-        raise InputError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
+        raise cloud.nothing_at(uri)
     return found
 
 
 def _below(bucket: Bucket, prefix: str, max_results: int | None = None) -> Iterable[Blob]:
-    listed = bucket.list_blobs(prefix=prefix, max_results=max_results, timeout=ATTEMPT_SECONDS, retry=_retry())
+    listed = bucket.list_blobs(prefix=prefix, max_results=max_results, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
     return (blob for blob in listed if not blob.name.endswith("/"))  # a console marks folders so
 
 
-def _safe(name: str, uri: str) -> str:
-    if any(part in ("..", "") for part in name.split("/")):
-        raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
-    return name
-
-
 def _download(pairs: list[tuple[Blob, Path]]) -> None:
-    options = {"timeout": ATTEMPT_SECONDS, "retry": _retry()}
+    options = {"timeout": cloud.ATTEMPT_SECONDS, "retry": _retry()}
     sizes = {path: blob.size for blob, path in pairs}
-    small = [(blob, str(path)) for blob, path in pairs if blob.size <= CHUNK_BYTES]
+    small = [(blob, str(path)) for blob, path in pairs if blob.size <= cloud.CHUNK_BYTES]
     transfer_manager.download_many(
         small,
         download_kwargs={"checksum": "crc32c", **options},
@@ -180,11 +168,11 @@ def _download(pairs: list[tuple[Blob, Path]]) -> None:
         raise_exception=True,
     )
     for blob, path in pairs:
-        if blob.size > CHUNK_BYTES:
+        if blob.size > cloud.CHUNK_BYTES:
             transfer_manager.download_chunks_concurrently(
                 blob,
                 str(path),
-                chunk_size=CHUNK_BYTES,
+                chunk_size=cloud.CHUNK_BYTES,
                 download_kwargs=options,
                 worker_type=transfer_manager.THREAD,
                 max_workers=NUM_WORKERS,
@@ -204,26 +192,17 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except auth.TransportError as error:
-        raise InputError(f"{uri}: no connection to cloud storage ({_first_line(error)}); check the network.") from error
+        raise cloud.fault("away", uri, error) from error
     except auth.GoogleAuthError as error:
-        raise InputError(
-            f"{uri}: no valid Google Cloud credentials ({_first_line(error)}); "
-            "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from error
+        how = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
+        raise cloud.fault("credentials", uri, error, how) from error
     except (api.Forbidden, api.Unauthorized) as error:
-        raise InputError(f"{uri}: this account may not do that ({_first_line(error)}); grant it access.") from error
+        raise cloud.fault("forbidden", uri, error) from error
     except api.NotFound as error:
-        raise InputError(f"{uri}: not found ({_first_line(error)}); check the bucket's name, or make it.") from error
+        raise cloud.fault("missing", uri, error) from error
     except DataCorruption as error:
-        raise InputError(f"{uri}: what arrived is not what was sent (crc32c); run the command again.") from error
+        raise cloud.fault("damaged", uri, "crc32c") from error
     except (http.RequestException, api.RetryError, api.ServerError, api.TooManyRequests, InvalidResponse) as error:
-        raise InputError(
-            f"{uri}: cloud storage does not answer ({_first_line(error)}); check the network, then run it again."
-        ) from error
+        raise cloud.fault("away", uri, error) from error
     except api.GoogleAPICallError as error:
-        raise InputError(f"{uri}: cloud storage refused it ({_first_line(error)}).") from error
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\?\S*", "", line)[:200]  # the query of an upload is as good as a key to it
+        raise cloud.fault("refused", uri, error) from error

@@ -10,18 +10,15 @@ import contextlib
 import fcntl
 import fnmatch
 import os
-import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attngan.errors import InputError, shown
-from attngan.storage import artifacts, json_text
+from attngan.errors import InputError
+from attngan.storage import artifacts, json_text, uris
 from attngan.storage.artifacts import MANIFEST
 
-SCHEME = "gs://"  # of cloud storage
-_OTHER_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 UNFINISHED = "unfinished"  # inside a result folder, until the result is whole
 MARK = ".attngan"  # inside that: it is ours; locked by the process that works there
 REPLACED = ".replaced.json"  # inside that: manifest of the result that is being replaced
@@ -58,7 +55,7 @@ def result(folder: Path, kind: str, *, inputs: Iterable[Path | None], is_watched
         InputError: the folder is an input, holds one or lies inside one; files of others stand in the way; or another
             process makes a result there. Nothing was written then.
     """
-    check_apart([folder], inputs)
+    uris.check_apart([folder], inputs)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder for the result, found a file; name another --out.")
     draft, is_new = folder / UNFINISHED, not folder.exists()
@@ -79,47 +76,6 @@ def result(folder: Path, kind: str, *, inputs: Iterable[Path | None], is_watched
                         folder.rmdir()
             raise
         _remove(draft)
-
-
-def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | None]) -> None:
-    """Refuse an output that is an input or another output, holds one, or lies inside one; links are followed.
-
-    Args:
-        outputs: local paths or URIs.
-        inputs: the same; None for what is not given.
-    """
-    given = [each for each in inputs if each is not None and str(each)]
-    for number, output in enumerate(outputs):
-        is_remote(output)  # or no place at all
-        for what, others in (("input", given), ("output", outputs[:number])):
-            for other in others:
-                if relation := relation_of(output, other):
-                    place, near = shown(str(output)), shown(str(other))
-                    raise InputError(f"{place}: {relation} the {what} {near}; name another place for the result.")
-
-
-def is_remote(uri: str | Path) -> bool:
-    """Return whether `uri` names cloud storage.
-
-    Raises:
-        InputError: it is written as a URI, and attngan knows no such storage.
-    """
-    text = str(uri)
-    if text.startswith(SCHEME):
-        return True
-    if _OTHER_SCHEME.match(text):
-        raise InputError(f"{shown(text)}: expected a local path or {SCHEME}BUCKET/NAME; put ./ before a local one.")
-    return False
-
-
-def relation_of(output: str | Path, other: str | Path) -> str | None:
-    """Return how an output meets another place, "is", "lies inside" or "holds"; None where they are apart."""
-    ours, theirs = _parts(output), _parts(other)
-    if _is_same(ours, theirs):
-        return "is"
-    if any(_is_same(above, theirs) for above in ours.parents):
-        return "lies inside"
-    return "holds" if any(_is_same(ours, above) for above in theirs.parents) else None
 
 
 def in_the_way(names: Iterable[str], kind: str, own: Collection[str]) -> str | None:
@@ -153,27 +109,6 @@ def refusal(folder: str | Path, name: str) -> InputError:
         f"{folder}/{name}: stands in the way of the result, and no earlier result here wrote it; move it away, or name "
         "another folder."
     )
-
-
-def _parts(place: str | Path) -> Path | PurePosixPath:
-    """Return a place as a path of which the parents are known: local ones with every link followed."""
-    if is_remote(place):
-        return PurePosixPath("/", str(place).removeprefix(SCHEME))
-    try:
-        return Path(os.path.realpath(place))
-    except ValueError:  # a name that no file can have
-        raise InputError(f"{shown(str(place))}: no such file or folder; check the path.") from None
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False  # one is local, the other is not
-    if one == other or not isinstance(one, Path):
-        return one == other
-    try:
-        return one.samefile(other)  # a folder that is mounted twice
-    except OSError:
-        return False
 
 
 def _check_free(folder: Path, kind: str) -> None:

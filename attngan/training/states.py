@@ -31,7 +31,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from attngan.errors import Changed, InputError
 from attngan.runtime import distributed, scratch
 from attngan.runtime.console import say
-from attngan.storage import artifacts, json_text, places, shared
+from attngan.storage import artifacts, json_text, places, uris
 
 POINTER = "latest.json"
 NAME = re.compile(r"\.?step-([0-9]{9})-[0-9a-f]+\.(pt|part)")
@@ -156,7 +156,7 @@ class StateStore:
 
     def fetch(self, name: str, folder: Path) -> None:
         """Copy a file that was shown back into a folder, under its name."""
-        with places.local_input(places.join(self.uri, name)) as path:
+        with places.local_input(uris.join(self.uri, name)) as path:
             places.copy([(path, name)], str(folder))
 
     def wait(self) -> None:
@@ -178,12 +178,12 @@ class StateStore:
 
     @property
     def _pointer(self) -> str:
-        return places.join(self.uri, POINTER)
+        return uris.join(self.uri, POINTER)
 
     @functools.cached_property
     def _drafts(self) -> Path:
         """The folder where a state is written before it is sent: beside the others, or one for temporary files."""
-        return self._scratch.enter_context(scratch.folder("state")) if places.is_remote(self.uri) else Path(self.uri)
+        return self._scratch.enter_context(scratch.folder("state")) if uris.is_remote(self.uri) else Path(self.uri)
 
     def _save(self, content: dict[str, Any]) -> None:
         """Write a state's draft and send it to where it belongs; FileNotFoundError if the folder is deleted then."""
@@ -200,18 +200,18 @@ class StateStore:
             raise
         entry = {"step": content["step"], "file": f"{name}.pt", "good": content["good"]}
         self._sent.append(self._sender.submit(self._commit, draft, entry))
-        if not places.is_remote(self.uri):
+        if not uris.is_remote(self.uri):
             self.wait()
 
     def _commit(self, draft: Path, entry: dict[str, Any]) -> None:
         try:
             entry |= {"bytes": draft.stat().st_size, "sha256": artifacts.sha256_of(draft)}
-            places.send(draft, places.join(self.uri, entry["file"]))
+            places.send(draft, uris.join(self.uri, entry["file"]))
             kept = self._point_at(entry)
         except (Changed, FileNotFoundError) as error:  # another run is further, and may have cleared away our draft
             if isinstance(error, FileNotFoundError) and self._is_deleted():
                 raise
-            places.remove(places.join(self.uri, entry["file"]))
+            places.remove(uris.join(self.uri, entry["file"]))
             raise InputError(
                 f"{self.uri}: another run of the same settings and data saves its state here, so this one "
                 f"stopped after step {entry['step']:,}; wait for the other, or stop it and run this command again."
@@ -220,7 +220,7 @@ class StateStore:
             draft.unlink(missing_ok=True)
         for gone in self._kept:
             if gone not in kept:
-                places.remove(places.join(self.uri, gone["file"]))
+                places.remove(uris.join(self.uri, gone["file"]))
         self._kept = kept
         self._remove_before(kept[-1]["step"])
 
@@ -232,7 +232,7 @@ class StateStore:
             FileNotFoundError: the state is gone already.
         """
         self._there = there = places.names(self.uri)
-        if entry["file"] not in there and not places.is_remote(self.uri):
+        if entry["file"] not in there and not uris.is_remote(self.uri):
             raise FileNotFoundError(f"{entry['file']} is gone")
         before = [each for each in self._kept if each["step"] <= entry["step"] and each["file"] in there]
         kept = [entry, *before[:1]]
@@ -261,7 +261,7 @@ class StateStore:
         for name in self._there:
             match = NAME.fullmatch(name)
             if match and int(match[1]) < step:
-                places.remove(places.join(self.uri, name))
+                places.remove(uris.join(self.uri, name))
 
     def _listed(self, content: bytes) -> tuple[list[dict[str, Any]], str | None]:
         """Return the states that the pointer names, and what is wrong with it."""
@@ -301,7 +301,7 @@ class StateStore:
         try:
             if entry["file"] not in places.names(self.uri):
                 raise FileNotFoundError("it is gone")
-            with shared.node_input(places.join(self.uri, entry["file"])) as path:
+            with places.node_input(uris.join(self.uri, entry["file"])) as path:
                 size, sha256 = path.stat().st_size, artifacts.sha256_of(path)
                 if "sha256" not in entry:
                     _check_whole(path)

@@ -19,7 +19,7 @@ from attngan.config.section import Few, FewOrNone, Section, Text
 from attngan.config.settings import Config
 from attngan.errors import InputError
 from attngan.runtime.console import say
-from attngan.storage import artifacts, json_text, places
+from attngan.storage import artifacts, json_text, places, uris
 from attngan.training.train_job_cluster import NODE, Cluster, Nodes
 
 POLL_SECONDS = 10.0
@@ -80,7 +80,7 @@ def train(
         return here()
     job = load(text)
     flags = {flag: uri for flag, uri in flags.items() if uri}
-    local = [f"{flag} {uri}" for flag, uri in flags.items() if not places.is_remote(uri)]
+    local = [f"{flag} {uri}" for flag, uri in flags.items() if not uris.is_remote(uri)]
     if local:
         raise InputError(
             f"train_job: several nodes share their folders in cloud storage, expected gs://, found {', '.join(local)}; "

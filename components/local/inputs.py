@@ -1,4 +1,4 @@
-"""Where a step's inputs come from: local folders, `gs://` URIs kept in a cache, or the outputs of a cluster run."""
+"""Where a step's inputs come from: local folders, cloud storage kept in a cache, or the outputs of a cluster run."""
 
 import os
 import tempfile
@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from attngan.errors import InputError
-from attngan.storage import places
+from attngan.storage import places, uris
 from attngan.storage.artifacts import MANIFEST
-from attngan.storage.result_folder import SCHEME
 
 PIPELINE = "attngan"  # its name on a cluster, and so a folder below the pipeline root
 
@@ -36,7 +35,7 @@ def of_run(run_id: str, pipeline_root: str, wanted: Iterable[str]) -> dict[str, 
     several uuids.
     """
     if bool(run_id) != bool(pipeline_root):
-        raise InputError("--from-run RUN_ID and --pipeline-root gs://BUCKET/ROOT need each other; give both.")
+        raise InputError("--from-run RUN_ID and --pipeline-root need each other; give both.")
     if not run_id:
         return {}
     pipeline = f"{pipeline_root.rstrip('/')}/{PIPELINE}"
@@ -77,14 +76,15 @@ def default_cache() -> Path:
 
 def place(uri: str, cache: Path) -> Path:
     """Return where an input is, or where it will be once it was downloaded; other contents have another place."""
-    if not places.is_remote(uri):
+    if not uris.is_remote(uri):
         path = Path(uri).expanduser().resolve()
         if not path.exists():
             raise InputError(f"{uri}: no such file or folder; check the path, or run the step that writes it.")
         return path
-    parts = uri.removeprefix(SCHEME).rstrip("/").split("/")
-    if set(parts) & {"", ".", ".."}:
-        raise InputError(f"{uri}: expected gs://BUCKET/NAME without empty parts or dots; rename it.")
+    scheme, bucket, name = uris.split(uri)
+    parts = [scheme, bucket, *name.split("/")]
+    if "" in parts:
+        raise InputError(f"{uri}: expected {scheme}://BUCKET/NAME without empty parts; rename it.")
     return cache.joinpath(*parts, places.fingerprint(uri)[:16], parts[-1])
 
 

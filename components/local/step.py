@@ -10,7 +10,7 @@ from typing import Any
 from attngan.cli import INPUT, OUTPUT
 from attngan.errors import InputError, shown
 from attngan.runtime import exit_status
-from attngan.storage import places
+from attngan.storage import uris
 from components.compiled import STEPS
 from components.local import containers
 from components.local.step_log import NOT_STARTED, ended_by
@@ -46,7 +46,7 @@ class Step:
     def docker_command(self, container_name: str, image: str, *, gpus: bool = False) -> list[str]:
         """Return the `docker run` that does the same, once the output folders are there."""
         for uri in self.outputs.values():
-            if places.is_remote(uri):
+            if uris.is_remote(uri):
                 raise InputError(
                     f"{uri}: a container here has no network and no credentials; give a local folder, "
                     "or leave out --docker."
@@ -121,7 +121,7 @@ def planned(
     written = [_flag(option) for option in command_of(name).params if option.metavar == OUTPUT]
     place = _placed(out)
     outputs = {flag: place if len(written) == 1 else f"{place}/{flag}" for flag in written}
-    if "state" in known and (state or not places.is_remote(place)):
+    if "state" in known and (state or not uris.is_remote(place)):
         outputs["state"] = _placed(state or f"{place}.state")
     files = [path.resolve() if path.exists() else path for path in config]
     flags = [*(part for path in files for part in ("--config", str(path))), *(["--force"] if force else [])]
@@ -134,7 +134,7 @@ def rerun(step: Step, *, docker: bool, image: str, gpus: bool, dry_run: bool) ->
     container_name = containers.new_name(step.name)
     with exit_status.reported():
         print(shlex.join(["attngan", *step.arguments()]))
-        if docker or not any(places.is_remote(uri) for uri in step.outputs.values()):
+        if docker or not any(uris.is_remote(uri) for uri in step.outputs.values()):
             command = step.docker_command(container_name, image, gpus=gpus)
             print(f"{shlex.join(['mkdir', '-p', *step.outputs.values()])} && {shlex.join(command)}", flush=True)
         if docker and not dry_run:
@@ -148,4 +148,4 @@ def _flag(option: Any) -> str:
 
 
 def _placed(uri: str) -> str:
-    return uri.rstrip("/") if places.is_remote(uri) else str(Path(uri).expanduser().resolve())
+    return uri.rstrip("/") if uris.is_remote(uri) else str(Path(uri).expanduser().resolve())

@@ -24,7 +24,7 @@ from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.models.batch_norm import SynchronizedBatchNorm, synchronize_batch_norms_
 from attngan.runtime import distributed, exit_status, launcher
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, delivery, places
 
 TOLERANCE = 2e-4
 ADAMS_SHARE = 2e-3
@@ -134,8 +134,8 @@ def test_two_nodes_fetch_their_inputs_once_each_and_deliver_one_result(
     dataset, damsm, settings, tmp_path, storage_server, bucket
 ):
     """Two agents with a process each, as a TrainJob starts them, every folder in the cloud."""
-    places.deliver(dataset, "gs://pictures/dataset")
-    places.deliver(damsm, "gs://pictures/damsm")
+    delivery.deliver(dataset, "gs://pictures/dataset")
+    delivery.deliver(damsm, "gs://pictures/damsm")
     storage_server.requests.clear()
     flags = {"dataset": "gs://pictures/dataset", "damsm": "gs://pictures/damsm", "out": "gs://pictures/generator"}
     arguments = command("train-generator", settings, tmp_path, **flags)[1:]

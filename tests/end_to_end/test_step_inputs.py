@@ -10,7 +10,7 @@ pytest.importorskip("kfp")
 
 import pipeline
 from attngan.errors import InputError
-from attngan.storage import json_text, places
+from attngan.storage import delivery, json_text, places
 from components.local import inputs
 
 
@@ -153,9 +153,9 @@ def step(*arguments: object):
 
 def test_a_step_is_run_again_with_what_a_clusters_run_left(bucket, dataset, damsm, generator, metrics, tmp_path):
     root = "gs://pictures/root/attngan/run-1"
-    places.deliver(dataset, f"{root}/preprocess/u1/dataset")
-    places.deliver(damsm, f"{root}/pretrain-damsm/u2/damsm")
-    places.deliver(generator, f"{root}/train-generator/u3/generator")
+    delivery.deliver(dataset, f"{root}/preprocess/u1/dataset")
+    delivery.deliver(damsm, f"{root}/pretrain-damsm/u2/damsm")
+    delivery.deliver(generator, f"{root}/train-generator/u3/generator")
     run = ["--from-run", "run-1", "--pipeline-root", "gs://pictures/root", "--cache", tmp_path / "cache"]
     result = step("evaluate", *run, "--out", tmp_path / "metrics", "--config", "smoke")
     assert result.exit_code == 0, result.stderr

@@ -155,10 +155,10 @@ def test_of_two_runs_on_one_key_one_stops_with_a_sentence_and_the_other_ends_as_
 
 def test_a_result_in_the_cloud_made_from_the_cloud_is_that_of_local_folders(dataset, damsm, smoke, generator, bucket):
     """The step as a pod would run it by itself: every folder is gs://, the state too."""
-    from attngan.storage import places
+    from attngan.storage import delivery, places
 
-    places.deliver(dataset, "gs://pictures/dataset")
-    places.deliver(damsm, "gs://pictures/damsm")
+    delivery.deliver(dataset, "gs://pictures/dataset")
+    delivery.deliver(damsm, "gs://pictures/damsm")
     config = Path(generator).parent / "cloud.yaml"
     config.write_text(configs.dump(smoke))
     flags = ["--dataset", "gs://pictures/dataset", "--damsm", "gs://pictures/damsm", "--out", "gs://pictures/generator"]

@@ -9,7 +9,8 @@ from typing import Any
 import local_server
 
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/birds/trainjobs"
-PODS = "/api/v1/namespaces/birds/pods"
+CORE = "/api/v1/namespaces/birds"
+PODS = f"{CORE}/pods"
 STAMP = "2026-01-01T00:00:00Z"
 
 
@@ -35,6 +36,7 @@ class Api(http.server.ThreadingHTTPServer):
         pods: of the job.
         log: node 0's, as (time, text).
         refusals: (status, message) by (method, end of the path); given as often as asked, plain text if message is not.
+        objects: what ConfigMaps and Secrets hold, by `configmaps/NAME` and `secrets/NAME`.
         lingering: how often a deleted job still answers, with its deletionTimestamp.
     """
 
@@ -49,6 +51,7 @@ class Api(http.server.ThreadingHTTPServer):
         self.log: list[tuple[str, str]] = []
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         self.lingering = 0
+        self.objects: dict[str, dict[str, str]] = {}
         self.requests: list[tuple[str, str, Any]] = []
 
     @property
@@ -89,12 +92,20 @@ class Handler(local_server.Handler):
             self.refuse(*refused[0])
         elif path.endswith("/log"):
             self.send(200, "".join(f"{stamp} {text}\n" for stamp, text in api.log).encode(), "text/plain")
+        elif path.startswith((f"{CORE}/configmaps/", f"{CORE}/secrets/")):
+            self.object(path.removeprefix(f"{CORE}/"))
         elif path == PODS:
             self.answer(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": api.pods})
         elif self.command == "POST":
             self.create(body)
         else:
             self.one(path.removeprefix(f"{JOBS}/"))
+
+    def object(self, name: str) -> None:
+        if (data := self.server.objects.get(name)) is None:
+            self.refuse(404, f"{name} not found")
+        else:
+            self.answer(200, {"metadata": {"name": name.split("/")[1]}, "data": data})
 
     def create(self, body: dict[str, Any]) -> None:
         name = body["metadata"]["name"]

@@ -17,6 +17,12 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
+    def handle_expect_100(self) -> bool:
+        """Say that the rest may come; the answer would wait in its packet otherwise, and the client a second for it."""
+        answered = super().handle_expect_100()
+        self.wfile.flush()
+        return answered
+
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
 

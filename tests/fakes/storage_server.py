@@ -1,6 +1,6 @@
-"""Cloud storage for tests: gcp-storage-emulator, behind a proxy that adds preconditions and, when told to, faults.
+"""Cloud storage for tests: an emulator behind a proxy that injects faults when it is told to.
 
-The emulator ignores `ifGenerationMatch`; the proxy compares generations itself before it passes a request on.
+gcp-storage-emulator ignores `ifGenerationMatch`; the proxy compares generations itself before it passes a request on.
 """
 
 import http.client
@@ -16,6 +16,7 @@ from typing import Literal
 import local_server
 
 Fault = Literal["503", "503 after", "reset", "reset after", "truncated", "damaged", "slow"]
+Refusal = tuple[int, bytes]  # status and content
 SLOW_SECONDS = 1.0
 
 
@@ -25,6 +26,7 @@ class Proxy(http.server.ThreadingHTTPServer):
     Attributes:
         choose_fault: asked before every request with its method, path and number; None lets it pass.
         requests: method and path of every request so far.
+        drop: headers of requests that the storage does not know.
     """
 
     daemon_threads = True
@@ -33,8 +35,9 @@ class Proxy(http.server.ThreadingHTTPServer):
     def __init__(self, upstream: tuple[str, int]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = upstream
-        self.choose_fault: Callable[[str, str, int], Fault | None] = lambda method, path, number: None
+        self.choose_fault: Callable[[str, str, int], Fault | Refusal | None] = lambda method, path, number: None
         self.requests: list[tuple[str, str]] = []
+        self.drop: tuple[str, ...] = ()
         self.lock = threading.Lock()  # a precondition and what it guards are one
 
     @property
@@ -56,6 +59,8 @@ class _Handler(local_server.Handler):
             return self._answer(503, [], b"try later")
         if fault == "reset":
             return self._reset()
+        if isinstance(fault, tuple):
+            return self._answer(fault[0], [("Content-Type", "application/xml")], fault[1])
         with self.server.lock:
             refused = self._broken_precondition(body)
             status, headers, content = refused or self._ask(self.command, self.path, body, dict(self.headers))
@@ -67,7 +72,7 @@ class _Handler(local_server.Handler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         return self._answer(status, headers, content, cut=fault == "truncated")
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _pass_on
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _pass_on
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -81,10 +86,11 @@ class _Handler(local_server.Handler):
 
     def _ask(self, method, path, body, headers):
         connection = http.client.HTTPConnection(*self.server.upstream, timeout=30)
-        headers = {name: value for name, value in headers.items() if name.lower() != "transfer-encoding"}
+        dropped = ("transfer-encoding", *map(str.lower, self.server.drop))
+        headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
         connection.request(method, path, body, {**headers, "Content-Length": str(len(body))})
         answer = connection.getresponse()
-        content = answer.read()
+        content = _quoted_links(answer.read())
         connection.close()
         return answer.status, answer.getheaders(), content
 
@@ -105,10 +111,13 @@ class _Handler(local_server.Handler):
 
     def _answer(self, status, headers, content, *, cut=False):
         self.send_response(status)
+        size = len(content)
         for name, value in headers:
-            if name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
+            if name.lower() == "content-length" and self.command == "HEAD":
+                size = int(value)  # of what a GET would bring
+            elif name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
                 self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(size))
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if cut else content)
         if cut:
@@ -118,6 +127,17 @@ class _Handler(local_server.Handler):
         self.close_connection = True
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _quoted_links(content: bytes) -> bytes:
+    """Return what the emulator says of objects with links that hold, as the real ones do, the quoted name."""
+    if not content.startswith(b"{") or b'"mediaLink"' not in content:
+        return content
+    value = json.loads(content)
+    for each in value.get("items", [value]):
+        start = each["mediaLink"].split("/o/")[0]
+        each["mediaLink"] = f"{start}/o/{urllib.parse.quote(each['name'], safe='')}?alt=media"
+    return json.dumps(value).encode()
 
 
 def _name_in(body: bytes) -> str:

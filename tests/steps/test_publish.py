@@ -6,7 +6,7 @@ from candidates import candidate, champion
 from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.steps.publish import publish, restore_previous
-from attngan.storage import places
+from attngan.storage import places, uris
 from attngan.storage.champion import ModelFolder, origin
 
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, models):
     fresh = candidate(tmp_path, "fresh", 0.9, body_colour=0.9)
     with pytest.raises(InputError, match="without it"):
         publish(*fresh, models, configs.load("publish: {metric: body_colour}"))
-    pointer = places.join(models, "champion.json")
+    pointer = uris.join(models, "champion.json")
     places.write(pointer, b"[]", generation=places.read(pointer)[1])
     with pytest.raises(InputError, match="restore the file"):
         publish(*fresh, models, configs.load())

@@ -14,7 +14,7 @@ from attngan.errors import InputError
 from attngan.steps.detect_changes import detect_changes
 from attngan.steps.publish import publish, restore_previous
 from attngan.storage import champion as module
-from attngan.storage import places
+from attngan.storage import places, uris
 from attngan.storage.champion import ModelFolder, origin
 
 CONFIG = configs.load()
@@ -65,7 +65,7 @@ def source(tmp_path):
 
 def test_a_damaged_champion_json_is_one_sentence_of_every_step_and_never_the_first_model(tmp_path, source, models):
     first = candidate(tmp_path, "first", 0.5)
-    pointer = places.join(models, "champion.json")
+    pointer = uris.join(models, "champion.json")
     for name, content in DAMAGED.items():
         places.write(pointer, content, generation=places.read(pointer)[1])
         for attempt in (
@@ -86,7 +86,7 @@ def test_a_damaged_champion_json_is_one_sentence_of_every_step_and_never_the_fir
 def test_a_damaged_decision_is_one_sentence_that_names_its_file(source, models):
     ModelFolder(models).remember({"promoted": True, "reason": "", "origin": origin(places.fingerprint(source), CONFIG)})
     (name,) = ModelFolder(models).decisions()
-    uri = places.join(models, "history", name)
+    uri = uris.join(models, "history", name)
     for content in (b"", b"{", b"[]", b'{"promoted": 1}', b'{"time": "", "promoted": true}', b"[" * 3000):
         places.write(uri, content, generation=places.read(uri)[1])
         for config in (CONFIG, configs.load("seed: 2")):  # the decision on this model, and the last one
@@ -102,9 +102,9 @@ def test_a_decision_under_the_name_of_another_is_refused_and_files_of_others_are
     ModelFolder(models).remember({"promoted": True, "reason": "", "origin": made_from})
     (name,) = ModelFolder(models).decisions()
     for foreign in ("notes.json", "99999999T000000.000000Z-unknown.json", f"old/{name}"):
-        places.write(places.join(models, "history", foreign), b"[]", generation=0)
+        places.write(uris.join(models, "history", foreign), b"[]", generation=0)
     assert ModelFolder(models).decisions() == [name]
-    uri = places.join(models, "history", name)
+    uri = uris.join(models, "history", name)
     record = {**json.loads(places.read(uri)[0]), "origin": origin("others", CONFIG)}
     places.write(uri, as_json(record), generation=places.read(uri)[1])
     with pytest.raises(InputError, match="found another origin"):
@@ -114,7 +114,7 @@ def test_a_decision_under_the_name_of_another_is_refused_and_files_of_others_are
 def damage(models, how):
     """Do harm to the one stored bundle."""
     (model,) = {name.split("/")[1] for name in places.names(models) if name.startswith("models/")}
-    uri = places.join(models, "models", model, "manifest.json" if how == "empty manifest" else "content")
+    uri = uris.join(models, "models", model, "manifest.json" if how == "empty manifest" else "content")
     if how == "missing":
         places.remove(uri)
     else:
@@ -130,7 +130,7 @@ def test_a_stored_copy_that_is_damaged_is_stored_again_also_the_champions(how, t
     assert again["promoted"] and "it is the champion" in again["reason"] and champion(models) == "first"
 
     damage(models, how)
-    places.remove(places.join(models, "champion.json"))
+    places.remove(uris.join(models, "champion.json"))
     assert publish(*first, models, CONFIG)["promoted"] and champion(models) == "first"
 
 
@@ -154,7 +154,7 @@ def test_a_previous_champion_that_cannot_be_opened_is_not_put_back(tmp_path, mod
     publish(*candidate(tmp_path, "first", 0.5), models, CONFIG)
     first = ModelFolder(models).champion["model"]
     publish(*candidate(tmp_path, "second", 0.6), models, CONFIG)
-    places.remove(places.join(models, first, "content"))
+    places.remove(uris.join(models, first, "content"))
     with pytest.raises(InputError, match=r"content: named in manifest.json but not there.*publish its bundle again"):
         restore_previous(models)
     assert champion(models) == "second"
@@ -226,7 +226,7 @@ def test_a_clock_that_is_set_back_between_the_pointer_and_the_history_changes_no
     set_clock(monkeypatch, 0)
     publish(*candidate(tmp_path, "worse", 0.4), models, CONFIG)
     (name,) = ModelFolder(models).decisions()
-    assert name > json.loads(places.read(places.join(models, "champion.json"))[0])["stamp"]
+    assert name > json.loads(places.read(uris.join(models, "champion.json"))[0])["stamp"]
 
 
 def test_a_clock_that_stands_still_loses_no_decision(tmp_path, models, monkeypatch):

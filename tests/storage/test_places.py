@@ -1,4 +1,4 @@
-"""Local places, and cloud storage against gcp-storage-emulator over real HTTP."""
+"""Local places, and both cloud storages, against emulators over real HTTP."""
 
 import concurrent.futures
 import errno
@@ -14,7 +14,7 @@ from attngan import cli
 from attngan.data.toy import drawn_birds
 from attngan.errors import Changed, InputError
 from attngan.runtime import exit_status
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, cloud, delivery, places, s3_storage, uris
 from attngan.storage.result_folder import result
 
 pytest.importorskip("google.cloud.storage")
@@ -32,45 +32,42 @@ def result_folder(folder: Path) -> Path:
     return folder
 
 
-def names(bucket) -> set[str]:
-    return {blob.name for blob in bucket.list_blobs()}
-
-
-def test_a_delivered_folder_comes_back_byte_for_byte(bucket, tmp_path):
+def test_a_delivered_folder_comes_back_byte_for_byte(cloud_bucket, tmp_path):
     folder = result_folder(tmp_path / "dataset")
-    places.deliver(folder, "gs://pictures/runs/one")
-    back = places.fetch("gs://pictures/runs/one", tmp_path / "back")
+    delivery.deliver(folder, f"{cloud_bucket.uri}/runs/one")
+    back = places.fetch(f"{cloud_bucket.uri}/runs/one", tmp_path / "back")
     assert back == tmp_path / "back" / "one"
     artifacts.check(back, "dataset", contents=True)
     assert (back / "deep" / "er" / "numbers.bin").read_bytes() == bytes(range(256)) * 1000
 
 
-def test_only_the_files_of_the_manifest_are_delivered(bucket, tmp_path):
-    places.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one/")
-    assert names(bucket) == {"one/deep/er/numbers.bin", "one/words.txt", "one/manifest.json"}
+def test_only_the_files_of_the_manifest_are_delivered(cloud_bucket, tmp_path):
+    delivery.deliver(result_folder(tmp_path / "dataset"), f"{cloud_bucket.uri}/one/")
+    assert cloud_bucket.names() == {"one/deep/er/numbers.bin", "one/words.txt", "one/manifest.json"}
 
 
-def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(storage_server, bucket, tmp_path):
-    bucket.blob("one/manifest.json").upload_from_string("{}")
-    storage_server.requests.clear()
-    places.deliver(result_folder(tmp_path / "dataset"), "gs://pictures/one")
-    methods = [method for method, path in storage_server.requests if "/o" in path and method != "GET"]
+def test_the_manifest_is_the_last_to_arrive_and_an_old_one_the_first_to_go(cloud_bucket, tmp_path):
+    cloud_bucket.put("one/manifest.json", b"{}")
+    cloud_bucket.proxy.requests.clear()
+    delivery.deliver(result_folder(tmp_path / "dataset"), f"{cloud_bucket.uri}/one")
+    methods = [method for method, path in cloud_bucket.proxy.requests if ".attngan-" not in path]
     # A note whose files these are; the old manifest; two files; the manifest; the note.
-    assert methods == ["POST", "DELETE", "POST", "POST", "POST", "DELETE"]
-    assert bucket.get_blob("one/manifest.json").updated >= max(
-        bucket.get_blob(f"one/{name}").updated for name in ("words.txt", "deep/er/numbers.bin")
+    put = "PUT" if cloud_bucket.uri.startswith("s3") else "POST"
+    assert [each for each in methods if each not in ("GET", "HEAD")] == [put, "DELETE", put, put, put, "DELETE"]
+    assert cloud_bucket.updated("one/manifest.json") >= max(
+        cloud_bucket.updated(f"one/{name}") for name in ("words.txt", "deep/er/numbers.bin")
     )
 
 
-def test_a_single_object_is_fetched_as_a_file(bucket, tmp_path):
-    bucket.blob("archives/birds.tgz").upload_from_string(b"not really an archive")
-    assert places.fetch("gs://pictures/archives/birds.tgz", tmp_path).read_bytes() == b"not really an archive"
+def test_a_single_object_is_fetched_as_a_file(cloud_bucket, tmp_path):
+    cloud_bucket.put("archives/birds.tgz", b"not really an archive")
+    assert places.fetch(f"{cloud_bucket.uri}/archives/birds.tgz", tmp_path).read_bytes() == b"not really an archive"
 
 
-def test_a_prefix_does_not_take_its_longer_namesake(bucket, tmp_path):
-    bucket.blob("one/a.txt").upload_from_string("a")
-    bucket.blob("one-more/b.txt").upload_from_string("b")
-    folder = places.fetch("gs://pictures/one", tmp_path)
+def test_a_prefix_does_not_take_its_longer_namesake(cloud_bucket, tmp_path):
+    cloud_bucket.put("one/a.txt", b"a")
+    cloud_bucket.put("one-more/b.txt", b"b")
+    folder = places.fetch(f"{cloud_bucket.uri}/one", tmp_path)
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
 
 
@@ -79,53 +76,54 @@ def test_a_local_input_is_given_as_it_is_and_none_stays_none(tmp_path):
         assert (path, nothing) == (tmp_path, None)
 
 
-def test_a_remote_input_is_gone_after_the_block(bucket):
-    bucket.blob("one/a.txt").upload_from_string("a")
-    with places.local_input("gs://pictures/one") as folder:
+def test_a_remote_input_is_gone_after_the_block(cloud_bucket):
+    cloud_bucket.put("one/a.txt", b"a")
+    with places.local_input(f"{cloud_bucket.uri}/one") as folder:
         assert (folder / "a.txt").read_text(encoding="utf-8") == "a"
     assert not folder.exists()
 
 
-def test_a_remote_output_is_delivered_only_if_the_step_succeeded(bucket):
+def test_a_remote_output_is_delivered_only_if_the_step_succeeded(cloud_bucket):
     def fail():
-        with places.output("gs://pictures/failed", kind="dataset", inputs=[]) as folder:
+        with delivery.output(f"{cloud_bucket.uri}/failed", kind="dataset", inputs=[]) as folder:
             result_folder(folder)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with places.output("gs://pictures/good", kind="dataset", inputs=[]) as folder:
+    with delivery.output(f"{cloud_bucket.uri}/good", kind="dataset", inputs=[]) as folder:
         result_folder(folder)
-    assert {name.partition("/")[0] for name in names(bucket)} == {"good"}
+    assert {name.partition("/")[0] for name in cloud_bucket.names()} == {"good"}
 
 
-def test_an_object_that_is_damaged_where_it_lies_is_refused(storage_server, bucket, tmp_path):
-    bucket.blob("one/a.txt").upload_from_string("what was stored")
-    stored = storage_server.emulator._storage._store._files
-    assert stored["pictures/one/a.txt"] == b"what was stored"
-    stored["pictures/one/a.txt"] = b"what was st0red"
-    with pytest.raises(InputError, match="crc32c"):
-        places.fetch("gs://pictures/one", tmp_path)
+def test_an_object_that_is_damaged_where_it_lies_is_refused(cloud_bucket, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"what was stored")
+    places.copy([(tmp_path / "a.txt", "a.txt")], f"{cloud_bucket.uri}/one")
+    cloud_bucket.damage("one/a.txt", b"what was st0red")
+    with pytest.raises(InputError, match=r"what arrived is not what was sent \((crc32c|checksum)\)"):
+        places.fetch(f"{cloud_bucket.uri}/one", tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("name", "said"),
     [
-        ("gs://pictures/nowhere", "nothing is there"),
-        ("gs://no-such-bucket/one", "check the bucket's name"),
-        ("gs://", "expected gs://BUCKET/NAME"),
-        ("gs://{bucket}/one", "cannot be a bucket's name"),
+        ("pictures/nowhere", "nothing is there"),
+        ("no-such-bucket/one", "check the bucket's name"),
+        ("", "expected (gs|s3)://BUCKET/NAME"),
+        ("{bucket}/one", "cannot be a bucket's name"),
+        ("pictures/../one", r"found \. or \.\. between slashes"),
+        ("pictures/one\n", "of characters that print"),
     ],
 )
-def test_what_is_missing_is_named(bucket, tmp_path, uri, said):
+def test_what_is_missing_is_named(cloud_bucket, tmp_path, name, said):
     with pytest.raises(InputError, match=said):
-        places.fetch(uri, tmp_path)
+        places.fetch(f"{cloud_bucket.uri.removesuffix('pictures')}{name}", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil", "a//b"])
 def test_an_object_name_that_leads_out_of_the_folder_is_refused(name):
     with pytest.raises(InputError, match="leads out of its folder"):
-        google_storage._safe(name, "gs://pictures/one")
+        cloud.safe(name, "gs://pictures/one")
 
 
 def test_a_server_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
@@ -138,7 +136,7 @@ def test_a_server_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
 def test_missing_credentials_are_a_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with pytest.raises(InputError, match="no valid Google Cloud credentials"):
+    with pytest.raises(InputError, match=r"no valid credentials .*gcloud auth application-default login"):
         places.fetch("gs://pictures/one", tmp_path)
 
 
@@ -153,79 +151,79 @@ def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
         places.fetch("gs://pictures/one", tmp_path)
 
 
-def test_a_folder_without_manifest_is_delivered_whole(bucket, tmp_path):
+def test_a_folder_without_manifest_is_delivered_whole(cloud_bucket, tmp_path):
     def draw(content, name="1.png"):
-        with places.output("gs://pictures/drawn", kind=None, inputs=[]) as folder:
+        with delivery.output(f"{cloud_bucket.uri}/drawn", kind=None, inputs=[]) as folder:
             folder.mkdir()
             (folder / name).write_bytes(content)
 
     draw(b"png")
-    assert names(bucket) == {"drawn/1.png"}
+    assert cloud_bucket.names() == {"drawn/1.png"}
     draw(b"more", "2.png")
     draw(b"png")
-    assert names(bucket) == {"drawn/1.png", "drawn/2.png"}
-    with pytest.raises(InputError, match=r"gs://pictures/drawn/1\.png: is there already, with other content"):
+    assert cloud_bucket.names() == {"drawn/1.png", "drawn/2.png"}
+    with pytest.raises(InputError, match=rf"{cloud_bucket.uri}/drawn/1\.png: is there already, with other content"):
         draw(b"another")
-    assert bucket.blob("drawn/1.png").download_as_bytes() == b"png"
+    assert cloud_bucket.content("drawn/1.png") == b"png"
 
 
-def test_what_others_keep_in_the_cloud_is_not_replaced(bucket, tmp_path):
+def test_what_others_keep_in_the_cloud_is_not_replaced(cloud_bucket, tmp_path):
     folder = result_folder(tmp_path / "dataset")
-    bucket.blob("one/notes.txt").upload_from_string("mine")
-    with places.output("gs://pictures/one", kind="dataset", inputs=["gs://pictures/two", "gs://other/one"]) as out:
+    cloud_bucket.put("one/notes.txt", b"mine")
+    with delivery.output(
+        f"{cloud_bucket.uri}/one", kind="dataset", inputs=[f"{cloud_bucket.uri}/two", "gs://other/one"]
+    ) as out:
         shutil.copytree(folder, out)
-    assert bucket.blob("one/notes.txt").download_as_bytes() == b"mine"
+    assert cloud_bucket.content("one/notes.txt") == b"mine"
     refused = [
         ("one", "metrics", [], "found a complete dataset folder"),
-        ("one", "dataset", ["gs://pictures/one/"], "is the input"),
-        ("one/deeper", "dataset", ["gs://pictures/one"], "lies inside the input"),
-        ("one", "dataset", ["gs://pictures/one/deeper/birds.tgz"], "holds the input"),
-        ("two", "dataset", [], "gs://pictures/two/config.yaml: stands in the way"),
-        ("three", "dataset", [], "gs://pictures/three/manifest.json: stands in the way"),
+        ("one", "dataset", [f"{cloud_bucket.uri}/one/"], "is the input"),
+        ("one/deeper", "dataset", [f"{cloud_bucket.uri}/one"], "lies inside the input"),
+        ("one", "dataset", [f"{cloud_bucket.uri}/one/deeper/birds.tgz"], "holds the input"),
+        ("two", "dataset", [], f"{cloud_bucket.uri}/two/config.yaml: stands in the way"),
+        ("three", "dataset", [], f"{cloud_bucket.uri}/three/manifest.json: stands in the way"),
     ]
-    bucket.blob("two/config.yaml").upload_from_string("mine")
-    bucket.blob("three/manifest.json").upload_from_string('{"name": "an app"}')
-    before = places.fingerprint("gs://pictures")
+    cloud_bucket.put("two/config.yaml", b"mine")
+    cloud_bucket.put("three/manifest.json", b'{"name": "an app"}')
+    before = places.fingerprint(cloud_bucket.uri)
     for name, kind, inputs, said in refused:
         with (
             pytest.raises(InputError, match=said),
-            places.output(f"gs://pictures/{name}", kind=kind, inputs=inputs),
+            delivery.output(f"{cloud_bucket.uri}/{name}", kind=kind, inputs=inputs),
         ):
             pytest.fail("nothing is made")
-    assert places.fingerprint("gs://pictures") == before
+    assert places.fingerprint(cloud_bucket.uri) == before
 
 
-def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(bucket, tmp_path):
+def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(cloud_bucket, tmp_path):
     drawn_birds.draw(tmp_path / "birds", count=len(drawn_birds.bird_classes()), seed=1)
     with tarfile.open(tmp_path / "birds.tgz", "w:gz") as archive:
         archive.add(tmp_path / "birds", "birds")
-    bucket.blob("birds.tgz").upload_from_filename(tmp_path / "birds.tgz")
-    flags = ["--source", "gs://pictures/birds.tgz", "--out", "gs://pictures/run/dataset", "--set", "data.resolution=64"]
+    cloud_bucket.put("birds.tgz", (tmp_path / "birds.tgz").read_bytes())
+    flags = [
+        "--source",
+        f"{cloud_bucket.uri}/birds.tgz",
+        "--out",
+        f"{cloud_bucket.uri}/run/dataset",
+        "--set",
+        "data.resolution=64",
+    ]
     result = CliRunner().invoke(cli.app, ["preprocess", *flags])
     assert result.exit_code == 0, result.output
-    back = places.fetch("gs://pictures/run/dataset", tmp_path / "back")
+    back = places.fetch(f"{cloud_bucket.uri}/run/dataset", tmp_path / "back")
     assert artifacts.check(back, "dataset", contents=True)["kind"] == "dataset"
 
 
 def test_a_folder_is_delivered_to_a_local_place_in_the_same_way(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "manifest.json").write_text("an older one", encoding="utf-8")
-    places.deliver(result_folder(tmp_path / "dataset"), str(tmp_path / "there"))
+    delivery.deliver(result_folder(tmp_path / "dataset"), str(tmp_path / "there"))
     artifacts.check(tmp_path / "there", "dataset", contents=True)
     assert places.names(str(tmp_path / "there")) == ["deep/er/numbers.bin", "manifest.json", "words.txt"]
 
 
-@pytest.fixture(params=["local", "gs"])
-def place(request, tmp_path):
-    """Give a folder that does not exist yet: a local one, then one in the cloud."""
-    if request.param == "local":
-        return str(tmp_path / "place")
-    request.getfixturevalue("bucket")
-    return "gs://pictures/place"
-
-
-def test_a_pointer_is_written_only_over_the_one_that_was_read(place):
-    uri = places.join(place, "latest.json")
+def test_a_pointer_is_written_only_over_the_one_that_was_read(root):
+    uri = uris.join(root, "latest.json")
     assert places.read(uri) == (b"", 0)
     first = places.write(uri, b"first", generation=0)
     assert places.read(uri) == (b"first", first)
@@ -236,8 +234,8 @@ def test_a_pointer_is_written_only_over_the_one_that_was_read(place):
     assert places.read(uri) == (b"second", second)
 
 
-def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(place):
-    uri = places.join(place, "latest.json")
+def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(root):
+    uri = uris.join(root, "latest.json")
 
     def increase(_):
         while True:
@@ -253,56 +251,57 @@ def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(place):
 
 
 @pytest.mark.parametrize(
-    "uri", ["gs:/bucket/x", "GS://bucket/x", "s3://bucket/x", "https://host/x", Path("gs://bucket/x")]
+    "uri", ["gs:/bucket/x", "GS://bucket/x", "file:///bucket/x", "https://host/x", Path("gs://bucket/x")]
 )
 def test_a_uri_of_an_unknown_kind_is_neither_local_nor_remote(uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"expected a local path or gs://BUCKET/NAME; put ./ before a local one"):
-        places.is_remote(uri)
+    with pytest.raises(InputError, match=r"expected a local path or gs://BUCKET/NAME, .*; put ./ before a local one"):
+        uris.is_remote(uri)
     with pytest.raises(InputError), result(Path(uri), "dataset", inputs=[]):
         pass
-    assert list(tmp_path.iterdir()) == [] and not places.is_remote("./gs:/x") and not places.is_remote("a:b/c")
+    assert list(tmp_path.iterdir()) == [] and not uris.is_remote("./gs:/x") and not uris.is_remote("a:b/c")
 
 
-def test_a_full_disk_is_that_of_the_folder_that_is_fetched_into(bucket, tmp_path, monkeypatch):
-    places.write("gs://pictures/one", b"x", generation=0)
+def test_a_full_disk_is_that_of_the_folder_that_is_fetched_into(cloud_bucket, tmp_path, monkeypatch):
+    places.write(f"{cloud_bucket.uri}/one", b"x", generation=0)
 
     def download(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(google_storage, "_download", download)
+    monkeypatch.setattr(s3_storage, "_download", download)
     with pytest.raises(OSError, match="No space") as caught:
-        places.fetch("gs://pictures/one", tmp_path)
+        places.fetch(f"{cloud_bucket.uri}/one", tmp_path)
     assert exit_status.explain(caught.value, "out").startswith(f"{tmp_path}: the disk is full")
 
 
-def test_files_are_moved_listed_and_removed(place, tmp_path):
+def test_files_are_moved_listed_and_removed(root, tmp_path):
     (tmp_path / "one.bin").write_bytes(b"1")
-    Path(place).mkdir(exist_ok=True) if not places.is_remote(place) else None
-    places.send(tmp_path / "one.bin", places.join(place, "a.bin"))
+    Path(root).mkdir(exist_ok=True) if not uris.is_remote(root) else None
+    places.send(tmp_path / "one.bin", uris.join(root, "a.bin"))
     assert not (tmp_path / "one.bin").exists()
-    assert places.names(place) == ["a.bin"]
-    places.remove(places.join(place, "a.bin"))
-    places.remove(places.join(place, "a.bin"))
-    assert places.names(place) == []
+    assert places.names(root) == ["a.bin"]
+    places.remove(uris.join(root, "a.bin"))
+    places.remove(uris.join(root, "a.bin"))
+    assert places.names(root) == []
 
 
-def test_the_fingerprint_follows_names_and_contents(place, tmp_path):
+def test_the_fingerprint_follows_names_and_contents(root, tmp_path):
     folder = result_folder(tmp_path / "dataset")
-    places.deliver(folder, place)
-    first = places.fingerprint(place, "")
-    places.deliver(folder, place)
-    assert places.fingerprint(place, "") == first
-    assert places.fingerprint("", place) != first
+    delivery.deliver(folder, root)
+    first = places.fingerprint(root, "")
+    delivery.deliver(folder, root)
+    assert places.fingerprint(root, "") == first
+    assert places.fingerprint("", root) != first
     (folder / "words.txt").write_text("a blue bird", encoding="utf-8")
     artifacts.finish(folder, "dataset", ["deep/er/numbers.bin", "words.txt"])
-    places.deliver(folder, place)
-    assert places.fingerprint(place, "") != first
+    delivery.deliver(folder, root)
+    assert places.fingerprint(root, "") != first
 
 
-def test_the_fingerprint_of_what_is_not_there_is_refused(place):
+def test_the_fingerprint_of_what_is_not_there_is_refused(root):
     with pytest.raises(InputError, match=r"no such file|nothing is there|not found"):
-        places.fingerprint(place)
+        places.fingerprint(root)
 
 
 def test_a_pointer_that_is_replaced_while_it_is_read_is_read_again(bucket, monkeypatch):
@@ -325,4 +324,6 @@ def test_a_pointer_that_is_replaced_while_it_is_read_is_read_again(bucket, monke
 
 def test_what_is_said_of_an_upload_does_not_hold_its_key():
     error = RuntimeError("PUT https://storage.googleapis.com/upload?uploadType=resumable&upload_id=SECRET: 503")
-    assert google_storage._first_line(error) == "PUT https://storage.googleapis.com/upload 503"
+    assert cloud.first_line(error) == "PUT https://storage.googleapis.com/upload 503"
+    error = RuntimeError('Could not connect to "http://me:SECRET@store:9000/pictures?X-Amz-Signature=SECRET"')
+    assert cloud.first_line(error) == 'Could not connect to "http://store:9000/pictures'

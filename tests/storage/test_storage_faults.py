@@ -7,11 +7,14 @@ import time
 import pytest
 
 from attngan.errors import InputError
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, cloud, delivery, places
 
 pytest.importorskip("google.cloud.storage")
+pytest.importorskip("boto3")
 
-from attngan.storage import google_storage
+from botocore.retries import standard
+
+from attngan.storage import google_storage, s3_storage
 
 PASSING = ["503", "503 after", "reset", "reset after", "truncated", "slow"]  # gone when tried again
 
@@ -21,8 +24,11 @@ def _in_a_hurry(monkeypatch):
     """Try again at once, not after a second and two and four."""
     hurried = google_storage.DEFAULT_RETRY.with_delay(initial=0.005, maximum=0.02, multiplier=1.5)
     monkeypatch.setattr(google_storage, "DEFAULT_RETRY", hurried)
-    monkeypatch.setattr(google_storage, "ATTEMPT_SECONDS", 0.5)
     monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 20.0)
+    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda self, context: 0.01)
+    monkeypatch.setattr(s3_storage, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(s3_storage, "DEADLINE_SECONDS", 5.0)
+    monkeypatch.setattr(cloud, "ATTEMPT_SECONDS", 0.5)
 
 
 def folder_of(path, count, seed=0):
@@ -34,6 +40,22 @@ def folder_of(path, count, seed=0):
         (path / name).write_bytes(numbers.randbytes(numbers.randrange(1, 20_000)))
     artifacts.finish(path, "dataset", names)
     return path
+
+
+def is_download(method, path):
+    return method == "GET" and "list-type" not in path and ("alt=media" in path or "/storage/v1/" not in path)
+
+
+def is_upload(method, path):
+    return method in ("POST", "PUT")
+
+
+def is_note(path):
+    return "ifGenerationMatch" in path or "/unfinished/" in path or ".attngan-" in path
+
+
+def damaged(method, path, number):
+    return "damaged" if is_download(method, path) else None
 
 
 def first_of_each(fault):
@@ -50,15 +72,15 @@ def first_of_each(fault):
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_folder_passes_both_ways_where_every_request_stumbles_once(fault, storage_server, bucket, tmp_path):
+def test_a_folder_passes_both_ways_where_every_request_stumbles_once(fault, cloud_bucket, tmp_path):
     folder = folder_of(tmp_path / "dataset", 3)
-    storage_server.choose_fault = first_of_each(fault)
-    places.deliver(folder, "gs://pictures/one")
-    back = places.fetch("gs://pictures/one", tmp_path / "back")
+    cloud_bucket.proxy.choose_fault = first_of_each(fault)
+    delivery.deliver(folder, f"{cloud_bucket.uri}/one")
+    back = places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "back")
     artifacts.check(back, "dataset", contents=True)
 
 
-def test_a_folder_passes_both_ways_where_a_third_of_the_requests_stumble(storage_server, bucket, tmp_path):
+def test_a_folder_passes_both_ways_where_a_third_of_the_requests_stumble(cloud_bucket, tmp_path):
     folder = folder_of(tmp_path / "dataset", 40)
     dice = random.Random(1)
     stumbled = []
@@ -68,65 +90,66 @@ def test_a_folder_passes_both_ways_where_a_third_of_the_requests_stumble(storage
         stumbled.append(fault)
         return fault
 
-    storage_server.choose_fault = choose
-    places.deliver(folder, "gs://pictures/one")
-    back = places.fetch("gs://pictures/one", tmp_path / "back")
+    cloud_bucket.proxy.choose_fault = choose
+    delivery.deliver(folder, f"{cloud_bucket.uri}/one")
+    back = places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "back")
     artifacts.check(back, "dataset", contents=True)
     assert sum(fault is not None for fault in stumbled) > 20
 
 
-def test_what_is_damaged_on_its_way_is_refused_not_kept(storage_server, bucket, tmp_path):
-    places.deliver(folder_of(tmp_path / "dataset", 2), "gs://pictures/one")
-    storage_server.choose_fault = lambda method, path, number: "damaged" if "alt=media" in path else None
-    with pytest.raises(InputError, match="crc32c"):
-        places.fetch("gs://pictures/one", tmp_path / "back")
+def test_what_is_damaged_on_its_way_is_refused_not_kept(cloud_bucket, tmp_path):
+    delivery.deliver(folder_of(tmp_path / "dataset", 2), f"{cloud_bucket.uri}/one")
+    cloud_bucket.proxy.choose_fault = damaged
+    with pytest.raises(InputError, match="what arrived is not what was sent"):
+        places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "back")
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "slow"])
 def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complete(
-    fault, storage_server, bucket, tmp_path, monkeypatch
+    fault, cloud_bucket, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(s3_storage, "ATTEMPTS", 3)
     folder = folder_of(tmp_path / "dataset", 2)
-    places.deliver(folder, "gs://pictures/one")
+    delivery.deliver(folder, f"{cloud_bucket.uri}/one")
     for is_said, is_there in ((True, False), (False, True)):  # whether the note of what comes can be written
-        storage_server.choose_fault = lambda method, path, number, is_said=is_said: (
-            fault if method == "POST" and not (is_said and "ifGenerationMatch" in path) else None
+        cloud_bucket.proxy.choose_fault = lambda method, path, number, is_said=is_said: (
+            fault if is_upload(method, path) and not (is_said and is_note(path)) else None
         )
         start = time.monotonic()
         with pytest.raises(InputError, match="does not answer"):
-            places.deliver(folder, "gs://pictures/one")
+            delivery.deliver(folder, f"{cloud_bucket.uri}/one")
         assert time.monotonic() - start < 15
-        storage_server.choose_fault = lambda method, path, number: None
-        assert ("manifest.json" in places.names("gs://pictures/one")) == is_there
-        with places.output("gs://pictures/one", kind="dataset", inputs=[]) as again:  # what is there is ours
+        cloud_bucket.proxy.choose_fault = lambda method, path, number: None
+        assert ("manifest.json" in places.names(f"{cloud_bucket.uri}/one")) == is_there
+        with delivery.output(f"{cloud_bucket.uri}/one", kind="dataset", inputs=[]) as again:  # what is there is ours
             shutil.copytree(folder, again)
-        assert sorted(places.names("gs://pictures/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
+        assert sorted(places.names(f"{cloud_bucket.uri}/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
 
 
 @pytest.mark.parametrize("fault", ["503 after", "reset after", "truncated"])
-def test_a_pointer_that_arrived_while_its_answer_was_lost_is_ours(fault, storage_server, bucket):
-    first = places.write("gs://pictures/latest.json", b"first", generation=0)
-    storage_server.choose_fault = first_of_each(fault)
-    second = places.write("gs://pictures/latest.json", b"second", generation=first)
-    assert places.read("gs://pictures/latest.json") == (b"second", second)
+def test_a_pointer_that_arrived_while_its_answer_was_lost_is_ours(fault, cloud_bucket):
+    first = places.write(f"{cloud_bucket.uri}/latest.json", b"first", generation=0)
+    cloud_bucket.proxy.choose_fault = first_of_each(fault)
+    second = places.write(f"{cloud_bucket.uri}/latest.json", b"second", generation=first)
+    assert places.read(f"{cloud_bucket.uri}/latest.json") == (b"second", second)
 
 
 @pytest.mark.parametrize("fault", [None, "503", "truncated", "reset"])
-def test_a_large_object_is_fetched_in_parts_and_checked(fault, storage_server, bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(google_storage, "CHUNK_BYTES", 100_000)
+def test_a_large_object_is_fetched_in_parts_and_checked(fault, cloud_bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(cloud, "CHUNK_BYTES", 100_000)
     content = random.Random(2).randbytes(1_050_000)
-    bucket.blob("large.bin").upload_from_string(content)
+    cloud_bucket.put("large.bin", content)
     if fault:
-        storage_server.choose_fault = first_of_each(fault)
-    storage_server.requests.clear()
-    assert places.fetch("gs://pictures/large.bin", tmp_path).read_bytes() == content
-    assert sum("alt=media" in path for _, path in storage_server.requests) >= 11
+        cloud_bucket.proxy.choose_fault = first_of_each(fault)
+    cloud_bucket.proxy.requests.clear()
+    assert places.fetch(f"{cloud_bucket.uri}/large.bin", tmp_path).read_bytes() == content
+    assert sum(is_download(*request) for request in cloud_bucket.proxy.requests) >= 11
 
 
-def test_a_large_object_that_is_damaged_on_its_way_is_refused(storage_server, bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(google_storage, "CHUNK_BYTES", 100_000)
-    bucket.blob("large.bin").upload_from_string(random.Random(3).randbytes(450_000))
-    storage_server.choose_fault = lambda method, path, number: "damaged" if "alt=media" in path else None
-    with pytest.raises(InputError, match="crc32c"):
-        places.fetch("gs://pictures/large.bin", tmp_path)
+def test_a_large_object_that_is_damaged_on_its_way_is_refused(cloud_bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(cloud, "CHUNK_BYTES", 100_000)
+    cloud_bucket.put("large.bin", random.Random(3).randbytes(450_000))
+    cloud_bucket.proxy.choose_fault = damaged
+    with pytest.raises(InputError, match="what arrived is not what was sent"):
+        places.fetch(f"{cloud_bucket.uri}/large.bin", tmp_path)

@@ -10,7 +10,7 @@ import torch
 from saved_states import load, open_store, overwrite, save, save_and_wait, states
 
 from attngan.errors import InputError
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 
 DAMAGED = {
     "empty": b"",
@@ -27,8 +27,8 @@ DAMAGED = {
 
 def test_where_the_pointer_is_damaged_or_gone_the_newest_sound_state_is_used_and_a_line_says_so(root, capsys):
     uri = save(root, 1, 2)
-    pointer = places.join(uri, "latest.json")
-    contents = [b"", b"{", None] if places.is_remote(root) else [*DAMAGED.values(), None]
+    pointer = uris.join(uri, "latest.json")
+    contents = [b"", b"{", None] if uris.is_remote(root) else [*DAMAGED.values(), None]
     for step, content in enumerate(contents, start=3):
         overwrite(pointer, content) if content is not None else places.remove(pointer)
         capsys.readouterr()
@@ -45,7 +45,7 @@ def test_where_the_pointer_is_damaged_or_gone_the_newest_sound_state_is_used_and
 
 def test_a_damaged_pointer_without_a_sound_state_is_refused_and_no_pointer_without_states_is_a_beginning(root):
     uri = save(root, 1)
-    pointer, state = places.join(uri, "latest.json"), places.join(uri, states(root)[0])
+    pointer, state = uris.join(uri, "latest.json"), uris.join(uri, states(root)[0])
     places.remove(pointer)
     overwrite(state, b"half")
     with pytest.raises(InputError, match="none of its 1 checkpoints can be read; restore one of the files, or remove"):
@@ -73,10 +73,10 @@ def harm(content, how):
 @pytest.mark.parametrize("how", ["a byte", "half", "empty", "another step"])
 def test_a_state_that_the_pointer_does_not_vouch_for_proves_itself(how, root, capsys):
     uri = save(root, 1, 2)
-    newest, before = (places.join(uri, name) for name in states(root))
+    newest, before = (uris.join(uri, name) for name in states(root))
     content = places.read(newest)[0]
     overwrite(newest, places.read(before)[0] if how == "another step" else harm(content, how))
-    places.remove(places.join(uri, "latest.json"))
+    places.remove(uris.join(uri, "latest.json"))
     assert load(root)["step"] == 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and "the checkpoint step-000000002" in said[0] and said[1].endswith("step 1.")
@@ -89,8 +89,8 @@ def test_a_state_without_a_pointer_cannot_run_code(root, tmp_path):
 
     uri = save(root, 1)
     torch.save({"step": 1, "weights": Attack()}, tmp_path / "evil.pt")
-    overwrite(places.join(uri, states(root)[0]), (tmp_path / "evil.pt").read_bytes())
-    places.remove(places.join(uri, "latest.json"))
+    overwrite(uris.join(uri, states(root)[0]), (tmp_path / "evil.pt").read_bytes())
+    places.remove(uris.join(uri, "latest.json"))
     with pytest.raises(InputError, match="none of its 1 checkpoints"):
         load(root)
     assert not (tmp_path / "attacked").exists()
@@ -113,7 +113,7 @@ def test_a_good_state_is_known_and_kept_without_the_pointer_too(root):
         for step in (1, 2, 3):
             store.save(step, {"weights": torch.full((3,), float(step))}, good=step == 1)
         store.wait()
-        pointer = places.join(store.uri, "latest.json")
+        pointer = uris.join(store.uri, "latest.json")
         overwrite(pointer, b"")
         assert store.load(good=True)["step"] == 1
         overwrite(pointer, b"")
@@ -125,9 +125,9 @@ def test_a_good_state_is_known_and_kept_without_the_pointer_too(root):
 
 def empty(root):
     """Delete all that is in a folder, and a local folder itself."""
-    if places.is_remote(root):
+    if uris.is_remote(root):
         for name in places.names(root):
-            places.remove(places.join(root, name))
+            places.remove(uris.join(root, name))
     else:
         shutil.rmtree(root)
 
@@ -142,10 +142,10 @@ def test_what_is_deleted_while_the_run_goes_on_is_made_anew_and_said(deleted, ro
         if deleted == "folder":
             empty(root)
         elif deleted == "pointer":
-            places.remove(places.join(store.uri, "latest.json"))
+            places.remove(uris.join(store.uri, "latest.json"))
         else:
             for name in states(root):
-                places.remove(places.join(store.uri, name))
+                places.remove(uris.join(store.uri, name))
         capsys.readouterr()
         store.save(3, {"weights": torch.zeros(3)})
         store.wait()

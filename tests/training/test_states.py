@@ -15,7 +15,7 @@ from saved_states import load, open_store, overwrite, save, save_and_wait, state
 
 from attngan.errors import InputError
 from attngan.runtime import stopping
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 from attngan.training.states import StateStore, restore
 
 
@@ -42,7 +42,7 @@ def test_no_state_is_no_state(root):
 
 def test_a_state_that_is_cut_off_is_passed_over_for_the_one_before_it(root, capsys):
     uri = save(root, 1, 2)
-    newest = places.join(uri, states(root)[0])
+    newest = uris.join(uri, states(root)[0])
     overwrite(newest, places.read(newest)[0][:-200])
     assert load(root)["step"] == 1
     assert f"the checkpoint {states(root)[0]} cannot be read" in capsys.readouterr().out
@@ -50,7 +50,7 @@ def test_a_state_that_is_cut_off_is_passed_over_for_the_one_before_it(root, caps
 
 def test_a_state_that_is_gone_is_passed_over_and_the_run_goes_on_from_there(root):
     uri = save(root, 1, 2)
-    places.remove(places.join(uri, states(root)[0]))
+    places.remove(uris.join(uri, states(root)[0]))
     save(root, 3)
     assert load(root)["step"] == 3
     assert [name[:14] for name in states(root)] == ["step-000000003", "step-000000001"]
@@ -58,7 +58,7 @@ def test_a_state_that_is_gone_is_passed_over_and_the_run_goes_on_from_there(root
 
 def test_where_no_state_can_be_read_the_run_does_not_start_over_by_itself(root):
     uri = save(root, 1)
-    overwrite(places.join(uri, states(root)[0]), b"")
+    overwrite(uris.join(uri, states(root)[0]), b"")
     with pytest.raises(InputError, match="none of its 1 checkpoints can be read"):
         load(root)
 
@@ -76,10 +76,10 @@ def test_a_state_cannot_run_code(root, tmp_path):
         else:
             torch.save({"step": 1, "weights": Attack()}, tmp_path / "evil.pt")
         content = (tmp_path / "evil.pt").read_bytes()
-        overwrite(places.join(uri, name), content)
+        overwrite(uris.join(uri, name), content)
         sha256 = artifacts.sha256_of(tmp_path / "evil.pt")
         entries.append({"step": 1, "file": name, "bytes": len(content), "sha256": sha256})
-    overwrite(places.join(uri, "latest.json"), json.dumps({"states": entries}).encode())
+    overwrite(uris.join(uri, "latest.json"), json.dumps({"states": entries}).encode())
     with pytest.raises(InputError, match="none of its 2 checkpoints"):
         load(root)
     assert not (tmp_path / "attacked").exists()
@@ -130,7 +130,7 @@ def test_scraps_of_killed_saves_are_cleared_away_once_the_run_is_past_them(tmp_p
     root = str(tmp_path)
     uri = save(root, 1)
     for scrap in (".step-000000002-0badcafe.part", "step-000000002-0badcafe.pt", "step-000000009-0badcafe.pt"):
-        places.write(places.join(uri, scrap), b"half", generation=0)
+        places.write(uris.join(uri, scrap), b"half", generation=0)
     save(root, 3, 4)
     left = [name for name in places.names(uri) if "0badcafe" in name and not name.endswith(".lock")]
     assert left == ["step-000000009-0badcafe.pt"]

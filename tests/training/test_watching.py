@@ -15,7 +15,7 @@ from attngan.steps import pretrain_damsm as encoders_step
 from attngan.steps import train_generator as step
 from attngan.steps.pretrain_damsm import pretrain_damsm
 from attngan.steps.train_generator import train_generator
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 from attngan.training import damsm_step, gan_step
 from attngan.training import gan_watcher as watcher
 from attngan.training.gan_step import training_step
@@ -316,7 +316,7 @@ def test_a_run_that_goes_on_elsewhere_shows_the_snapshots_from_before(
     with pytest.raises(RuntimeError):
         train_generator(dataset, damsm, tmp_path / "first", config, state=root)
     (page,) = (name for name in places.names(root) if name.endswith("progress.html"))
-    assert b"After 12 of 24 steps" in places.read(places.join(root, page))[0]
+    assert b"After 12 of 24 steps" in places.read(uris.join(root, page))[0]
 
     monkeypatch.setattr(gan_step, "training_step", training_step)
     left = tmp_path / "second" / "unfinished"  # by a run that was killed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 from attngan.storage.champion import ModelFolder
 
 
@@ -23,4 +23,4 @@ def candidate(
 
 def champion(models: str) -> str:
     """Return the name of the champion, read from its stored bundle."""
-    return places.read(places.join(models, ModelFolder(models).champion["model"], "content"))[0].decode()
+    return places.read(uris.join(models, ModelFolder(models).champion["model"], "content"))[0].decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 from attngan.training.states import StateStore
 
 
@@ -51,7 +51,7 @@ def load(root: str) -> dict[str, Any] | None:
 
 def states(root: str) -> list[str]:
     """Return the names of the saved states, the newest first."""
-    content = places.read(places.join(open_store(root).uri, "latest.json"))[0]
+    content = places.read(uris.join(open_store(root).uri, "latest.json"))[0]
     return [entry["file"] for entry in json.loads(content)["states"]]
 
 

@@ -1,0 +1,104 @@
+"""One interface to every cloud storage, chosen by the scheme of a URI: `google_storage` and `s3_storage` have it.
+
+They are imported where such a URI turns up, so that attngan works without their packages.
+"""
+
+import importlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, cast
+
+from attngan.errors import InputError
+from attngan.storage import uris
+
+MODULES = {"gs": ("google_storage", "gcs"), "s3": ("s3_storage", "s3"), "minio": ("s3_storage", "s3")}
+NUM_WORKERS = 8
+ATTEMPT_SECONDS = 60.0  # without a byte, until a request is given up
+CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of this size
+WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
+
+Generation = int | str  # of an object, whatever its storage tells versions apart by; 0 where there is none
+
+FAULTS = {  # what keeps cloud storage from us, and what to do
+    "away": "cloud storage does not answer ({}); check the network, then run it again.",
+    "credentials": "no valid credentials ({}); {}.",
+    "forbidden": "this account may not do that ({}); grant it access.",
+    "missing": "not found ({}); check the bucket's name, or make it.",
+    "damaged": "what arrived is not what was sent ({}); run the command again.",
+    "refused": "cloud storage refused it ({}).",
+}
+
+
+class Cloud(Protocol):
+    """What a cloud storage can do; every transfer is checked end to end, and tried again for some minutes.
+
+    All raise InputError, one sentence, where the storage refuses, does not answer, or is not what `uri` says.
+    """
+
+    def fetch(self, uri: str, into: Path) -> Path:
+        """Copy an object, or every object below a prefix, into a folder, and return where it lies there."""
+
+    def contents(self, uri: str) -> dict[str, tuple[int, str]]:
+        """Return size and checksum of every object below a prefix, by relative name; of a single object under ""."""
+
+    def names(self, uri: str) -> list[str]:
+        """Return the relative names of all objects below a prefix, sorted; nothing may be there."""
+
+    def modified(self, uri: str) -> float:
+        """Return when an object was written, in seconds since 1970."""
+
+    def upload(self, files: Iterable[tuple[Path, str]], uri: str) -> None:
+        """Copy local files below `uri`, each under the name given with it, in parallel."""
+
+    def read(self, uri: str) -> tuple[bytes, Generation] | None:
+        """Return the content of a small object and its generation, or None where there is none."""
+
+    def write(self, uri: str, content: bytes, *, generation: Generation) -> Generation:
+        """Write a small object if it still is of `generation` (0: if there is none), and return its new generation.
+
+        Raises:
+            Changed: somebody else has written it since.
+        """
+
+    def remove(self, uri: str) -> None:
+        """Remove an object if it is there."""
+
+    def check_reachable(self, uri: str) -> None:
+        """Say in a sentence what would keep a result from being written below `uri`, as far as reading shows it."""
+
+
+def of(uri: str) -> Cloud:
+    """Return the storage of a URI, or say which package it needs."""
+    module, extra = MODULES[uris.split(uri)[0]]
+    try:
+        return cast(Cloud, importlib.import_module(f"attngan.storage.{module}"))
+    except ImportError:
+        raise InputError(
+            f"{uri}: its storage needs a package that is not installed; install the {extra} extra of attngan, or give "
+            "a local path."
+        ) from None
+
+
+def safe(name: str, uri: str) -> str:
+    """Return the name of an object below `uri`, if a file in a folder can have it."""
+    if any(part in ("..", ".", "") for part in name.split("/")):
+        raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
+    return name
+
+
+def nothing_at(uri: str) -> InputError:
+    """Return what to say of a URI below which no object is."""
+    return InputError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
+
+
+def fault(kind: str, uri: str, error: Exception | str, *more: str) -> InputError:
+    """Return the sentence for one of `FAULTS`."""
+    found = error if isinstance(error, str) else first_line(error)
+    return InputError(f"{uri}: {FAULTS[kind].format(found, *more)}")
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without what is as good as a key: the query of a URL, the user in it."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"(?<=://)[^/@\s]*@", "", re.sub(r"\?\S*", "", line))[:200]

@@ -1,0 +1,124 @@
+"""Where Kubeflow's launcher keeps artifacts in S3: a step asks the same store, with the same credentials.
+
+The launcher reads the ConfigMap `kfp-launcher` of the pod's namespace, and the Secret that it names, with the service
+account of the pod. So does this module. Without a word on `minio://` there, it is the store that Kubeflow Pipelines
+brings along.
+"""
+
+import base64
+import dataclasses
+import functools
+import os
+from typing import Any
+
+from attngan.config import yaml_text
+from attngan.errors import InputError
+from attngan.runtime import kubernetes_access
+
+CONFIG_MAP = "kfp-launcher"
+TIMEOUT = (10, 60)  # seconds to connect, and without a byte
+OWN_STORE = {  # what KFP takes for minio:// where its ConfigMap says nothing (v2/config/env.go, 2.17)
+    "endpoint": "seaweedfs.kubeflow:9000",
+    "region": "minio",
+    "disableSSL": True,
+    "credentials": {
+        "secretRef": {
+            "secretName": "mlpipeline-minio-artifact",
+            "accessKeyKey": "accesskey",
+            "secretKeyKey": "secretkey",
+        }
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A store that speaks S3; without keys, those of the environment are used."""
+
+    endpoint: str | None
+    region: str | None
+    access_key: str | None = None
+    secret_key: str | None = dataclasses.field(default=None, repr=False)
+
+    def as_arguments(self) -> dict[str, str | None]:
+        """Return it as arguments of a boto3 client."""
+        return {
+            "endpoint_url": self.endpoint,
+            "region_name": self.region,
+            "aws_access_key_id": self.access_key,
+            "aws_secret_access_key": self.secret_key,
+        }
+
+
+def store(scheme: str, bucket: str, name: str) -> Store | None:
+    """Return where the launcher of this pod keeps what has this URI; None outside of such a pod, or if it does not say.
+
+    Args:
+        scheme: "s3" or "minio".
+        bucket: of the URI.
+        name: of the object; settings may hold for a prefix.
+
+    Raises:
+        InputError: the settings are not what the launcher reads, or name a secret that is not there.
+    """
+    pod = os.environ.get("KFP_POD_NAME")
+    settings = _settings(pod) if pod else None
+    if settings is None:
+        return None
+    provider = settings.get(scheme) or ({"default": OWN_STORE} if scheme == "minio" else {})
+    if not provider.get("default"):
+        return None
+    chosen = dict(provider["default"])
+    for each in provider.get("overrides") or provider.get("Overrides") or ():
+        if each.get("bucketName") == bucket and f"{name}/".startswith(each.get("keyPrefix") or ""):
+            chosen |= {key: value for key, value in each.items() if value not in (None, "")}
+            break
+    credentials = chosen.get("credentials") or {}
+    keys = (None, None)
+    if not credentials.get("fromEnv") and "secretRef" in credentials:
+        reference = credentials["secretRef"]
+        keys = _keys(pod, *(reference[key] for key in ("secretName", "accessKeyKey", "secretKeyKey")))
+    return Store(_url(chosen), chosen.get("region") or None, *keys)
+
+
+def _url(settings: dict[str, Any]) -> str | None:
+    endpoint = settings.get("endpoint") or ""
+    if not endpoint or endpoint.startswith(("http://", "https://")):
+        return endpoint or None
+    return f"{'http' if settings.get('disableSSL') else 'https'}://{endpoint}"
+
+
+@functools.cache
+def _settings(pod: str) -> dict[str, Any] | None:
+    """Return the launcher's settings by scheme; {} where its ConfigMap says nothing, None where it cannot be read."""
+    data = _read("config_map", CONFIG_MAP)
+    if data is None:
+        return None
+    return yaml_text.parse(data.get("providers") or "", f"the ConfigMap {CONFIG_MAP}, providers")
+
+
+@functools.cache
+def _keys(pod: str, secret: str, access_key: str, secret_key: str) -> tuple[str, str]:
+    data = _read("secret", secret) or {}
+    if not {access_key, secret_key} <= data.keys():
+        raise InputError(
+            f"the Secret {secret}: expected {access_key} and {secret_key}, as the ConfigMap {CONFIG_MAP} says, found "
+            f"{', '.join(data) or 'none that this account may read'}; correct the one or the other."
+        )
+    access, key = (base64.b64decode(data[name]).decode() for name in (access_key, secret_key))
+    return access, key
+
+
+def _read(kind: str, name: str) -> dict[str, str] | None:
+    """Return what a ConfigMap or a Secret of this namespace holds, {} if there is none, None if it is not shown."""
+    from kubernetes.client import ApiException, CoreV1Api
+    from urllib3.exceptions import HTTPError
+
+    namespace = kubernetes_access.load()
+    try:
+        found = getattr(CoreV1Api(), f"read_namespaced_{kind}")(name, namespace, _request_timeout=TIMEOUT)
+    except ApiException as error:
+        return {} if error.status == 404 else None
+    except HTTPError:
+        return None
+    return found.data or {}
