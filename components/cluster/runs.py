@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components import compiled
 from components.cluster import client as api
+from components.cluster import names
 from components.cluster.options import Connection
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ def submit(
     with tempfile.TemporaryDirectory() as scratch, api.explained(connection), quiet():
         package = Path(scratch) / "pipeline.yaml"
         steps = compiled.write(pipeline, package, caching=caching)
-        made = client.create_experiment(connection.experiment, namespace=connection.namespace)
         run = client.run_pipeline(
-            experiment_id=made.experiment_id,
+            experiment_id=names.made_experiment(client, connection),
             job_name=run_name or f"{pipeline.name} {datetime.datetime.now():%Y-%m-%d %H-%M-%S}",
             pipeline_package_path=str(package),
             params=arguments,
