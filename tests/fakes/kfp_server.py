@@ -1,6 +1,6 @@
 """The API of Kubeflow Pipelines in this process: in memory, over HTTP, with moods; it keeps every request it gets.
 
-What is marked "Real:" was seen with KFP 2.17.0 and Argo 4.0.5.
+What is marked "Real:" was seen with KFP 2.17.0 and Argo 4.0.5, "Source:" was read in their sources.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ class State:
         attempts: the scripts that take its place at each retry of the run.
         logs: what the steps of each attempt leave as their logs, by step. Real: a lost pod leaves none.
         workflows: the runs whose Workflow, and so whose pods, Kubernetes still has.
+        refusal, busy: a status for every retry; how many retries come while a pod has not ended yet.
         unwell: statuses that the next questions for a run get instead.
     """
 
@@ -46,6 +47,7 @@ class State:
         self.attempts: list[list[tuple[str, dict[str, str]]]] = []
         self.logs: list[dict[str, str]] = []
         self.workflows: set[str] = set()
+        self.refusal = self.busy = 0
         self.unwell: list[int] = []
         self.tables: dict[str, dict[str, dict]] = {
             name: {} for name in ("experiments", "pipelines", "versions", "runs", "recurringruns")
@@ -66,7 +68,8 @@ class State:
     def fire(self, recurring_run_id: str) -> str:
         """Start a run of a schedule and return its ID."""
         run_id = str(uuid.uuid4())
-        self.tables["runs"][run_id] = {"run_id": run_id, "recurring_run_id": recurring_run_id, "state": "RUNNING"}
+        entry = {"run_id": run_id, "recurring_run_id": recurring_run_id, "state": "RUNNING", "state_history": []}
+        self.tables["runs"][run_id] = entry
         self.workflows.add(run_id)
         return run_id
 
@@ -243,7 +246,7 @@ class Handler(local_server.Handler):
         now_state, tasks = state.script[0] if len(state.script) == 1 else state.script.pop(0)
         if run["state"] != now_state:
             run |= {"state": now_state, "state_history": [*run["state_history"], {"state": now_state}]}
-            if now_state in ENDED and state.logs:
+            if now_state in ENDED and state.logs and "pipeline_spec" in run:
                 leave_logs(run, state.logs.pop(0))
         # Real: what never ran is PENDING when all is over.
         named = {name: "PENDING" for name in step_names(run) if now_state in ENDED} | tasks
@@ -253,8 +256,12 @@ class Handler(local_server.Handler):
         run = state.tables["runs"].get(key)
         if run is None:
             self.error(404, f"Failed to retry run {key} due to error fetching the run: Run {key} not found")
-        elif run["state"] != "FAILED":
-            self.error(409, f"Failed to retry run {key}: Workflow must be Failed/Error to retry")
+        elif state.busy:  # Source: Argo's nodes may run on for a moment after the end of the run.
+            state.busy -= 1
+            self.error(500, "Internal Server Error")
+        elif run["state"] != "FAILED" or state.refusal:
+            # Source: what is not Failed or Error cannot be retried.
+            self.error(state.refusal or 409, f"Failed to retry run {key}: Workflow must be Failed/Error to retry")
         else:
             run |= {"state": "RUNNING", "state_history": [*run["state_history"], {"state": "RUNNING"}]}
             state.script = state.attempts.pop(0)
@@ -299,6 +306,8 @@ def specification(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def step_names(run: dict[str, Any]) -> list[str]:
+    if "pipeline_spec" not in run:  # it names a version of a pipeline instead
+        return []
     pipeline = specification(run)
     dags = [pipeline["root"], *pipeline["components"].values()]
     return [name for dag in dags for name in dag.get("dag", {}).get("tasks", {}) if not name.startswith("condition-")]
@@ -307,7 +316,7 @@ def step_names(run: dict[str, Any]) -> list[str]:
 def leave_logs(run: dict[str, Any], logs: dict[str, str]) -> None:
     """Put logs of steps where KFP's launcher puts them.
 
-    Real: a retry of the run keeps the folder that the driver chose, and counts attempts from 0 again.
+    Source: a retry of the run keeps the folder that the driver chose, and counts attempts from 0 again.
     """
     root, name = run["runtime_config"]["pipeline_root"], specification(run)["pipelineInfo"]["name"]
     for step, text in logs.items():
