@@ -112,6 +112,15 @@ def test_a_log_of_the_attempt_before_is_not_taken_for_the_new_one(cluster, bucke
     assert retries(cluster) == 2
 
 
+def test_a_log_of_the_try_before_is_no_reason_of_the_next(cluster, bucket):
+    log = "attngan: process 1 of 2 was ended by SIGKILL, as when memory runs out; again.\n"
+    cluster.state.script, cluster.state.logs = [("FAILED", FAILED)], [{"pretrain-damsm": log}]
+    cluster.state.attempts = [[("RUNNING", BEFORE), ("FAILED", FAILED)]]
+    ended = submit(cluster, "--retries", "1")
+    assert "was ended by SIGKILL" in ended.out
+    assert "is missing: its pod was lost" in rows(ended)["pretrain-damsm"]
+
+
 def test_a_mistake_that_is_made_again_is_seen_again(cluster, bucket):
     cluster.state.script, cluster.state.logs = [("FAILED", FAILED)], [MISTAKE, MISTAKE]
     submit(cluster)
@@ -122,14 +131,13 @@ def test_a_mistake_that_is_made_again_is_seen_again(cluster, bucket):
     assert retries(cluster) == 1
 
 
-@pytest.mark.parametrize("seen", [[("CANCELING", BEFORE)], []], ids=["seen", "in the history"])
-def test_a_run_that_somebody_terminated_is_not_retried(cluster, bucket, seen, monkeypatch):
-    """Real: such a run ends as FAILED, and its pods leave no logs."""
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_run_that_somebody_terminated_is_not_retried(cluster, bucket, is_seen, monkeypatch):
+    """Real: such a run ends as FAILED, and its pods leave no logs. That it was cancelled is seen, or in its history."""
     from components.cluster import outcome
 
-    if not seen:
-        monkeypatch.setattr(outcome, "was_terminated", lambda run: run.state == "FAILED")
-    cluster.state.script = [("RUNNING", BEFORE), *seen, ("FAILED", FAILED)]
+    monkeypatch.setattr(outcome, "was_terminated", lambda run: run.state == "FAILED" and not is_seen)
+    cluster.state.script = [("RUNNING", BEFORE), *([("CANCELING", BEFORE)] if is_seen else []), ("FAILED", FAILED)]
     ended = submit(cluster)
     assert ended.status == 1
     assert retries(cluster) == 0
