@@ -1,4 +1,4 @@
-"""The whole pipeline on one page, and its command line: compile, run, step, submit, schedule, schedules, unschedule.
+"""The whole pipeline on one page, and its command line: compile, run, step, submit, retry, schedule(s), unschedule.
 
 `run` hands the same pipeline object to `kfp.local` that `compile` writes for a cluster; `step` runs one step alone.
 """

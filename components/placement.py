@@ -68,5 +68,5 @@ def on_cpu(tasks: Iterable[PipelineTask], *, cpu: str, memory: str) -> None:
 
 
 def _try_again(task: PipelineTask, times: int) -> None:
-    """Try again what a lost node ended; KFP cannot tell that from a mistake."""
+    """Try again what a lost node ended; what counts as that is the retry policy of the installation's Argo."""
     task.set_retry(times, backoff_duration="60s", backoff_factor=1, backoff_max_duration=TWO_WEEKS)

@@ -112,8 +112,8 @@ def _check(answer: Any, connection: Connection, identity: Identity, *, namespace
         raise InputError(f"{host} answered 401, it does not accept {identity.where}{tail}")
     if answer.status == 403 and namespaced:
         raise InputError(
-            f"--namespace {connection.namespace}: {host} answered 403; the namespace is unknown, or closed to "
-            f"{identity.where}{tail}"
+            f"--namespace {connection.namespace}: {host} answered 403; it has many users, and this namespace is "
+            f"unknown, or closed to {identity.where}{tail}"
         )
     if answer.status == 403:
         raise InputError(f"{host} answered 403, it forbids this to {identity.where}{tail}")
@@ -150,7 +150,7 @@ def _said(body: str) -> str:
     except ValueError:
         answer = "" if "<" in body else body
     if isinstance(answer, dict):
-        answer = answer.get("message") or answer.get("error") or ""
+        answer = next(filter(None, (answer.get(key) for key in ("message", "error", "error_message"))), "")
     line = next(iter(str(answer).strip().splitlines()), "")[:300].rstrip(".")
     return f"{line}." if line else ""
 

@@ -1,9 +1,9 @@
-"""The commands that concern a cluster: submit, schedule, schedules, unschedule. `ctx.obj` holds the pipelines."""
+"""The commands that concern a cluster: submit and retry, schedule and what belongs to it. `ctx.obj` holds pipelines."""
 
 import datetime
 import sys
 import zoneinfo
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,26 @@ from attngan.errors import InputError
 from attngan.runtime import exit_status
 from components.cluster.options import Connection, Work, grouped
 
+if TYPE_CHECKING:
+    from kfp import Client
+
+    from components.cluster.runs import Run
+
+RETRIES = 3  # when nothing else is said
+
 app = typer.Typer()
+
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit status 1 if it fails.")]
+Timeout = Annotated[float | None, typer.Option(min=0, max=1e9, help="Seconds to follow it at most.")]
+Retries = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1000,
+        show_default=False,
+        help=f"With --wait: how often to have the run retried after a lost node. Default: {RETRIES}.",
+    ),
+]
 
 Zone = Annotated[str, typer.Option(help="The controller's CRON_SCHEDULE_TIMEZONE; only for what is printed.")]
 Name = Annotated[str, typer.Argument(help="Of the schedule, one in its experiment.")]
@@ -24,13 +43,13 @@ def submit(
     connection: Connection,
     work: Work,
     run_name: Annotated[str, typer.Option(help="Default: the pipeline and the time.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit status 1 if it fails.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0, max=1e9, help="Seconds to follow it at most.")] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    retries: Retries = None,
 ) -> None:
     """Run the pipeline on a cluster."""
     with exit_status.reported():
-        if timeout is not None and not wait:
-            raise InputError("--timeout: expected with --wait; nothing else waits for the run.")
+        _check_waits(wait, timeout, retries)
         from components.cluster import arguments, runs
 
         client, run = runs.submit(
@@ -42,15 +61,52 @@ def submit(
             run_name=run_name,
             caching=not work.no_cache,
         )
-        print(f"run   {run.run_id}\nlink  {run.link}", flush=True)
-        if wait:
-            from components.cluster import follow
+        _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
 
-            state = follow.follow(connection, client, run, timeout=timeout)
-            if state != "SUCCEEDED":
-                print(f"attngan: the run ended as {state}; its logs: {run.link}", file=sys.stderr, flush=True)
-                raise SystemExit(1)
-            print("the run SUCCEEDED")
+
+@app.command()
+@grouped
+def retry(
+    ctx: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Of the run, which failed.")],
+    connection: Connection,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    retries: Retries = None,
+) -> None:
+    """Let a run that failed go on; its steps that succeeded are not run again."""
+    with exit_status.reported():
+        _check_waits(wait, timeout, retries)
+        from components.cluster import runs
+
+        client, run = runs.find(ctx.obj["cluster"], run_id, connection)
+        if wait:
+            run.logs.remember(run.steps)
+        runs.retry(client, run, connection)
+        _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
+
+
+def _check_waits(wait: bool, timeout: float | None, retries: int | None) -> None:
+    """Refuse what only means something for who waits."""
+    for flag, value in (("--timeout", timeout), ("--retries", retries)):
+        if value is not None and not wait:
+            raise InputError(f"{flag}: expected with --wait; nothing else waits for the run.")
+
+
+def _tell(
+    connection: Connection, client: "Client", run: "Run", *, wait: bool, timeout: float | None, retries: int | None
+) -> None:
+    """Say which run it is, and follow it if that is wanted."""
+    print(f"run   {run.run_id}\nlink  {run.link}", flush=True)
+    if not wait:
+        return
+    from components.cluster import follow
+
+    ended = follow.follow(connection, client, run, timeout=timeout, retries=RETRIES if retries is None else retries)
+    if ended.state != "SUCCEEDED":
+        print(f"attngan: {ended.sentence()}; its logs: {run.link}", file=sys.stderr, flush=True)
+        raise SystemExit(1)
+    print(ended.sentence())
 
 
 @app.command()

@@ -1,76 +1,104 @@
-"""Following a run to its end, step by step.
+"""Following a run to its end, step by step, and on through retries where a node was lost.
 
 kfp's own `wait_for_run_completion` never ends for a cancelled run, and ends at the first lost connection.
 """
 
-import dataclasses
 import datetime
 import time
 from typing import TYPE_CHECKING, Any
 
 from attngan.errors import InputError
 from components.cluster import client as api
+from components.cluster import outcome, runs
 from components.cluster.options import Connection
-from components.cluster.runs import Run
+from components.cluster.outcome import Outcome, Step
 
 if TYPE_CHECKING:
     from kfp import Client
 
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 POLL_SECONDS = (1.0, 10.0)  # at first, and at most
+SETTLE_SECONDS = 20.0  # for the states of the steps to follow the run's own
 LOST_SECONDS = 3600.0  # how long the API may stay silent
+REFUSED_SECONDS = 120.0  # how long it may answer a retry with an error of its own, such as pods that still end
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """A step of a run as the API tells it."""
-
-    name: str
-    state: str = "WAITING"
-    seconds: float | None = None
-    message: str = ""
-
-    def line(self, width: int) -> str:
-        """Return the step as a row of a table."""
-        took = "" if self.seconds is None else _duration(round(self.seconds))
-        return f"{self.name:{width}}  {self.state:9}  {took:>8}  {self.message}".rstrip()
-
-
-def follow(connection: Connection, client: "Client", run: Run, *, timeout: float | None = None) -> str:
-    """Show the steps of a run until it ends; return its last state.
+def follow(
+    connection: Connection, client: "Client", run: runs.Run, *, timeout: float | None = None, retries: int = 0
+) -> Outcome:
+    """Show the steps of a run until it ends; have it retried where a node was lost.
 
     Args:
         connection: to connect again when a token has expired.
-        client: from `submit`.
+        client: from `submit` or `find`.
         run: what to follow.
         timeout: seconds to wait, None for as long as it takes.
+        retries: how often to ask for a retry at most.
 
     Raises:
         InputError: the run had not ended in time, is gone, or cannot be asked for any more; it goes on.
         KeyboardInterrupt: with what to tell the person: the run goes on.
     """
-    from rich.console import Console
-
-    watch = _Watch(connection, client, run, _Screen(run.steps, Console()))
+    watch = _Watch(connection, client, run, timeout)
     try:
-        with watch.screen:
-            return watch.until_ended(timeout)
+        ended = watch.attempt()
+        for number in range(1, retries + 1):
+            if not ended.is_lost or not watch.retry(ended, f"{number} of {retries}"):
+                break
+            ended = watch.attempt()
     except KeyboardInterrupt as interrupt:
-        interrupt.args = (f"no longer following; the run goes on: {run.link}",)
+        what = f"the run ended as {watch.state}" if watch.state in outcome.ENDED else "the run goes on"
+        interrupt.args = (f"no longer following; {what}: {run.link}",)
         raise
+    return ended
 
 
 class _Watch:
     """Asks for a run again and again, through lost connections and expired tokens."""
 
-    def __init__(self, connection: Connection, client: "Client", run: Run, screen: "_Screen"):
+    def __init__(self, connection: Connection, client: "Client", run: runs.Run, timeout: float | None):
         self.connection = connection
         self.client = client
         self.run = run
-        self.screen = screen
+        self.timeout = timeout
+        self.start = time.monotonic()
+        self.state = ""
+        self.is_cancelled = False
+        self.screen = _Screen(run.steps)
 
-    def until_ended(self, timeout: float | None) -> str:
-        start = answered = time.monotonic()
+    def attempt(self) -> Outcome:
+        """Follow the run to its end and find out why it failed."""
+        self.screen = _Screen(self.run.steps)
+        self.is_cancelled = False
+        with self.screen:
+            found = self._settled(self._ended())
+            steps = self._steps(found)
+            was_terminated = self.is_cancelled or outcome.was_terminated(found)
+            is_failed = found.state == "FAILED" and not was_terminated
+            reasons = self.run.logs.reasons(outcome.suspects(steps) if is_failed else [])
+            ended = Outcome(found.state, outcome.final(steps, reasons), was_terminated, reasons)
+            self.screen.end(ended.steps)
+        return ended
+
+    def retry(self, ended: Outcome, count: str) -> bool:
+        """Ask for a retry of the run, and return whether there is one."""
+        self.screen.say(f"no step names a mistake, so a node was lost, it seems; the run is retried ({count})")
+        self.run.logs.remember(ended.reasons)
+        start = time.monotonic()
+        while True:
+            try:
+                runs.retry(self.client, self.run, self.connection)
+                return True
+            except InputError as refused:
+                if self._runs_again():  # only the answer was lost
+                    return True
+                if not isinstance(refused, api.Unreachable) or time.monotonic() - start > REFUSED_SECONDS:
+                    self.screen.say(f"not retried: {refused}")
+                    return False
+            time.sleep(POLL_SECONDS[1])
+
+    def _ended(self) -> Any:
+        """Return the run once it has ended."""
+        answered = time.monotonic()
         pause, limit = POLL_SECONDS
         while True:
             try:
@@ -81,14 +109,38 @@ class _Watch:
                 self.screen.say(f"{lost} Asking again; the run goes on.")
             else:
                 answered = time.monotonic()
-                self.screen.show(steps_of(found, self.run.steps))
-                if found.state in ENDED:
-                    return found.state
-            left = float("inf") if timeout is None else start + timeout - time.monotonic()
+                self.state = found.state
+                self.is_cancelled |= found.state == "CANCELING"
+                self.screen.show(self._steps(found))
+                if found.state in outcome.ENDED:
+                    return found
+            left = float("inf") if self.timeout is None else self.start + self.timeout - time.monotonic()
             if left <= 0:
-                raise InputError(f"the run had not ended after {timeout:g} seconds; it goes on: {self.run.link}")
+                raise InputError(f"the run had not ended after {self.timeout:g} seconds; it goes on: {self.run.link}")
             time.sleep(min(pause, left))
             pause = min(limit, pause * 1.5)
+
+    def _settled(self, found: Any) -> Any:
+        """Ask again until the states of the steps fit the run's, which is stored before them; for seconds at most."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while not outcome.is_settled(found.state, self._steps(found)) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS[0])
+            try:
+                again = self._ask()
+            except InputError:  # that it has ended is known
+                break
+            if again.state in outcome.ENDED:
+                found = again
+        return found
+
+    def _runs_again(self) -> bool:
+        try:
+            return self._ask().state not in outcome.ENDED
+        except InputError:
+            return False
+
+    def _steps(self, found: Any) -> list[Step]:
+        return outcome.steps_of(found, self.run.steps)
 
     def _ask(self) -> Any:
         """Return the run; with credentials read anew if the API no longer accepts these."""
@@ -134,10 +186,11 @@ class _Watch:
 class _Screen:
     """The steps of a run: a table in place on a terminal, elsewhere a line for each change."""
 
-    def __init__(self, names: list[str], console: Any):
+    def __init__(self, names: list[str], console: Any = None):
+        from rich.console import Console
         from rich.live import Live
 
-        self.console = console
+        self.console = console = console or Console()
         self.width = max(map(len, names), default=0)
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.steps = [Step(name) for name in names]
@@ -168,6 +221,14 @@ class _Screen:
         self.steps = steps
         self.said = ""
 
+    def end(self, steps: list[Step]) -> None:
+        """Take the steps as they are in the end."""
+        from rich.text import Text
+
+        self.steps = steps
+        if self.live:
+            self.live.update(Text("\n".join(step.line(self.width) for step in steps)), refresh=True)
+
     def say(self, sentence: str) -> None:
         """Say something once, until the API answers again."""
         if sentence != self.said:
@@ -176,45 +237,3 @@ class _Screen:
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def steps_of(run: Any, names: list[str]) -> list[Step]:
-    """Return the steps with these names as a run has them now."""
-    tasks = (run.run_details and run.run_details.task_details) or []
-    named = {task.display_name: task for task in tasks}
-    by_id = {key: task for task in tasks for key in (task.task_id, task.pod_name) if key}
-    steps = []
-    for name in names:
-        task, driver = named.get(name), named.get(f"{name}-driver")
-        if task is None and (driver is None or driver.state != "FAILED"):
-            steps.append(Step(name))
-            continue
-        chosen = task or driver
-        children = [by_id.get(child.task_id or child.pod_name) for child in chosen.child_tasks or []]
-        message = next(filter(None, (_message(one) for one in (chosen, *children, driver) if one)), "")
-        steps.append(Step(name, chosen.state or "PENDING", _seconds(chosen), message))
-    return steps
-
-
-def _message(task: Any) -> str:
-    """Return why a task failed: its own word, or the last in its history."""
-    errors = [task.error, *(entry.error for entry in reversed(task.state_history or []))]
-    texts = [error.message for error in errors if error and error.message]
-    return " ".join(texts[0].split())[:300] if texts else ""
-
-
-def _seconds(task: Any) -> float | None:
-    start, end = _moment(task.start_time), _moment(task.end_time)
-    if start is None:
-        return None
-    return max(0.0, ((end or datetime.datetime.now(datetime.UTC)) - start).total_seconds())
-
-
-def _duration(seconds: int) -> str:
-    """Return hours, minutes and seconds; a training takes days, and hours tell them apart better in a column."""
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def _moment(moment: datetime.datetime | None) -> datetime.datetime | None:
-    """Return a moment, None for the API's way of saying that it has not come: a date before 1971."""
-    return moment if moment and moment.year > 1970 else None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attngan.errors import InputError
 from components import compiled
 from components.cluster import client as api
+from components.cluster import names
 from components.cluster.options import Connection
 from components.cluster.runs import quiet
 
@@ -53,7 +54,7 @@ def schedule(pipeline: Any, plan: Plan, connection: Connection) -> tuple[str, st
     """
     client = api.connect(connection)
     with api.explained(connection), quiet():
-        experiment = client.create_experiment(connection.experiment, namespace=connection.namespace).experiment_id
+        experiment = names.made_experiment(client, connection)
         pipeline_id, version_id = _version(client, pipeline, connection.namespace, caching=plan.caching)
         wanted = {
             "job_name": plan.name,
@@ -84,7 +85,7 @@ def schedules(connection: Connection) -> list[tuple[Any, str]]:
     """Return the schedules of the experiment, each with the name of its pipeline version."""
     client = api.connect(connection)
     with api.explained(connection):
-        experiment = _experiment(client, connection)
+        experiment = names.experiment(client, connection)
         found = list(_pages(client, experiment)) if experiment else []
         return [(one, _version_name(client, one)) for one in sorted(found, key=lambda one: one.display_name)]
 
@@ -97,7 +98,7 @@ def unschedule(name: str, connection: Connection) -> int:
     """
     client = api.connect(connection)
     with api.explained(connection):
-        experiment = _experiment(client, connection)
+        experiment = names.experiment(client, connection)
         found = list(_named(client, experiment, name)) if experiment else []
         if not found:
             others = sorted({one.display_name for one in _pages(client, experiment)}) if experiment else []
@@ -125,9 +126,9 @@ def _version(client: "Client", pipeline: Any, namespace: str, *, caching: bool) 
         package = Path(scratch) / "pipeline.yaml"
         compiled.write(pipeline, package, caching=caching)
         version = f"sha-{digest(package)[:12]}"
-        found = client.list_pipelines(namespace=namespace, filter=_equals(pipeline.name)).pipelines
+        found = client.list_pipelines(namespace=namespace, filter=names.equals(pipeline.name)).pipelines
         first = found[0] if found else client.upload_pipeline(str(package), pipeline.name, namespace=namespace)
-        versions = client.list_pipeline_versions(first.pipeline_id, filter=_equals(version)).pipeline_versions
+        versions = client.list_pipeline_versions(first.pipeline_id, filter=names.equals(version)).pipeline_versions
         made = (
             versions[0]
             if versions
@@ -166,23 +167,19 @@ def _action(before: list[Any], kept: Any, *, replaced: bool, toggled: bool, paus
 
 
 def _delete(client: "Client", recurring_run_id: str) -> None:
+    """Delete a schedule and leave its runs: Kubernetes would collect them with it, and end their pods."""
     from kfp_server_api import ApiException
 
+    delete = client.recurring_runs.recurring_run_service_delete_recurring_run
     try:
-        client.delete_recurring_run(recurring_run_id)
+        delete(recurring_run_id, propagation_policy="ORPHAN")
     except ApiException as error:
         if error.status != 404:  # gone already is as good
             raise
 
 
-def _experiment(client: "Client", connection: Connection) -> str | None:
-    filter_ = _equals(connection.experiment)
-    found = client.list_experiments(namespace=connection.namespace, filter=filter_).experiments
-    return found[0].experiment_id if found else None
-
-
 def _named(client: "Client", experiment: str, name: str) -> Iterator[Any]:
-    return _pages(client, experiment, filter=_equals(name))
+    return _pages(client, experiment, filter=names.equals(name))
 
 
 def _pages(client: "Client", experiment: str, **rest: str) -> Iterator[Any]:
@@ -194,7 +191,3 @@ def _pages(client: "Client", experiment: str, **rest: str) -> Iterator[Any]:
         token = page.next_page_token
         if not token:
             return
-
-
-def _equals(name: str) -> str:
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

@@ -31,6 +31,9 @@ def check(request: dict[str, Any], swagger: dict[str, Any]) -> None:
     names = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
     assert set(request["query"]) <= names, f"{request['method']} {request['path']}: {set(request['query']) - names}"
     for parameter in parameters:
+        if parameter["in"] == "query" and parameter["name"] in request["query"]:
+            value = request["query"][parameter["name"]]
+            assert value in parameter.get("enum", [value]), f"{parameter['name']}: {value}"
         if parameter["in"] == "body":
             schema = parameter["schema"] | {"definitions": swagger["definitions"]}
             jsonschema.Draft7Validator(schema).validate(request["body"])

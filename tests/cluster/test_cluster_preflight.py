@@ -46,7 +46,7 @@ def test_a_server_that_says_nothing(cluster, monkeypatch):
 
 
 def test_a_token_that_is_missing_or_wrong(cluster):
-    cluster.state.token = "right"
+    cluster.state.namespaces, cluster.state.token = {"kubeflow"}, "right"
     said = refusal(cluster.host, "--token", SECRET)
     assert "answered 401, it does not accept the token of --token (KFP_TOKEN)" in said
     assert "no user identity header" in said
@@ -75,8 +75,14 @@ def test_a_cookie_that_has_expired_brings_the_login_page(cluster):
 def test_an_unknown_namespace(cluster):
     cluster.state.namespaces = {"birds"}
     said = refusal(cluster.host, "--namespace", "fish")
-    assert "--namespace fish" in said and "answered 403" in said and "unknown" in said
+    assert "--namespace fish" in said and "answered 403; it has many users, and this namespace is unknown" in said
     assert cluster_cli.run("schedules", "--host", cluster.host, "--namespace", "birds").status == 0
+
+
+def test_a_standalone_server_takes_every_namespace_and_token(cluster):
+    cluster.state.token = "right"
+    ended = cluster_cli.run("schedules", "--host", cluster.host, "--namespace", "fish", "--token", "wrong")
+    assert ended.status == 0, ended
 
 
 def test_a_server_that_is_starting_and_one_without_pipelines(cluster):
@@ -85,6 +91,21 @@ def test_a_server_that_is_starting_and_one_without_pipelines(cluster):
     cluster.state.mood = "elsewhere"
     assert f"try {cluster.host}/pipeline" in refusal(cluster.host)
     cluster.state.requests.clear()  # it asked the wrong server on purpose
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"message": "no such bird", "error": "other"}', "no such bird."),
+        ('{"error": "no such bird"}', "no such bird."),
+        ('{"error_message": "no such bird", "error_details": "at line 1"}', "no such bird."),
+        ('{"error_message": ""}', ""),
+        ("no healthy upstream\nsecond line", "no healthy upstream."),
+        ("<html>login</html>", ""),
+    ],
+)
+def test_what_the_api_says_is_read_in_each_of_its_forms(body, said):
+    assert client._said(body) == said
 
 
 def test_a_file_without_certificates(cluster, tmp_path):
@@ -123,7 +144,7 @@ def test_google_without_credentials(cluster, monkeypatch):
 
 @pytest.mark.parametrize("way", ["flag", "variable", "file", "pod", "google"])
 def test_each_way_to_a_token_brings_it_to_the_api(cluster, tmp_path, monkeypatch, way):
-    cluster.state.token = SECRET
+    cluster.state.namespaces, cluster.state.token = {"kubeflow"}, SECRET
     (tmp_path / "token").write_text(f"{SECRET}\n", encoding="utf-8")
     flags = {
         "flag": ["--token", SECRET],

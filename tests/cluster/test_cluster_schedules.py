@@ -128,6 +128,78 @@ def test_schedules_of_other_names_are_left_alone_however_many_there_are(cluster)
     assert sorted(one["display_name"] for one in cluster.state.tables["recurringruns"].values()) == ["a", "c"]
 
 
+def by_default(cluster, key):
+    """Delete a schedule as kfp's own client does."""
+    import kfp
+
+    kfp.Client(host=cluster.host, namespace="kubeflow").delete_recurring_run(key)
+
+
+def test_the_default_deletion_takes_the_pods_of_a_run_in_progress(cluster):
+    schedule(cluster)
+    key = cluster.state.only("recurringruns")["recurring_run_id"]
+    run = cluster.state.fire(key)
+    by_default(cluster, key)
+    assert run not in cluster.state.workflows
+    assert cluster.state.tables["runs"][run]["state"] == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    "words", [["schedule", "weekly", *CRON, *cluster_cli.WORK, "--gpus", "4"], ["unschedule", "weekly"]]
+)
+def test_a_run_in_progress_outlives_its_schedule(cluster, words):
+    schedule(cluster)
+    run = cluster.state.fire(cluster.state.only("recurringruns")["recurring_run_id"])
+    assert ask(cluster, *words).out.splitlines()[0] in ("weekly: updated", "weekly: removed")
+    assert cluster.state.workflows == {run}
+
+
+ODD = ["a+b", "50%", "100%25", "%41", "a b", "#1 or ?x=1&y", "'\"\\", "V\u00f6gel \u9ce5", "\U0001f426"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_schedule_of_any_name_is_found_again(cluster, name):
+    flags = ["--experiment", f"birds {name}"]
+    assert schedule(cluster, name, *flags).out.startswith(f"{name}: created\n")
+    made = cluster.state.only("recurringruns")
+    assert (made["display_name"], made["mode"]) == (name, "ENABLE")
+    assert schedule(cluster, name, *flags).out.startswith(f"{name}: unchanged\n")
+    assert cluster.state.only("experiments")["display_name"] == f"birds {name}"
+    assert name in ask(cluster, "schedules", *flags).out
+    assert ask(cluster, "unschedule", name, *flags).out == f"{name}: removed\n"
+    assert cluster.state.tables["recurringruns"] == {}
+
+
+def test_names_that_differ_only_when_unescaped_are_two_schedules(cluster):
+    schedule(cluster, "%41")
+    schedule(cluster, "A")
+    assert ask(cluster, "unschedule", "A").out == "A: removed\n"
+    assert cluster.state.only("recurringruns")["display_name"] == "%41"
+
+
+def test_an_experiment_that_another_command_makes_at_the_same_time_is_taken(cluster, monkeypatch):
+    from components.cluster import names
+
+    find, asked = names.experiment, []
+
+    def late(client, connection):
+        asked.append(connection.experiment)
+        return find(client, connection) if len(asked) != 2 else None
+
+    schedule(cluster, "first")
+    asked.append("made already")
+    monkeypatch.setattr(names, "experiment", late)
+    assert schedule(cluster, "second").out.startswith("second: created\n")
+    assert cluster.state.only("experiments")["display_name"] == "attngan"
+
+
+def test_why_an_upload_is_refused_is_said(cluster):
+    cluster.state.fail_on = ("POST", "/upload")
+    ended = schedule(cluster)
+    assert ended.status == 2
+    assert "answered 500: Internal Server Error." in ended.err
+
+
 def test_a_second_version_of_the_pipeline_is_uploaded_only_when_it_says_something_else(cluster, monkeypatch):
     schedule(cluster)
     schedule(cluster, "other")

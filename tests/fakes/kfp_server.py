@@ -1,9 +1,13 @@
-"""The API of Kubeflow Pipelines in this process: in memory, over HTTP, with moods; it keeps every request it gets."""
+"""The API of Kubeflow Pipelines in this process: in memory, over HTTP, with moods; it keeps every request it gets.
+
+What is marked "Real:" was seen with KFP 2.17.0 and Argo 4.0.5, "Source:" was read in their sources.
+"""
 
 import contextlib
 import datetime
 import http.server
 import json
+import re
 import time
 import urllib.parse
 import uuid
@@ -11,19 +15,27 @@ from typing import Any
 
 import local_server
 
+from attngan.storage import places
+
 API = "/apis/v2beta1"
 LOGIN = b"<!doctype html><title>Log in</title><form></form>"
 UNSET = "1970-01-01T00:00:00Z"
+ENDED = ("SUCCEEDED", "FAILED")  # Real: a run that somebody terminates ends as FAILED.
 
 
 class State:
     """What the server holds, and how it behaves.
 
     Attributes:
-        token, cookie: what every request must carry, "" for none.
-        namespaces: those that exist; None for a server with one user, which ignores them.
+        token: what every request to an installation for many users must carry, "" for none.
+        cookie: what a gateway before the server wants, "" for none.
+        namespaces: those that exist; None for a standalone server. Real: that ignores namespaces and tokens.
         mood: "well", "login", "redirect", "forbidden", "silent", "starting" or "elsewhere".
         script: what the run says at each question, a list of (state, {task: state}); the last stays.
+        attempts: the scripts that take its place at each retry of the run.
+        logs: what the steps of each attempt leave as their logs, by step. Real: a lost pod leaves none.
+        workflows: the runs whose Workflow, and so whose pods, Kubernetes still has.
+        refusal, busy: a status for every retry; how many retries come while a pod has not ended yet.
         unwell: statuses that the next questions for a run get instead.
     """
 
@@ -32,8 +44,11 @@ class State:
         self.namespaces: set[str] | None = None
         self.mood = "well"
         self.script: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {})]
+        self.attempts: list[list[tuple[str, dict[str, str]]]] = []
+        self.logs: list[dict[str, str]] = []
+        self.workflows: set[str] = set()
+        self.refusal = self.busy = 0
         self.unwell: list[int] = []
-        self.messages: dict[str, str] = {}
         self.tables: dict[str, dict[str, dict]] = {
             name: {} for name in ("experiments", "pipelines", "versions", "runs", "recurringruns")
         }
@@ -49,6 +64,14 @@ class State:
         """Return the one entry of a table."""
         (entry,) = self.tables[table].values()
         return entry
+
+    def fire(self, recurring_run_id: str) -> str:
+        """Start a run of a schedule and return its ID."""
+        run_id = str(uuid.uuid4())
+        entry = {"run_id": run_id, "recurring_run_id": recurring_run_id, "state": "RUNNING", "state_history": []}
+        self.tables["runs"][run_id] = entry
+        self.workflows.add(run_id)
+        return run_id
 
 
 def now() -> str:
@@ -73,7 +96,10 @@ class Handler(local_server.Handler):
         self.wfile.write(body)
 
     def error(self, status: int, message: str) -> None:
-        self.answer(status, {"error": message, "code": 7, "message": message})
+        if "/pipelines/upload" in self.path:  # Real: that part of the server has another form for its errors.
+            self.answer(status, {"error_message": message, "error_details": f"{message}: at line 1"})
+        else:
+            self.answer(status, {"error": message, "code": 7, "message": message, "details": []})
 
     def do(self) -> None:
         state = self.server.state
@@ -91,7 +117,11 @@ class Handler(local_server.Handler):
         state.requests.append(request)
         if self.in_a_mood(state):
             return
-        if state.token and self.headers.get("authorization") != f"Bearer {state.token}":
+        if (
+            state.namespaces is not None
+            and state.token
+            and self.headers.get("authorization") != f"Bearer {state.token}"
+        ):
             self.error(401, "Request header error: there is no user identity header.")
         elif state.cookie and self.headers.get("Cookie") != state.cookie:
             self.answer(200, LOGIN)
@@ -122,14 +152,16 @@ class Handler(local_server.Handler):
         """Answer a request to the API proper."""
         namespace = request["query"].get("namespace") or (request["body"] or {}).get("namespace")
         if namespace and state.namespaces is not None and namespace not in state.namespaces:
-            self.error(403, f"User 'me' is not authorized with reason: (Namespace:{namespace})")
+            self.error(403, f"User 'me' is not authorized with reason: (Namespace:{namespace}): Unauthorized access")
             return
         match (self.command, *parts):
             case ("GET", "healthz"):
                 self.answer(200, {"multi_user": state.namespaces is not None})
             case ("POST", "pipelines", "upload"):
-                made = self.make("pipelines", "pipeline_id", {"display_name": request["query"]["name"]})
-                self.make("versions", "pipeline_version_id", made | {"name": made["display_name"]})
+                entry = {"display_name": request["query"]["name"], "namespace": namespace}
+                made = self.make("pipelines", "pipeline_id", entry)
+                first = {"pipeline_id": made["pipeline_id"], "display_name": entry["display_name"]}
+                self.make("versions", "pipeline_version_id", first)
                 self.answer(200, made)
             case ("POST", "pipelines", "upload_version"):
                 entry = {"pipeline_id": request["query"]["pipelineid"], "display_name": request["query"]["name"]}
@@ -149,16 +181,20 @@ class Handler(local_server.Handler):
                 key, _, verb = action.partition(":")
                 self.toggle(key, verb)
             case ("DELETE", "recurringruns", key):
-                state.tables["recurringruns"].pop(key, None)
-                self.answer(200, {})
+                self.delete_schedule(state, key, request["query"].get("propagation_policy"))
             case ("GET", "runs", key):
-                self.run(state, key)
+                self.run(state, urllib.parse.unquote(key))
+            case ("POST", "runs", action) if action.endswith(":retry"):
+                self.retry(state, urllib.parse.unquote(action.removesuffix(":retry")))
             case ("GET", table):
-                self.listing(table, table, request["query"], {})
+                owned = {"namespace": namespace} if namespace and state.namespaces is not None else {}
+                self.listing(table, table, request["query"], owned)
             case ("POST", "runs"):
-                self.answer(200, self.make("runs", "run_id", request["body"] | {"state": "PENDING"}))
+                made = self.make("runs", "run_id", request["body"] | {"state": "PENDING", "state_history": []})
+                state.workflows.add(made["run_id"])
+                self.answer(200, made)
             case ("POST", "experiments"):
-                self.answer(200, self.make("experiments", "experiment_id", request["body"]))
+                self.make_experiment(state, request["body"])
             case _:
                 self.error(404, "Not Found")
 
@@ -173,7 +209,12 @@ class Handler(local_server.Handler):
 
     def listing(self, name: str, table: str, query: dict, wanted: dict) -> None:
         """Answer two entries a page, so that paging is needed."""
-        for predicate in json.loads(query.get("filter", '{"predicates": []}'))["predicates"]:
+        filter_ = query.get("filter", '{"predicates": []}')
+        if re.search(r"%(?![0-9a-fA-F]{2})", filter_):
+            self.error(400, f"failed to parse valid filter from {filter_!r}: invalid URL escape")
+            return
+        # Real: the filter, unescaped already as part of the address, is unescaped once more.
+        for predicate in json.loads(urllib.parse.unquote_plus(filter_))["predicates"]:
             assert predicate["operation"] in ("EQUALS", 1)
             wanted = wanted | {predicate["key"]: predicate["stringValue"]}
         entries = [
@@ -198,26 +239,90 @@ class Handler(local_server.Handler):
             status = state.unwell.pop(0)
             self.answer(200, LOGIN) if status == 200 else self.error(status, "not now")
             return
+        if key not in state.tables["runs"]:
+            self.error(404, f"Failed to get a run: Run {key} not found")
+            return
+        run = state.tables["runs"][key]
         now_state, tasks = state.script[0] if len(state.script) == 1 else state.script.pop(0)
-        details = [
-            {
-                "run_id": key,
-                "task_id": f"id-{name}",
-                "display_name": name,
-                "state": task,
-                "create_time": "2026-01-01T00:00:00Z",
-                "start_time": "2026-01-01T00:00:00Z",
-                "end_time": "2026-01-01T00:01:05Z" if task in ("SUCCEEDED", "FAILED") else UNSET,
-                "child_tasks": [{"pod_name": f"pod-{name}"}],
-            }
-            for name, task in tasks.items()
-        ]
-        details += [
-            {"pod_name": f"pod-{name}", "display_name": "executor", "state": "FAILED", "error": {"message": message}}
-            for name, message in state.messages.items()
-        ]
-        entry = {**state.tables["runs"][key], "state": now_state, "run_details": {"task_details": details}}
-        self.answer(200, entry)
+        if run["state"] != now_state:
+            run |= {"state": now_state, "state_history": [*run["state_history"], {"state": now_state}]}
+            if now_state in ENDED and state.logs and "pipeline_spec" in run:
+                leave_logs(run, state.logs.pop(0))
+        # Real: what never ran is PENDING when all is over.
+        named = {name: "PENDING" for name in step_names(run) if now_state in ENDED} | tasks
+        self.answer(200, run | {"run_details": {"task_details": [detail(key, *each) for each in named.items()]}})
+
+    def retry(self, state: State, key: str) -> None:
+        run = state.tables["runs"].get(key)
+        if run is None:
+            self.error(404, f"Failed to retry run {key} due to error fetching the run: Run {key} not found")
+        elif state.busy:  # Source: Argo's nodes may run on for a moment after the end of the run.
+            state.busy -= 1
+            self.error(500, "Internal Server Error")
+        elif run["state"] != "FAILED" or state.refusal:
+            # Source: what is not Failed or Error cannot be retried.
+            self.error(state.refusal or 409, f"Failed to retry run {key}: Workflow must be Failed/Error to retry")
+        else:
+            run |= {"state": "RUNNING", "state_history": [*run["state_history"], {"state": "RUNNING"}]}
+            state.script = state.attempts.pop(0)
+            self.answer(200, {})
+
+    def make_experiment(self, state: State, body: dict) -> None:
+        names = {(one["display_name"], one.get("namespace")) for one in state.tables["experiments"].values()}
+        if (body["display_name"], body.get("namespace")) in names:
+            self.error(409, f"Already exists: The name {body['display_name']} already exists")
+        else:
+            self.answer(200, self.make("experiments", "experiment_id", body))
+
+    def delete_schedule(self, state: State, key: str, policy: str | None) -> None:
+        if state.tables["recurringruns"].pop(key, None) is None:
+            self.error(404, f"{key} not found")
+            return
+        if policy != "ORPHAN":
+            # Real: Kubernetes collects the Workflows, which are owned by the schedule, and their pods; the API says
+            # RUNNING of those runs for ever.
+            runs = state.tables["runs"].values()
+            state.workflows -= {run["run_id"] for run in runs if run.get("recurring_run_id") == key}
+        self.answer(200, {})
+
+
+def detail(run_id: str, name: str, state: str) -> dict[str, Any]:
+    """Return what the API tells of a task. Real: no error, no name of a pod, and children that match no other task."""
+    return {
+        "run_id": run_id,
+        "task_id": str(uuid.uuid4()),
+        "display_name": name,
+        "state": state,
+        "create_time": "2026-01-01T00:00:00Z",
+        "start_time": UNSET if state == "PENDING" else "2026-01-01T00:00:00Z",
+        "end_time": "2026-01-01T00:01:05Z" if state in ENDED else UNSET,
+        "child_tasks": [{"pod_name": f"attngan-x7k2p-{name}-1745639871"}],
+    }
+
+
+def specification(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's pipeline, without what is for Kubernetes alone."""
+    return run["pipeline_spec"].get("pipeline_spec", run["pipeline_spec"])
+
+
+def step_names(run: dict[str, Any]) -> list[str]:
+    if "pipeline_spec" not in run:  # it names a version of a pipeline instead
+        return []
+    pipeline = specification(run)
+    dags = [pipeline["root"], *pipeline["components"].values()]
+    return [name for dag in dags for name in dag.get("dag", {}).get("tasks", {}) if not name.startswith("condition-")]
+
+
+def leave_logs(run: dict[str, Any], logs: dict[str, str]) -> None:
+    """Put logs of steps where KFP's launcher puts them.
+
+    Source: a retry of the run keeps the folder that the driver chose, and counts attempts from 0 again.
+    """
+    root, name = run["runtime_config"]["pipeline_root"], specification(run)["pipelineInfo"]["name"]
+    for step, text in logs.items():
+        folder = uuid.uuid5(uuid.NAMESPACE_URL, f"{run['run_id']}/{step}")
+        uri = f"{root}/{name}/{run['run_id']}/{step}/{folder}/executor-logs-0"
+        places.write(uri, text.encode(), generation=places.read(uri)[1])
 
 
 class Server(http.server.ThreadingHTTPServer):
