@@ -134,12 +134,12 @@ def attngan_pipeline(
     """Train an AttnGAN where pictures, captions or settings are new, and publish it if it is better than the champion.
 
     Args:
-        source: Folder, .tgz or .zip with images, gs://.
-        model_uri: Folder that holds the champion and the history, gs://.
+        source: Folder, .tgz or .zip with images, in cloud storage.
+        model_uri: Folder that holds the champion and the history, in cloud storage.
         config: Settings as YAML text, only what differs from the paper's.
         captions: Captions that are not in the source.
         inception_weights: ImageNet weights for image_encoder.kind; empty to train that from the start.
-        checkpoint_root: Folder for training state that outlives a run, gs://; empty: beside the step's output.
+        checkpoint_root: Folder for training state that outlives a run; empty: beside the step's output.
         force: Publish whatever the metrics say.
         always: Train whatever has changed.
         image: The container image, pinned by digest or commit.

@@ -19,7 +19,7 @@ def detect_changes(
     """Compare the sources and the settings with those of the models before.
 
     Args:
-        source: Folder, .tgz or .zip with images, local or gs://.
+        source: Folder, .tgz or .zip with images, local or in cloud storage.
         captions: Captions that are not in the source; may be empty.
         inception_weights: ImageNet weights for image_encoder.kind; may be empty.
         model_uri: Folder that holds the champion and the history of decisions.

@@ -23,7 +23,7 @@ def evaluate(
         dataset: What preprocess wrote.
         damsm: What pretrain_damsm wrote.
         generator: What train_generator wrote.
-        checkpoint_root: Folder for what outlives a retry, local or gs://; empty: beside the output.
+        checkpoint_root: Folder for what outlives a retry, local or in cloud storage; empty: beside the output.
         config: Settings as YAML text.
         num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
         metrics: Folder with metrics.json and the report.

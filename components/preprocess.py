@@ -10,7 +10,7 @@ def preprocess(source: str, captions: str, inputs: str, config: str, dataset: Ou
     """Read the source, clean the captions, build the vocabulary, write the dataset.
 
     Args:
-        source: Folder, .tgz or .zip with images, local or gs://.
+        source: Folder, .tgz or .zip with images, local or in cloud storage.
         captions: Folder or archive with the captions where they are not in the source; empty if they are.
         inputs: Fingerprint of the sources: KFP's cache knows their URIs only.
         config: Settings as YAML text.

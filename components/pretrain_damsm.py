@@ -22,9 +22,9 @@ def pretrain_damsm(
 
     Args:
         dataset: What preprocess wrote.
-        inception_weights: ImageNet weights for image_encoder.kind, local or gs://; empty to train from the start.
+        inception_weights: ImageNet weights for image_encoder.kind, local or remote; empty to train from the start.
         inputs: Fingerprint of the sources, the weights too: KFP's cache knows their URIs only.
-        checkpoint_root: Folder for training state that outlives a run, local or gs://; empty: beside the output.
+        checkpoint_root: Folder for training state that outlives a run, local or remote; empty: beside the output.
         config: Settings as YAML text.
         num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
         train_job: Settings of a TrainJob on several nodes as YAML text; empty: train in this step's pod.

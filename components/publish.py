@@ -16,7 +16,7 @@ def publish(
     Args:
         bundle: What export_samples wrote.
         metrics: What evaluate wrote.
-        model_uri: Folder that holds the champion and the history, local or gs://.
+        model_uri: Folder that holds the champion and the history, local or in cloud storage.
         inputs: Fingerprint of the sources, for the next run to see whether they changed.
         force: Publish whatever the metrics say.
         config: Settings as YAML text.

@@ -22,7 +22,7 @@ def train_generator(
     Args:
         dataset: What preprocess wrote.
         damsm: What pretrain_damsm wrote.
-        checkpoint_root: Folder for training state that outlives a run, local or gs://; empty: beside the output.
+        checkpoint_root: Folder for training state that outlives a run, local or remote; empty: beside the output.
         config: Settings as YAML text.
         num_gpus: GPUs that this step asked for: it stops where they cannot be used. "0": whatever there is.
         train_job: Settings of a TrainJob on several nodes as YAML text; empty: train in this step's pod.

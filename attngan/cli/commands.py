@@ -1,4 +1,4 @@
-"""The command line: the six steps, and what surrounds them. Every input or output folder may also be `gs://`.
+"""The command line: the six steps, and what surrounds them. Every input or output may lie in cloud storage.
 
 Commands import their step inside, so that `attngan --help` is there at once.
 """

@@ -140,7 +140,7 @@ class Watch(Section):
 class WeightsFile(Section):
     """Weights that others trained."""
 
-    uri: Text = ""  # file, or folder for CLIP, local or gs://; "": not used
+    uri: Text = ""  # file, or folder for CLIP, local or in cloud storage; "": not used
     sha256: Digest = ""  # what the file must have, or its first digits
 
 

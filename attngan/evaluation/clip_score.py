@@ -37,7 +37,7 @@ def open_clip(given: settings.WeightsFile, device: torch.device) -> Iterator[Cli
     """Open a CLIP as transformers writes it: config, tokenizer, preprocessor and `model.safetensors`, no code.
 
     Args:
-        given: folder, local or gs://, and the sha256 of its `model.safetensors`; yields None where there is none.
+        given: folder, local or in cloud storage, and the sha256 of its `model.safetensors`; None where there is none.
         device: where it runs.
 
     Raises:

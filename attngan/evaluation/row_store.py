@@ -23,8 +23,8 @@ class RowStore:
     """Makes tables part by part; parts that an earlier run kept are read, not made.
 
     Args:
-        uri: folder for the parts, local or gs://.
-        scratch: local folder for parts on their way to gs://.
+        uri: folder for the parts, local or in cloud storage.
+        scratch: local folder for parts on their way to cloud storage.
     """
 
     def __init__(self, uri: str, scratch: Path):
@@ -101,7 +101,7 @@ def open_store(root: str, key: Any) -> Iterator[RowStore]:
     """Open the store of one evaluation below `root`, and clear it when the block ends well.
 
     Args:
-        root: folder for the state of many runs, local or gs://.
+        root: folder for the state of many runs, local or in cloud storage.
         key: what shapes the rows, as JSON can hold it.
     """
     with scratch.folder("rows") as folder:

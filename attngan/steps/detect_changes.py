@@ -12,9 +12,9 @@ def detect_changes(sources: Sequence[str], model_uri: str, config: Config, *, al
     """Compare the sources and the settings with those of the models that were decided on before.
 
     Args:
-        sources: pictures, captions, pretrained weights: files, folders or gs://; "" for what is not given. Cloud
-            storage is listed, not downloaded.
-        model_uri: the model folder, local or gs://, with the history of decisions.
+        sources: pictures, captions, pretrained weights: files or folders, "" for what is not given. Cloud storage is
+            listed, not downloaded.
+        model_uri: the model folder, local or in cloud storage, with the history of decisions.
         config: the settings of the run.
         always: train whatever has changed.
 

@@ -54,7 +54,7 @@ def evaluate(
         generator: folder of `train_generator`.
         out: the metrics folder.
         config: reads `evaluate`, `seed`, `device`; the networks' settings come with the generator.
-        state: folder to go on from, local or gs://; `<out>.state` when None.
+        state: folder to go on from, local or in cloud storage; `<out>.state` when None.
 
     Returns:
         Every figure by name; those of controls end in the control's name.

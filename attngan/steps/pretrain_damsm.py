@@ -41,7 +41,7 @@ def pretrain_damsm(
         inception_weights: torchvision's ImageNet state dict of Inception-v3, or of MobileNetV2 where that is
             `image_encoder.kind`, `.pth` or `.safetensors`; without it the trunk starts at random and is trained too.
         start_from: folder of a `damsm`, a bundle or a run: the encoders begin with its weights.
-        state: folder for the state of resuming, local or gs://; `<out>.state` when None.
+        state: folder for the state of resuming, local or in cloud storage; `<out>.state` when None.
 
     Returns:
         The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.

@@ -19,7 +19,7 @@ def publish(
     Args:
         bundle: folder of `export_samples`.
         metrics: folder of `evaluate`, of the same generator.
-        model_uri: the model folder, local or gs://; made if it is not there.
+        model_uri: the model folder, local or in cloud storage; made if it is not there.
         config: reads `publish`; all of it is remembered, as a fingerprint.
         inputs: fingerprint of the sources, so that a later run sees whether they changed; None if it is not known.
         force: promote whatever the metrics say.
@@ -69,7 +69,7 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
     """Put the previous champion back; the one it replaces becomes the previous one.
 
     Args:
-        model_uri: the model folder, local or gs://.
+        model_uri: the model folder, local or in cloud storage.
 
     Returns:
         The decision, as `publish` does.

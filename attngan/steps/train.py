@@ -94,7 +94,7 @@ def train(
     """Make a model of captioned pictures: everything in `out`, where the same command goes on, or says that it is done.
 
     Args:
-        source: folder or archive with pictures and captions, local or gs://.
+        source: folder or archive with pictures and captions, local or in cloud storage.
         out: gets `dataset`, `damsm`, `generator`, `metrics`, `gallery`, `bundle`, the pages, `config.yaml`, `state`.
         captions: where they are not in the source.
         inception_weights: ImageNet weights for the image encoder.

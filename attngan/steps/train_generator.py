@@ -45,7 +45,7 @@ def train_generator(
         out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress page, film.
         config: reads `generator`, `discriminator`, `training`, `watch`, `data`, `seed`, `device`.
         start_from: folder of a `generator`, a bundle or a run: the generator begins with its weights.
-        state: folder for the state of resuming, local or gs://; `<out>.state` when None.
+        state: folder for the state of resuming, local or in cloud storage; `<out>.state` when None.
 
     Returns:
         The last logged losses and figures.

@@ -1,4 +1,4 @@
-"""The model folder, local or gs://: who the champion is, who was it before, their bundles, and every decision.
+"""The model folder: who the champion is, who was it before, their bundles, and every decision.
 
 `champion.json` names the champion and the one before, `models/<fingerprint>/` holds bundles, `history/` a file for each
 decision, named by its stamp and by what was trained on: a later run sees there whether anything is new. Stamps are

@@ -9,7 +9,7 @@ from typing import Any
 from attngan.errors import InputError, shown
 
 SCHEMES = ("gs", "s3", "minio")  # of cloud storage: Google's, S3, and Kubeflow's name for a store that speaks S3
-FORMS = ", ".join(f"{scheme}://BUCKET/NAME" for scheme in SCHEMES)
+FORMS = "gs://BUCKET/NAME, s3://BUCKET/NAME or minio://BUCKET/NAME"
 _REMOTE = re.compile(f"({'|'.join(SCHEMES)})://")
 _OTHER_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
@@ -24,7 +24,7 @@ def is_remote(uri: str | Path) -> bool:
     if _REMOTE.match(text):
         return True
     if _OTHER_SCHEME.match(text):
-        raise InputError(f"{shown(text)}: expected a local path or {FORMS}; put ./ before a local one.")
+        raise InputError(f"{shown(text)}: expected a local path, {FORMS}; put ./ before a local one.")
     return False
 
 

@@ -1,10 +1,10 @@
 """Training state: written whole, checked when read, the last two kept, owned by one run.
 
 A state is a tree of dicts, lists, tensors, numbers and texts, read with `weights_only=True`: it cannot run code. It
-lives in a folder, local or gs://, as `step-<number>-<random>.pt`; `latest.json` points at the last two, and at the last
-one that was good, to which a run that goes wrong goes back. Whoever moves the pointer says what it replaces, so of two
-runs in one folder the one that comes too late stops, and no state is lost. Where the pointer is damaged or gone, the
-newest state that proves itself sound is used.
+lives in a folder, local or in cloud storage, as `step-<number>-<random>.pt`; `latest.json` points at the last two, and
+at the last one that was good, to which a run that goes wrong goes back. Whoever moves the pointer says what it
+replaces, so of two runs in one folder the one that comes too late stops, and no state is lost. Where the pointer is
+damaged or gone, the newest state that proves itself sound is used.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class StateStore:
     A context: a state is sent to cloud storage while the training goes on; leaving waits for the last one.
 
     Args:
-        root: folder for the states of many runs, local or gs://.
+        root: folder for the states of many runs, local or in cloud storage.
         step_name: of the step.
         key: what shapes the result, as JSON can hold it: settings, fingerprints of data.
     """

@@ -5,13 +5,13 @@ import re
 from typing import Any
 
 from attngan.config import settings
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
+from attngan.storage import uris
 from components.cluster.options import Work
 from components.image import check_pinned
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-GCS = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?")
-ROOT = re.compile(r"(gs|s3|minio)://[a-z0-9][a-z0-9._-]+(/.*)?")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]+")
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -61,26 +61,29 @@ def _nodes(work: Work) -> dict[str, Any]:
 
 def pipeline_root(work: Work) -> str:
     """Return the folder for the results of all runs, as Kubeflow wants it."""
-    if not ROOT.fullmatch(work.pipeline_root):
-        raise InputError(f"--pipeline-root {work.pipeline_root}: expected gs://, s3:// or minio:// and a bucket.")
-    return work.pipeline_root.rstrip("/")
+    root = _uri("--pipeline-root", work.pipeline_root)
+    if "?" in root:
+        raise InputError(
+            f"--pipeline-root {shown(root)}: Kubeflow takes what follows ? for settings of the store, and steps do not "
+            "know them; put them into the ConfigMap kfp-launcher."
+        )
+    return root.rstrip("/")
 
 
 def _uri(flag: str, uri: str) -> str:
-    if not GCS.fullmatch(uri):
+    if not uris.is_remote(uri):
+        schemes = " or ".join(f"{scheme}://" for scheme in uris.SCHEMES)
         raise InputError(
-            f"{flag} {uri}: expected gs:// and a bucket; the cluster's pods do not see this machine's files."
+            f"{flag} {shown(uri)}: expected {schemes} and a bucket; the cluster's pods do not see this machine's files."
         )
+    if not BUCKET.fullmatch(bucket := uris.split(uri)[1]):
+        raise InputError(f"{flag} {shown(uri)}: {shown(bucket)!r} cannot be a bucket's name; correct it.")
     return uri
 
 
 def _checkpoint_root(work: Work) -> str:
-    if work.checkpoint_root:
-        return _uri("--checkpoint-root", work.checkpoint_root)
-    root = pipeline_root(work)
-    if not GCS.fullmatch(root):
-        raise InputError(f"--checkpoint-root: missing; training state goes to gs://, and --pipeline-root is {root}.")
-    return f"{root}/state"
+    given = work.checkpoint_root
+    return _uri("--checkpoint-root", given) if given else f"{pipeline_root(work)}/state"
 
 
 def _quantity(flag: str, text: str) -> str:

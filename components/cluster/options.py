@@ -45,16 +45,18 @@ class Connection:
 class Work:
     """What a run is to do, and on which nodes."""
 
-    source: Annotated[str, typer.Option(help="gs:// folder, .tgz or .zip with images.")]
-    model_uri: Annotated[str, typer.Option(help="gs:// folder that holds the champion and the history.")]
-    pipeline_root: Annotated[str, typer.Option(help="gs:// folder (or s3://, minio://) for the results of all runs.")]
+    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, in cloud storage.")]
+    model_uri: Annotated[str, typer.Option(help="Folder of the champion and the history, in cloud storage.")]
+    pipeline_root: Annotated[str, typer.Option(help="Folder for the results of all runs: gs://, s3:// or minio://.")]
     image: Annotated[
         str, typer.Option(envvar="ATTNGAN_IMAGE", help="Image of the steps that the cluster can pull, pinned.")
     ]
-    captions: Annotated[str, typer.Option(help="gs:// captions that are not in the source.")] = ""
-    inception_weights: Annotated[str, typer.Option(help="gs:// ImageNet weights for image_encoder.kind.")] = ""
+    captions: Annotated[str, typer.Option(help="Captions that are not in the source, in cloud storage.")] = ""
+    inception_weights: Annotated[
+        str, typer.Option(help="ImageNet weights for image_encoder.kind, in cloud storage.")
+    ] = ""
     checkpoint_root: Annotated[
-        str, typer.Option(help="gs:// folder for training state; default: state below --pipeline-root.")
+        str, typer.Option(help="Folder for training state; default: state below --pipeline-root.")
     ] = ""
     config: Annotated[
         list[Path] | None,

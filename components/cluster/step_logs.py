@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from attngan.errors import shown
-from attngan.storage import places
+from attngan.storage import places, uris
 
 SECONDS = 30.0  # for the logs of a run; storage that does not answer would be asked for minutes
 MOST = 400  # characters of a reason
@@ -66,7 +66,7 @@ class StepLogs:
         _within(SECONDS, look)
 
     def _where(self, step: str) -> str:
-        return f"its log below {places.join(self.folder, step)}" if self.folder else "its log"
+        return f"its log below {uris.join(self.folder, step)}" if self.folder else "its log"
 
     def _reason(self, step: str) -> Reason:
         where = self._where(step)
@@ -85,8 +85,8 @@ class StepLogs:
 
     def _written(self, step: str) -> dict[str, float]:
         """Return the logs of all attempts of a step, and when each was written."""
-        folder = places.join(self.folder, step)
-        logs = [places.join(folder, name) for name in places.names(folder) if LOG.fullmatch(name)]
+        folder = uris.join(self.folder, step)
+        logs = [uris.join(folder, name) for name in places.names(folder) if LOG.fullmatch(name)]
         return {uri: places.modified(uri) for uri in logs}
 
 

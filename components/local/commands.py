@@ -24,7 +24,7 @@ Gpus = Annotated[bool, typer.Option("--gpus", help="For --docker: give the conta
 @app.command()
 def run(
     context: typer.Context,
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or gs://.")],
+    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")],
     out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")],
     config: Config = None,
     set_: Set = None,
@@ -85,7 +85,9 @@ def step(
     out: Annotated[str, typer.Option(help="Folder for what the step writes.")],
     input_: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="NAME=PATH", help="An input by the name of its flag, local or gs://."),
+        typer.Option(
+            "--input", metavar="NAME=PATH", help="An input by the name of its flag, local or in cloud storage."
+        ),
     ] = None,
     from_run: Annotated[str, typer.Option(metavar="RUN_ID", help="Take the other inputs from this cluster run.")] = "",
     pipeline_root: Annotated[str, typer.Option(help="Where the cluster's runs leave their outputs.")] = "",

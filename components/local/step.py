@@ -23,7 +23,7 @@ class Step:
     Args:
         name: as on the command line.
         inputs: local files and folders, by the name of their flag.
-        outputs: folders, local or `gs://`, by the name of their flag.
+        outputs: folders, local or in cloud storage, by the name of their flag.
         flags: settings, as they are typed.
         settings_files: files among the flags.
     """

@@ -255,7 +255,7 @@ def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(root):
 )
 def test_a_uri_of_an_unknown_kind_is_neither_local_nor_remote(uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"expected a local path or gs://BUCKET/NAME, .*; put ./ before a local one"):
+    with pytest.raises(InputError, match=r"expected a local path, gs://BUCKET/NAME, .*; put ./ before a local one"):
         uris.is_remote(uri)
     with pytest.raises(InputError), result(Path(uri), "dataset", inputs=[]):
         pass
