@@ -5,6 +5,7 @@ import http.client
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,15 @@ def _port(server: "subprocess.Popen[str]") -> int:
     """Return the port that the server says it listens on."""
     for line in server.stdout or ():
         if "Running on http://127.0.0.1:" in line:
+            threading.Thread(target=_read_on, args=(server,), daemon=True).start()
             return int(line.rsplit(":", 1)[1])
     raise RuntimeError(f"moto_server ended with {server.wait()}")
+
+
+def _read_on(server: "subprocess.Popen[str]") -> None:
+    """Take what the server prints, a line for each request: once the pipe is full, it would stand still."""
+    for _ in server.stdout or ():
+        pass
 
 
 def reset(address: tuple[str, int]) -> None:
