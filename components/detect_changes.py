@@ -16,7 +16,7 @@ def detect_changes(
     inputs: OutputPath(str),
     reason: OutputPath(str),
 ) -> bool:
-    """Compare the sources and the settings with those of the models before.
+    """Compare the sources and the settings with those of the models before; that nothing is new goes into the history.
 
     Args:
         source: Folder, .tgz or .zip with images, local or gs://.
@@ -39,7 +39,7 @@ def detect_changes(
 
     with exit_status.reported(model_uri):
         sources = [source, captions, inception_weights]
-        found = step.detect_changes(sources, model_uri, settings.load(config), always=always)
+        found = step.detect_changes(sources, model_uri, settings.load(config), always=always, remember=True)
     print(found["reason"])
     Path(inputs).write_text(found["inputs"], encoding="utf-8")
     Path(reason).write_text(found["reason"], encoding="utf-8")
