@@ -79,7 +79,7 @@ class Damsm(Section):
     gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
     gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts
     gamma3: Positive = 10.0  # Eq. 11: how sharply the right pair must win
-    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming
+    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 120.0  # state for resuming, in the background
 
     @property
     def gammas(self) -> dict[str, float]:
@@ -118,7 +118,7 @@ class Training(Section):
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
     kl_weight: NotNegative = 1.0  # of the conditioning augmentation
-    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming
+    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 120.0  # state for resuming, in the background
     log_every_steps: Annotated[Count, INCIDENTAL] = 50  # a row of losses in metrics.jsonl and TensorBoard
     price_per_hour: Annotated[NotNegative, INCIDENTAL] = 0.0  # of the machine; 0: nothing is said of cost
 

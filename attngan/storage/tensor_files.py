@@ -1,10 +1,15 @@
-"""Files of tensors that others wrote: read without running code, and without more memory than they are large."""
+"""Files of tensors that others wrote: read without running code, and without more memory than they are large.
+
+And trees of tensors that are written: copied first, since a training goes on to change them.
+"""
 
 import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -74,3 +79,14 @@ def _check_size(path: Path, claimed: int) -> None:
     size = path.stat().st_size
     if claimed > size:
         raise InputError(f"{path}: claims {claimed:,} bytes of content in a file of {size:,}; it was not read.")
+
+
+def copied(state: Any) -> Any:
+    """Return a state as it is now, in the processor's memory: the training goes on to change what it is made of."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: copied(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(copied, state))
+    return state

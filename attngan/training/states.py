@@ -30,7 +30,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from attngan.errors import Changed, InputError
 from attngan.runtime import distributed, scratch
 from attngan.runtime.console import say
-from attngan.storage import artifacts, json_text, places, shared
+from attngan.storage import artifacts, json_text, places, shared, tensor_files
 
 POINTER = "latest.json"
 NAME = re.compile(r"\.?step-([0-9]{9})-[0-9a-f]+\.(pt|part)")
@@ -64,7 +64,7 @@ MEND = "restore the file, or remove the folder to start from the beginning"
 class StateStore:
     """Where a run keeps its state, under a key from everything that shapes its result.
 
-    A context: a state is sent to cloud storage while the training goes on; leaving waits for the last one.
+    A context: a state is written and sent while the training goes on; leaving waits for the last one.
 
     Args:
         root: folder for the states of many runs, local or gs://.
@@ -139,10 +139,11 @@ class StateStore:
         return None
 
     def save(self, step: int, state: dict[str, Any], *, good: bool = False) -> None:
-        """Keep the state after `step` steps, the one before it, and the last good one.
+        """Keep the state after `step` steps, the one before it, and the last good one, while the training goes on.
 
-        Where the run went back to `step`, what was saved after it is forgotten. Where the folder was deleted since the
-        last state, it is made anew.
+        The state is copied, which takes a share of a second, and written and sent in the background. Where the run went
+        back to `step`, what was saved after it is forgotten. Where the folder was deleted since the last state, it is
+        made anew.
 
         Args:
             step: how many steps were taken.
@@ -150,14 +151,11 @@ class StateStore:
             good: nothing is wrong with it: a run that goes wrong may go back to it.
 
         Raises:
-            InputError: another run has saved its state here since this one last looked.
+            InputError: the state before this one could not be kept: another run has saved its own here since.
         """
         self.wait()
-        content = {"step": step, **state, "good": good, "revision": self.revision}
-        try:
-            self._save(content)
-        except FileNotFoundError:  # a local folder was deleted, and the draft in it
-            self._save(content)
+        content = {"step": step, **tensor_files.copied(state), "good": good, "revision": self.revision}
+        self._sent.append(self._sender.submit(self._save, content))
 
     def show(self, paths: Iterable[Path], folder: Path) -> None:
         """Copy files of `folder` to beside the states, for people who watch and for the run that goes on from here."""
@@ -210,6 +208,12 @@ class StateStore:
         return self._scratch.enter_context(scratch.folder("state")) if places.is_remote(self.uri) else Path(self.uri)
 
     def _save(self, content: dict[str, Any]) -> None:
+        try:
+            self._write_and_commit(content)
+        except FileNotFoundError:  # a local folder was deleted, and the draft in it
+            self._write_and_commit(content)
+
+    def _write_and_commit(self, content: dict[str, Any]) -> None:
         """Write a state's draft and send it to where it belongs; FileNotFoundError if the folder is deleted then."""
         name = f"step-{content['step']:09d}-{self._run}{secrets.token_hex(2)}"
         draft = self._drafts / f".{name}.part"
@@ -222,10 +226,7 @@ class StateStore:
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        entry = {"step": content["step"], "file": f"{name}.pt", "good": content["good"]}
-        self._sent.append(self._sender.submit(self._commit, draft, entry))
-        if not places.is_remote(self.uri):
-            self.wait()
+        self._commit(draft, {"step": content["step"], "file": f"{name}.pt", "good": content["good"]})
 
     def _commit(self, draft: Path, entry: dict[str, Any]) -> None:
         try:

@@ -113,7 +113,7 @@ def test_a_draft_that_a_run_further_on_has_cleared_away_is_a_run_too_late(tmp_pa
 
         monkeypatch.setattr(places, "send", overtaken)
         with pytest.raises(InputError, match="another run"):
-            second.save(1, {"weights": torch.zeros(3)})
+            save_and_wait(second, 1)
     assert load(root)["step"] == 7
 
 
