@@ -60,7 +60,7 @@ def main(
 def _row(size: str, scene: Scene, root: str, rounds: int, seconds: float) -> dict[str, object]:
     run = scene.gan_run()
     step = our_gan_step(run, scene)
-    every = run.settings.checkpoint_every_seconds
+    every = configs.IN_A_POD["training"]["checkpoint_every_seconds"]
     step()
     count = max(1, round(seconds / measure.seconds_of(step, run.device)))
     costs, held, waited = [], [], []

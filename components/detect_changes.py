@@ -34,11 +34,11 @@ def detect_changes(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import detect_changes as step
+    from attngan.storage import mistakes
 
-    with exit_status.reported(model_uri):
-        sources = [source, captions, inception_weights]
+    sources = [source, captions, inception_weights]
+    with mistakes.reported("detect_changes", model_uri, root=model_uri, given=[*sources, config]):
         found = step.detect_changes(sources, model_uri, settings.load(config), always=always, remember=True)
     print(found["reason"])
     Path(inputs).write_text(found["inputs"], encoding="utf-8")

@@ -3,8 +3,9 @@
 A YAML file holds only what differs. Unknown names and wrong types are refused, all of them in one message.
 """
 
+import copy
 import importlib.resources
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,7 +80,7 @@ class Damsm(Section):
     gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
     gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts
     gamma3: Positive = 10.0  # Eq. 11: how sharply the right pair must win
-    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 120.0  # state for resuming, in the background
+    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming
 
     @property
     def gammas(self) -> dict[str, float]:
@@ -118,7 +119,7 @@ class Training(Section):
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
     kl_weight: NotNegative = 1.0  # of the conditioning augmentation
-    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 120.0  # state for resuming, in the background
+    checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming
     log_every_steps: Annotated[Count, INCIDENTAL] = 50  # a row of losses in metrics.jsonl and TensorBoard
     price_per_hour: Annotated[NotNegative, INCIDENTAL] = 0.0  # of the machine; 0: nothing is said of cost
 
@@ -223,7 +224,17 @@ class Config(Section):
         return [self.data.resolution // 2 ** (stages - 1 - stage) for stage in range(stages)]
 
 
-def load(text: str | bytes | None = None, *, overrides: Iterable[str] = (), where: str = "config") -> Config:
+# In a pod a lost node leaves no time to save: what is lost is the time since the last state.
+IN_A_POD = {section: {"checkpoint_every_seconds": 120.0} for section in ("damsm", "training")}
+
+
+def load(
+    text: str | bytes | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    where: str = "config",
+    defaults: Mapping[str, Any] | None = None,
+) -> Config:
     """Build the config from YAML text and `section.name=value` overrides (each value is YAML again).
 
     Args:
@@ -231,11 +242,12 @@ def load(text: str | bytes | None = None, *, overrides: Iterable[str] = (), wher
             in UTF-8; None or empty for the defaults.
         overrides: applied last, left to right.
         where: file name for messages.
+        defaults: in place of those of `Config`, by section.
 
     Raises:
         InputError: names every unknown setting (with the nearest known one) and every value that does not fit.
     """
-    return _validated(_values(text or "", where), overrides, where)
+    return _validated(_on_top(copy.deepcopy(dict(defaults or {})), _values(text or "", where)), overrides, where)
 
 
 def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
@@ -243,9 +255,11 @@ def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
     return load_files([path], overrides=overrides)
 
 
-def load_files(paths: Sequence[Path], *, overrides: Iterable[str] = ()) -> Config:
+def load_files(
+    paths: Sequence[Path], *, overrides: Iterable[str] = (), defaults: Mapping[str, Any] | None = None
+) -> Config:
     """Build the config from several files or shipped ones, as `load_file` does; later ones lie on top."""
-    values: dict[str, Any] = {}
+    values = copy.deepcopy(dict(defaults or {}))
     for path in paths:
         where, text = _read(path)
         values = _on_top(values, _values(text, where))

@@ -20,7 +20,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
-from attngan.errors import Changed, InputError
+from attngan.errors import Changed, InputError, TransientError
 from attngan.storage.result_folder import SCHEME
 
 WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
@@ -153,7 +153,7 @@ def _found(bucket: Bucket, name: str, uri: str) -> list[tuple[str, Blob]]:
     prefix = f"{name}/" if name else ""
     found = [(below.name.removeprefix(prefix), below) for below in _below(bucket, prefix)]
     if not found:
-        raise InputError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
+        raise TransientError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
     return found
 
 
@@ -204,24 +204,28 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except auth.TransportError as error:
-        raise InputError(f"{uri}: no connection to cloud storage ({_first_line(error)}); check the network.") from error
+        raise TransientError(
+            f"{uri}: no connection to cloud storage ({_first_line(error)}); check the network."
+        ) from error
     except auth.GoogleAuthError as error:
-        raise InputError(
+        raise TransientError(
             f"{uri}: no valid Google Cloud credentials ({_first_line(error)}); "
             "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
         ) from error
     except (api.Forbidden, api.Unauthorized) as error:
-        raise InputError(f"{uri}: this account may not do that ({_first_line(error)}); grant it access.") from error
+        raise TransientError(f"{uri}: this account may not do that ({_first_line(error)}); grant it access.") from error
     except api.NotFound as error:
-        raise InputError(f"{uri}: not found ({_first_line(error)}); check the bucket's name, or make it.") from error
+        raise TransientError(
+            f"{uri}: not found ({_first_line(error)}); check the bucket's name, or make it."
+        ) from error
     except DataCorruption as error:
-        raise InputError(f"{uri}: what arrived is not what was sent (crc32c); run the command again.") from error
+        raise TransientError(f"{uri}: what arrived is not what was sent (crc32c); run the command again.") from error
     except (http.RequestException, api.RetryError, api.ServerError, api.TooManyRequests, InvalidResponse) as error:
-        raise InputError(
+        raise TransientError(
             f"{uri}: cloud storage does not answer ({_first_line(error)}); check the network, then run it again."
         ) from error
     except api.GoogleAPICallError as error:
-        raise InputError(f"{uri}: cloud storage refused it ({_first_line(error)}).") from error
+        raise TransientError(f"{uri}: cloud storage refused it ({_first_line(error)}).") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attngan.errors import InputError, shown
+from attngan.errors import InputError, TransientError, shown
 from attngan.storage import artifacts, json_text
 from attngan.storage.artifacts import MANIFEST
 
@@ -232,7 +232,7 @@ def _marked(draft: Path) -> int:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(mark)
-            raise InputError(
+            raise TransientError(
                 f"{draft.parent}: another process is making a result there; wait for it, or name another folder."
             ) from None
         except OSError:

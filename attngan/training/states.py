@@ -27,7 +27,7 @@ import torch
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from attngan.errors import Changed, InputError
+from attngan.errors import Changed, InputError, TransientError
 from attngan.runtime import distributed, scratch
 from attngan.runtime.console import say
 from attngan.storage import artifacts, json_text, places, shared, tensor_files
@@ -237,7 +237,7 @@ class StateStore:
             if isinstance(error, FileNotFoundError) and self._is_deleted():
                 raise
             places.remove(places.join(self.uri, entry["file"]))
-            raise InputError(
+            raise TransientError(
                 f"{self.uri}: another run of the same settings and data saves its state here, so this one "
                 f"stopped after step {entry['step']:,}; wait for the other, or stop it and run this command again."
             ) from None

@@ -17,7 +17,7 @@ from attngan.config import yaml_text
 from attngan.config.bounds import FEW
 from attngan.config.section import Few, FewOrNone, Section, Text
 from attngan.config.settings import Config
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime.console import say
 from attngan.storage import artifacts, json_text, places
 from attngan.training.train_job_cluster import NODE, Cluster, Nodes
@@ -182,7 +182,7 @@ def _wait(cluster: Cluster, job: dict[str, Any], nodes: Nodes) -> None:
         found = cluster.find(name)
         verdict = _verdict(found)
         if found is None and is_ours:
-            raise InputError(f"TrainJob {name}: somebody deleted it while it ran; run the step again to go on.")
+            raise TransientError(f"TrainJob {name}: somebody deleted it while it ran; run the step again to go on.")
         if found is None:
             is_ours = cluster.create(job)
         elif verdict["type"] == "Complete":

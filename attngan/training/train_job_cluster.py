@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime.console import say
 
 API = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
@@ -116,12 +116,13 @@ class Cluster:
                 if error.status in absent:
                     return None
                 if error.status != 429 and error.status < 500:
-                    raise InputError(self._explain(verb, what, error.status, _message(error))) from None
+                    kind = InputError if error.status in (400, 422) else TransientError  # else others can mend it
+                    raise kind(self._explain(verb, what, error.status, _message(error))) from None
                 trouble = f"{error.status}, {_message(error)}"
             except HTTPError as error:
                 trouble = str(error)
             if time.monotonic() > deadline:
-                raise InputError(
+                raise TransientError(
                     f"train_job: no answer from the Kubernetes API for {PATIENCE_SECONDS:g} seconds ({trouble}); the "
                     "job, if there is one, goes on: run the step again when the API is back."
                 )
