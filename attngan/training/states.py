@@ -82,6 +82,7 @@ class StateStore:
         self._run, self.revision = secrets.token_hex(4), artifacts.code_revision()
         self._sender = ThreadPoolExecutor(max_workers=1)
         self._sent: list[Future[None]] = []
+        self._copy_of_state: dict[str, Any] = {}  # that is being written, or was
         self._scratch = contextlib.ExitStack()
 
     def __enter__(self) -> "StateStore":
@@ -154,7 +155,8 @@ class StateStore:
             InputError: the state before this one could not be kept: another run has saved its own here since.
         """
         self.wait()
-        content = {"step": step, **tensor_files.copied(state), "good": good, "revision": self.revision}
+        self._copy_of_state = tensor_files.copied(state, self._copy_of_state)
+        content = {"step": step, **self._copy_of_state, "good": good, "revision": self.revision}
         self._sent.append(self._sender.submit(self._save, content))
 
     def show(self, paths: Iterable[Path], folder: Path) -> None:
