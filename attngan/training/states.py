@@ -106,6 +106,7 @@ class StateStore:
         Raises:
             InputError: there are states, and none can be read: nothing is thrown away silently.
         """
+        self.wait()
         content, self._generation = places.read(self._pointer)
         listed, problem = self._listed(content)
         wanted = [entry for entry in listed if entry.get("good") or not good]
