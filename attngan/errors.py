@@ -9,6 +9,27 @@ class InputError(ValueError):
     """
 
 
+class TransientError(InputError):
+    """What stands in the way lies outside of what was given, and may be gone when the same is tried again.
+
+    Storage or a server that does not answer, credentials and permissions, a file that is not there yet, a device of
+    this node that cannot be used, another process at the same work.
+    """
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Return whether an error is a mistake that stays one however often the same is tried.
+
+    Where anything that it came of may pass, or is a fault of a file, a disk or a connection, it is not taken for one.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TransientError | OSError):
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(error, InputError)
+
+
 class Changed(Exception):
     """What was to be replaced is no longer what it was when it was read: somebody else has written it since."""
 

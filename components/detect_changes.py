@@ -16,7 +16,7 @@ def detect_changes(
     inputs: OutputPath(str),
     reason: OutputPath(str),
 ) -> bool:
-    """Compare the sources and the settings with those of the models before.
+    """Compare the sources and the settings with those of the models before; that nothing is new goes into the history.
 
     Args:
         source: Folder, .tgz or .zip with images, local or in cloud storage.
@@ -34,12 +34,12 @@ def detect_changes(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import detect_changes as step
+    from attngan.storage import mistakes
 
-    with exit_status.reported(model_uri):
-        sources = [source, captions, inception_weights]
-        found = step.detect_changes(sources, model_uri, settings.load(config), always=always)
+    sources = [source, captions, inception_weights]
+    with mistakes.reported("detect_changes", model_uri, root=model_uri, given=[*sources, config]):
+        found = step.detect_changes(sources, model_uri, settings.load(config), always=always, remember=True)
     print(found["reason"])
     Path(inputs).write_text(found["inputs"], encoding="utf-8")
     Path(reason).write_text(found["reason"], encoding="utf-8")

@@ -33,13 +33,13 @@ def evaluate(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import evaluate as step
-    from attngan.storage import pipeline_outputs
+    from attngan.storage import mistakes, pipeline_outputs
 
     out = Path(metrics.path)
     state = checkpoint_root or f"{metrics.uri}.state"  # a retry has the same URI
-    with exit_status.reported(out):
+    given = [dataset.uri, damsm.uri, generator.uri, config, num_gpus, metrics.uri]
+    with mistakes.reported("evaluate", out, root=state, given=given):
         loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
         inputs = Path(dataset.path), Path(damsm.path), Path(generator.path)
         values = step.evaluate(*inputs, out, loaded, state=state)

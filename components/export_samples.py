@@ -31,12 +31,12 @@ def export_samples(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import export_samples as step
-    from attngan.storage import pipeline_outputs
+    from attngan.storage import mistakes, pipeline_outputs
 
     out = Path(gallery.path)
-    with exit_status.reported(out):
+    given = [generator.uri, dataset.uri, damsm.uri, metrics.uri, config, gallery.uri]
+    with mistakes.reported("export_samples", out, root=f"{gallery.uri}.state", given=given):
         step.export_samples(
             Path(generator.path),
             out,

@@ -19,12 +19,12 @@ def preprocess(source: str, captions: str, inputs: str, config: str, dataset: Ou
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import preprocess as step
-    from attngan.storage import places
+    from attngan.storage import mistakes, places
 
+    given = [source, captions, inputs, config, dataset.uri]
     with (
-        exit_status.reported(dataset.path),
+        mistakes.reported("preprocess", dataset.path, root=f"{dataset.uri}.state", given=given),
         places.local_input(source) as images,
         places.local_input(captions or None) as texts,
     ):

@@ -36,14 +36,15 @@ def pretrain_damsm(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import pretrain_damsm as step
-    from attngan.storage import pipeline_outputs, places
+    from attngan.storage import mistakes, pipeline_outputs, places
     from attngan.training import train_job as several_nodes
 
     data, out, state = Path(dataset.path), Path(damsm.path), checkpoint_root or f"{damsm.uri}.state"  # as of a retry
-    with exit_status.reported(out):
-        loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
+    given = [dataset.uri, inception_weights, inputs, config, num_gpus, train_job, damsm.uri]
+    with mistakes.reported("pretrain_damsm", out, root=state, given=given):
+        device = ["device=cuda"] if int(num_gpus) else []
+        loaded = settings.load(config, overrides=device, defaults=settings.IN_A_POD)
         uris = {"dataset": dataset.uri, "inception-weights": inception_weights, "out": damsm.uri, "state": state}
         with places.local_input(None if train_job else inception_weights or None) as weights:  # nodes fetch it
             here = functools.partial(step.pretrain_damsm, data, out, loaded, inception_weights=weights, state=state)

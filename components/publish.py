@@ -28,10 +28,11 @@ def publish(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import publish as step
+    from attngan.storage import mistakes
 
-    with exit_status.reported(model_uri):
+    given = [bundle.uri, metrics.uri, inputs, str(force), config]
+    with mistakes.reported("publish", model_uri, root=model_uri, given=given):
         decision = step.publish(
             Path(bundle.path), Path(metrics.path), model_uri, settings.load(config), inputs=inputs, force=force
         )

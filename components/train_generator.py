@@ -34,15 +34,16 @@ def train_generator(
     from pathlib import Path
 
     from attngan.config import settings
-    from attngan.runtime import exit_status
     from attngan.steps import train_generator as step
-    from attngan.storage import pipeline_outputs
+    from attngan.storage import mistakes, pipeline_outputs
     from attngan.training import train_job as several_nodes
 
     inputs, out = (Path(dataset.path), Path(damsm.path)), Path(generator.path)
     state = checkpoint_root or f"{generator.uri}.state"  # a retry has the same URI
-    with exit_status.reported(out):
-        loaded = settings.load(config, overrides=["device=cuda"] if int(num_gpus) else [])
+    given = [dataset.uri, damsm.uri, config, num_gpus, train_job, generator.uri]
+    with mistakes.reported("train_generator", out, root=state, given=given):
+        device = ["device=cuda"] if int(num_gpus) else []
+        loaded = settings.load(config, overrides=device, defaults=settings.IN_A_POD)
         uris = {"dataset": dataset.uri, "damsm": damsm.uri, "out": generator.uri, "state": state}
         here = functools.partial(step.train_generator, *inputs, out, loaded, state=state)
         values = several_nodes.train(train_job, "train-generator", uris, loaded, out, here=here)

@@ -266,7 +266,7 @@ def detect_changes(
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Say whether sources or settings are other ones than those of the models before."""
+    """Say whether sources or settings are other ones than those of the models before; nothing is written."""
     with configured(model_uri, config, set_, dry_run) as settings:
         from attngan.steps import detect_changes as step
 

@@ -3,8 +3,9 @@
 A YAML file holds only what differs. Unknown names and wrong types are refused, all of them in one message.
 """
 
+import copy
 import importlib.resources
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -223,7 +224,17 @@ class Config(Section):
         return [self.data.resolution // 2 ** (stages - 1 - stage) for stage in range(stages)]
 
 
-def load(text: str | bytes | None = None, *, overrides: Iterable[str] = (), where: str = "config") -> Config:
+# In a pod a lost node leaves no time to save: what is lost is the time since the last state.
+IN_A_POD = {section: {"checkpoint_every_seconds": 120.0} for section in ("damsm", "training")}
+
+
+def load(
+    text: str | bytes | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    where: str = "config",
+    defaults: Mapping[str, Any] | None = None,
+) -> Config:
     """Build the config from YAML text and `section.name=value` overrides (each value is YAML again).
 
     Args:
@@ -231,11 +242,12 @@ def load(text: str | bytes | None = None, *, overrides: Iterable[str] = (), wher
             in UTF-8; None or empty for the defaults.
         overrides: applied last, left to right.
         where: file name for messages.
+        defaults: in place of those of `Config`, by section.
 
     Raises:
         InputError: names every unknown setting (with the nearest known one) and every value that does not fit.
     """
-    return _validated(_values(text or "", where), overrides, where)
+    return _validated(_on_top(copy.deepcopy(dict(defaults or {})), _values(text or "", where)), overrides, where)
 
 
 def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
@@ -243,9 +255,11 @@ def load_file(path: Path, *, overrides: Iterable[str] = ()) -> Config:
     return load_files([path], overrides=overrides)
 
 
-def load_files(paths: Sequence[Path], *, overrides: Iterable[str] = ()) -> Config:
+def load_files(
+    paths: Sequence[Path], *, overrides: Iterable[str] = (), defaults: Mapping[str, Any] | None = None
+) -> Config:
     """Build the config from several files or shipped ones, as `load_file` does; later ones lie on top."""
-    values: dict[str, Any] = {}
+    values = copy.deepcopy(dict(defaults or {}))
     for path in paths:
         where, text = _read(path)
         values = _on_top(values, _values(text, where))

@@ -13,7 +13,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from attngan.config.settings import Config
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime import distributed, machine
 from attngan.runtime.console import say
 from attngan.runtime.step_graph import Recorder, record_on_cuda
@@ -54,7 +54,7 @@ def set_up_device(config: Config) -> torch.device:
             raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
+        raise TransientError(  # the next node may have one
             f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu."
         ) from None
     if device.type == "cuda":

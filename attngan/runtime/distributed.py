@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime import machine
 
 Value = TypeVar("Value")
@@ -144,7 +144,9 @@ def check_same(value: int, what: str) -> None:
     """Refuse to go on where processes have different values: they would wait for each other for ever."""
     first = from_first(lambda: value)
     if in_any_process(first != value)[0]:
-        raise InputError(f"{what} is {first:,} for the first process and another one elsewhere; run the command again.")
+        raise TransientError(
+            f"{what} is {first:,} for the first process and another one elsewhere; run the command again."
+        )
 
 
 def from_first(compute: Callable[[], Value]) -> Value:

@@ -9,6 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
+from attngan.errors import is_lasting
 from attngan.runtime import exit_status, launcher
 
 WATCH_SECONDS = 0.2
@@ -41,7 +42,8 @@ def main(folder: Path, parent: int) -> int:
         if sentence is None:
             launcher.write_outcome(folder, rank, launcher.BUG, traceback.format_exc())
             return 1
-        launcher.write_outcome(folder, rank, launcher.MISTAKE, sentence)
+        kind = launcher.MISTAKE if is_lasting(error) else launcher.TRANSIENT
+        launcher.write_outcome(folder, rank, kind, sentence)
         return exit_status.PERSON
     launcher.write_outcome(folder, rank, launcher.DONE, figures)
     return 0

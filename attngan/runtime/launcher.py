@@ -23,7 +23,7 @@ import torch
 import attngan
 from attngan.config import settings as configs
 from attngan.config.settings import Config
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime import distributed, exit_status, scratch
 from attngan.runtime.console import say
 
@@ -31,7 +31,8 @@ Arguments = ParamSpec("Arguments")
 Figures = dict[str, float]
 WORKER = "attngan.runtime.distributed_worker"
 JOB, STOP = "job.json", "stop"  # in the shared folder
-DONE, MISTAKE, BUG, STOPPED = "done", "mistake", "bug", "stopped"  # how a process can end
+# How a process can end.
+DONE, MISTAKE, TRANSIENT, BUG, STOPPED = "done", "mistake", "transient", "bug", "stopped"
 
 
 def over_processes(setting: str) -> Callable[[Callable[Arguments, Figures]], Callable[Arguments, Figures]]:
@@ -120,7 +121,7 @@ def read_job(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def write_outcome(folder: Path, rank: int, kind: str, what: Any) -> None:
-    """Write how a process ended: DONE with its figures, MISTAKE with a sentence, BUG with a traceback, or STOPPED."""
+    """Write how a process ended, and its figures where it is DONE, a sentence for a mistake, a traceback for a BUG."""
     draft = folder / f".outcome-{rank}"
     draft.write_text(json.dumps([kind, what]), encoding="utf-8")
     draft.replace(folder / f"outcome-{rank}.json")
@@ -206,8 +207,8 @@ def _stop_handed_on(folder: Path) -> Iterator[list[int]]:
 def _judged(outcomes: list[tuple[str, Any]], exit_codes: dict[int, int], received: list[int]) -> Figures:
     """Return the first process's figures, or end as the cause of all that failed would have it."""
     for kind, what in outcomes:
-        if kind == MISTAKE:
-            raise InputError(what)
+        if kind in (MISTAKE, TRANSIENT):
+            raise (InputError if kind == MISTAKE else TransientError)(what)
     if outcomes[0][0] == DONE and not exit_codes:
         return outcomes[0][1]
     if received and outcomes[0][0] != BUG:

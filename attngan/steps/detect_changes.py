@@ -8,8 +8,13 @@ from attngan.storage import places
 from attngan.storage.champion import ModelFolder, Origin, origin
 
 
-def detect_changes(sources: Sequence[str], model_uri: str, config: Config, *, always: bool = False) -> dict[str, Any]:
+def detect_changes(
+    sources: Sequence[str], model_uri: str, config: Config, *, always: bool = False, remember: bool = False
+) -> dict[str, Any]:
     """Compare the sources and the settings with those of the models that were decided on before.
+
+    The command asks and changes nothing. The pipeline's step acts on the answer, so it remembers it: where nothing is
+    new no later step does, and the history would not say why there is no model of that day.
 
     Args:
         sources: pictures, captions, pretrained weights: files or folders, "" for what is not given. Cloud storage is
@@ -17,6 +22,7 @@ def detect_changes(sources: Sequence[str], model_uri: str, config: Config, *, al
         model_uri: the model folder, local or in cloud storage, with the history of decisions.
         config: the settings of the run.
         always: train whatever has changed.
+        remember: where there is nothing to train, keep that and why in the history of the model folder.
 
     Returns:
         retrain, reason, and inputs: the fingerprint of the sources.
@@ -36,6 +42,8 @@ def detect_changes(sources: Sequence[str], model_uri: str, config: Config, *, al
             f"nothing to train: pictures, captions and settings are those of the model that was {verdict} on "
             f"{before['time']}; the champion stays"
         )
+        if remember:
+            folder.remember_unchanged(made_from, reason)
     return {"retrain": retrain, "reason": reason, "inputs": inputs}
 
 

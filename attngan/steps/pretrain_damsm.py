@@ -65,10 +65,9 @@ def _pretrained(
     if start_from is not None:
         run.start_from = key["start_from"] = start.encoders_from(start_from, run, train.vocabulary)
     store = states.StateStore(state, step_name="pretrain_damsm", key=key)
-    run.resume(store)
+    store = run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
-    states.check_not_beyond(run.step, run.schedule.total, store.uri, setting=run.schedule.setting)
     page = DamsmProgress(run, test, out, log) if distributed.is_first() else None
     watcher = DamsmWatcher(run, log, store, test, page)
     with kept_features(run, train, test, key) if run.step < run.schedule.total else contextlib.nullcontext():

@@ -66,10 +66,9 @@ def _trained(
     if start_from is not None:
         run.start_from = facts["start_from"] = start.generator_from(start_from, run)
     store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
-    run.resume(store)
+    store = run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     log = RunLog(out if distributed.is_first() else None, run.rows)
-    states.check_not_beyond(run.step, run.schedule.total, store.uri, setting=run.schedule.setting)
     snapshots = None
     if distributed.is_first():
         snapshots = Snapshots(run, test, out, store, log, num_candidates=figures.num_candidates)

@@ -1,7 +1,8 @@
 """The model folder: who the champion is, who was it before, their bundles, and every decision.
 
 `champion.json` names the champion and the one before, `models/<fingerprint>/` holds bundles, `history/` a file for each
-decision, named by its stamp and by what was trained on: a later run sees there whether anything is new. Stamps are
+decision, named by its stamp and by what was trained on: a later run sees there whether anything is new. That nothing
+was is a decision too, in a file of its own kind, which names the decision on a model that it goes back to. Stamps are
 times that never go back, whatever the clocks of the machines do: of two decisions the newer has the later one.
 """
 
@@ -20,7 +21,8 @@ from attngan.storage import artifacts, json_text, places, uris
 
 POINTER = "champion.json"
 STAMP = "%Y%m%dT%H%M%S.%fZ"
-DECISION = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{16}|unknown)\.json")
+DECISION = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{16}|unknown)(-unchanged)?\.json")
+UNCHANGED = "-unchanged"  # at the end of the name of a decision that nothing was new
 TICK = datetime.timedelta(microseconds=1)
 LAST_YEAR = 9000  # of a stamp, after which others must have room
 
@@ -124,11 +126,20 @@ class ModelFolder:
         self.champion, self.previous = entry, previous
 
     def remember(self, decision: dict[str, Any]) -> None:
-        """Keep a decision, whose `origin` may be None: of when the folder was opened, or the champion set."""
+        """Keep a decision on a model, of when the folder was opened or the champion set; its `origin` may be None."""
+        self._remember(decision)
+
+    def remember_unchanged(self, made_from: Origin, reason: str) -> None:
+        """Keep that nothing was trained, since a model of this origin was decided on before, and why in words."""
+        before = self._names_of(made_from)[-1:]
+        decision = {"retrain": False, "reason": reason, "decision": before[0] if before else None, "origin": made_from}
+        self._remember(decision, UNCHANGED)
+
+    def _remember(self, decision: dict[str, Any], kind: str = "") -> None:
         record = {"time": now().isoformat(timespec="seconds"), **decision}
         content = json.dumps(record, indent=2, allow_nan=False).encode()
         while True:
-            name = f"{self._stamp:{STAMP}}-{_short(decision['origin'])}.json"
+            name = f"{self._stamp:{STAMP}}-{_short(decision['origin'])}{kind}.json"
             self._stamp += TICK  # of the next decision
             try:
                 places.write(uris.join(self.uri, "history", name), content, generation=0)
@@ -136,9 +147,13 @@ class ModelFolder:
             except Changed:
                 continue  # somebody else decided on a model of this origin at the same time
 
-    def decisions(self) -> list[str]:
-        """Return the names of all decisions, the oldest first."""
+    def history(self) -> list[str]:
+        """Return the names of all decisions, also of those that nothing was new, the oldest first."""
         return [name for name in places.names(uris.join(self.uri, "history")) if _stamp_in(name)]
+
+    def decisions(self) -> list[str]:
+        """Return the names of all decisions on models, the oldest first."""
+        return [name for name in self.history() if not name.endswith(f"{UNCHANGED}.json")]
 
     def decision(self, name: str) -> Decision:
         """Return one decision."""
@@ -154,8 +169,11 @@ class ModelFolder:
 
     def find(self, made_from: Origin) -> Decision | None:
         """Return the latest decision on a model of this origin, or None."""
-        found = [name for name in self.decisions() if name.endswith(f"-{_short(made_from)}.json")]
+        found = self._names_of(made_from)
         return self.decision(found[-1]) if found else None
+
+    def _names_of(self, made_from: Origin) -> list[str]:
+        return [name for name in self.decisions() if name.endswith(f"-{_short(made_from)}.json")]
 
     def _take(self, content: bytes) -> None:
         uri = uris.join(self.uri, POINTER)
@@ -171,7 +189,7 @@ class ModelFolder:
 
     def _next_stamp(self) -> datetime.datetime:
         """Return a time that is later than that of any decision so far, and no earlier than it is."""
-        stamps = [self._stamp, *map(_stamp_in, self.decisions()[-1:])]
+        stamps = [self._stamp, *map(_stamp_in, self.history()[-1:])]
         return max(now(), *(stamp + TICK for stamp in stamps if stamp))
 
     def _problem(self, uri: str, fingerprint: str) -> str | None:

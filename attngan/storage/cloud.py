@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, cast
 
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.storage import uris
 
 MODULES = {"gs": ("google_storage", "gcs"), "s3": ("s3_storage", "s3"), "minio": ("s3_storage", "s3")}
@@ -87,15 +87,15 @@ def safe(name: str, uri: str) -> str:
     return name
 
 
-def nothing_at(uri: str) -> InputError:
+def nothing_at(uri: str) -> TransientError:
     """Return what to say of a URI below which no object is."""
-    return InputError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
+    return TransientError(f"{uri}: nothing is there; check the name, or run the step that writes it.")
 
 
-def fault(kind: str, uri: str, error: Exception | str, *more: str) -> InputError:
+def fault(kind: str, uri: str, error: Exception | str, *more: str) -> TransientError:
     """Return the sentence for one of `FAULTS`."""
     found = error if isinstance(error, str) else first_line(error)
-    return InputError(f"{uri}: {FAULTS[kind].format(found, *more)}")
+    return TransientError(f"{uri}: {FAULTS[kind].format(found, *more)}")
 
 
 def first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.storage import artifacts, json_text, uris
 from attngan.storage.artifacts import MANIFEST
 
@@ -167,7 +167,7 @@ def _marked(draft: Path) -> int:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(mark)
-            raise InputError(
+            raise TransientError(
                 f"{draft.parent}: another process is making a result there; wait for it, or name another folder."
             ) from None
         except OSError:

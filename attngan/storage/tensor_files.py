@@ -1,10 +1,16 @@
-"""Files of tensors that others wrote: read without running code, and without more memory than they are large."""
+"""Files of tensors that others wrote: read without running code, and without more memory than they are large.
 
+And trees of tensors that are written: copied first, since a training goes on to change them.
+"""
+
+import itertools
 import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -74,3 +80,24 @@ def _check_size(path: Path, claimed: int) -> None:
     size = path.stat().st_size
     if claimed > size:
         raise InputError(f"{path}: claims {claimed:,} bytes of content in a file of {size:,}; it was not read.")
+
+
+def copied(state: Any, into: Any = None) -> Any:
+    """Return a state as it is now, in the processor's memory: the training goes on to change what it is made of.
+
+    Args:
+        state: a tree of dicts, lists, tensors and values.
+        into: an earlier copy, whose tensors are used again where they fit; fresh memory takes several times as long.
+    """
+    if isinstance(state, Tensor):
+        fits = isinstance(into, Tensor) and (into.shape, into.dtype) == (state.shape, state.dtype)
+        if fits and into.stride() == state.stride():
+            return into.copy_(state.detach())
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        before = into if isinstance(into, Mapping) else {}
+        return {key: copied(value, before.get(key)) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        before = [*into] if isinstance(into, list | tuple) else []
+        return type(state)(copied(value, old) for value, old in itertools.zip_longest(state, before[: len(state)]))
+    return state

@@ -14,9 +14,9 @@ from attngan.pages import curves, pictures, report
 from attngan.pages.pictures import attention_overlays
 from attngan.storage import artifacts
 from attngan.training.damsm_run import DamsmRun
-from attngan.training.pace import Pace
+from attngan.training.pace import Pace, Timer
 from attngan.training.run_log import RunLog
-from attngan.training.states import StateStore, Timer
+from attngan.training.states import StateStore
 
 PAGE = "progress.html"
 PICTURES, POOL = 6, 100  # shown, and whose captions they choose among

@@ -38,6 +38,7 @@ class DamsmRun(TrainingRun):
     """
 
     section = "damsm"
+    look = "recall_at_1"
     remembered = (*TrainingRun.remembered, "best", "best_weights")
 
     def __init__(self, config: Config, train: Dataset, device: torch.device, inception_weights: Path | None):

@@ -7,7 +7,7 @@ from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import BatchesAhead
 from attngan.runtime import acceleration, distributed, stopping
 from attngan.runtime.console import progress
-from attngan.training import states
+from attngan.training.pace import Timer
 from attngan.training.run import TrainingRun
 from attngan.training.watcher import Watcher
 
@@ -38,7 +38,7 @@ def train(run: TrainingRun, dataset: Dataset, step: TrainingStep, watcher: Watch
         InputError: a batch does not fit, or the run goes wrong and the settings say stop.
     """
     settings = run.settings
-    timer = states.Timer(settings.checkpoint_every_seconds)
+    timer = Timer(settings.checkpoint_every_seconds)
     total, done = run.schedule.total * settings.batch_size, run.step * settings.batch_size
     try_step = functools.partial(step.try_step, run, dataset)
     bar = progress(run.name, total=total, unit="images", start=done)

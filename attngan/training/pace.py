@@ -72,3 +72,18 @@ class Pace:
         if self.price_per_hour:
             text += f" and cost {seconds / 3600 * self.price_per_hour:,.2f}"
         return text + " (attngan plan counts the rest too)."
+
+
+class Timer:
+    """Says when a number of seconds has passed since it last said so."""
+
+    def __init__(self, every_seconds: float):
+        self.every_seconds = every_seconds
+        self.last = time.monotonic()
+
+    def take_turn(self) -> bool:
+        """Return whether the time has come, and start anew if so."""
+        if time.monotonic() - self.last < self.every_seconds:
+            return False
+        self.last = time.monotonic()
+        return True

@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from attngan import seeding
 from attngan.config.settings import Config
-from attngan.runtime import acceleration
+from attngan.runtime import acceleration, distributed
 from attngan.runtime.console import say
 from attngan.training import states
 from attngan.training.schedule import Schedule
@@ -27,6 +28,7 @@ class TrainingRun(abc.ABC):
     """
 
     section: str  # of the settings
+    look: str  # a figure that the log has of steps after which the run is looked at, and of no others
     schedule: Schedule
     remembered: tuple[str, ...] = (
         "rows",
@@ -92,16 +94,51 @@ class TrainingRun(abc.ABC):
         remembered = {name: getattr(self, name) for name in self.remembered}
         return {**{name: part.state_dict() for name, part in parts.items()}, "loss_sums": self.loss_sums, **remembered}
 
-    def resume(self, store: StateStore) -> None:
-        """Go on from the newest state in `store`, if there is one; InputError where it cannot be read or used."""
-        saved = store.load()
+    def resume(self, store: StateStore) -> StateStore:
+        """Go on from the newest state in `store`, if there is one, and return where the run keeps its states.
+
+        That is `store`, or, where more steps were taken there than are asked for now, a folder for runs of this length
+        alone. It begins with the last good state of `store` through which such a run comes too, if one is kept.
+
+        Raises:
+            InputError: a state cannot be read or used.
+        """
+        saved, why, where = store.load(), "", ""
+        taken = distributed.from_first(lambda: saved["step"] if saved is not None and self._is_beyond(saved) else None)
+        if taken is not None:
+            total, longer = self.schedule.total, store
+            why = f"{self.schedule.setting} asks for {total:,} steps, and {longer.uri} has taken {taken:,}: "
+            where, store = " in a folder of its own", longer.of_length(total)
+            saved = store.load() or self._begin_with(longer, store)
         if saved is None:
-            say(f"{self.name}: starts from the beginning; state for resuming in {store.uri}")
-            return
+            say(f"{self.name}: {why}starts from the beginning{where}; state for resuming in {store.uri}")
+            return store
         self._restore(saved, store)
         then, now = saved.get("revision", "unknown"), store.revision
         other = "" if then == now else f"; saved by another revision of attngan, {then}, this is {now}"
-        say(f"{self.name}: goes on after step {self.step:,} ({store.uri}){other}")
+        say(f"{self.name}: {why}goes on after step {self.step:,}{where} ({store.uri}){other}")
+        return store
+
+    def _begin_with(self, longer: StateStore, store: StateStore) -> dict[str, Any] | None:
+        """Take over and return the last good state of a longer run through which this one comes too, if one is kept."""
+        saved = longer.last_good(at_most=self.schedule.total, fits=self._comes_through)
+        if saved is not None and distributed.is_first():
+            store.take_over(longer, saved)
+        return saved
+
+    def _is_beyond(self, saved: Mapping[str, Any]) -> bool:
+        """Return whether a state is of more steps than are asked for; with the last one the run is looked at too."""
+        total = self.schedule.total
+        return saved["step"] > total or (saved["step"] == total and total not in self._looks(saved))
+
+    def _comes_through(self, saved: Mapping[str, Any]) -> bool:
+        """Return whether a run of this length comes through a state: it went not back, and all looks are its own."""
+        is_own = all(self.schedule.is_look(step) for step in self._looks(saved))
+        return is_own and saved["step"] > 0 and not saved.get("attempt") and not self._is_beyond(saved)
+
+    def _looks(self, saved: Mapping[str, Any]) -> list[float]:
+        """Return after which steps the run of a state was looked at."""
+        return [row["step"] for row in saved.get("rows", []) if self.look in row]
 
     def go_back(self, store: StateStore) -> None:
         """Go on from the newest good state in `store`, with lower learning rates."""

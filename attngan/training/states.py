@@ -16,10 +16,9 @@ import pickle
 import re
 import secrets
 import struct
-import time
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -28,10 +27,10 @@ import torch
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from attngan.errors import Changed, InputError
+from attngan.errors import Changed, InputError, TransientError
 from attngan.runtime import distributed, scratch
 from attngan.runtime.console import say
-from attngan.storage import artifacts, json_text, places, uris
+from attngan.storage import artifacts, json_text, places, tensor_files, uris
 
 POINTER = "latest.json"
 NAME = re.compile(r"\.?step-([0-9]{9})-[0-9a-f]+\.(pt|part)")
@@ -65,22 +64,25 @@ MEND = "restore the file, or remove the folder to start from the beginning"
 class StateStore:
     """Where a run keeps its state, under a key from everything that shapes its result.
 
-    A context: a state is sent to cloud storage while the training goes on; leaving waits for the last one.
+    A context: a state is written and sent while the training goes on; leaving waits for the last one.
 
     Args:
         root: folder for the states of many runs, local or in cloud storage.
         step_name: of the step.
         key: what shapes the result, as JSON can hold it: settings, fingerprints of data.
+        length: steps of a run that has a folder of its own, since the one of all lengths is beyond it; None: that one.
     """
 
-    def __init__(self, root: str, *, step_name: str, key: Any):
-        self.uri = places.keyed(root, step_name, key)
+    def __init__(self, root: str, *, step_name: str, key: Any, length: int | None = None):
+        self._owner = {"root": root, "step_name": step_name, "key": key}
+        self.uri = places.keyed(root, step_name, key) + (f"-{length}-steps" if length is not None else "")
         self._kept: list[dict[str, Any]] = []  # the newest first
         self._there: list[str] = []  # files of the folder, before the pointer was moved last
         self._generation = 0  # of the pointer, when it was read or written by us
         self._run, self.revision = secrets.token_hex(4), artifacts.code_revision()
         self._sender = ThreadPoolExecutor(max_workers=1)
         self._sent: list[Future[None]] = []
+        self._copy_of_state: dict[str, Any] = {}  # that is being written, or was
         self._scratch = contextlib.ExitStack()
 
     def __enter__(self) -> "StateStore":
@@ -104,6 +106,7 @@ class StateStore:
         Raises:
             InputError: there are states, and none can be read: nothing is thrown away silently.
         """
+        self.wait()
         content, self._generation = places.read(self._pointer)
         listed, problem = self._listed(content)
         wanted = [entry for entry in listed if entry.get("good") or not good]
@@ -112,7 +115,7 @@ class StateStore:
             if state is not None:
                 self._kept = listed if good else listed[index:]
                 return state
-        others = self._names_beside(listed)
+        others = self._names_beside([entry["file"] for entry in listed])
         state = self._search(others, good=good)
         if state is not None:
             problem = problem or f"{self._pointer}: it names no {'good ' * good}state that can be read"
@@ -124,11 +127,25 @@ class StateStore:
             raise InputError(self._why_nothing(problem, len(wanted) + len(others), good=good))
         return None
 
-    def save(self, step: int, state: dict[str, Any], *, good: bool = False) -> None:
-        """Keep the state after `step` steps, the one before it, and the last good one.
+    def of_length(self, length: int) -> "StateStore":
+        """Return the folder that belongs to runs of so many steps alone."""
+        return StateStore(**self._owner, length=length)
 
-        Where the run went back to `step`, what was saved after it is forgotten. Where the folder was deleted since the
-        last state, it is made anew.
+    def last_good(self, *, at_most: int, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        """Return the newest good state after at most so many steps that can be read and fits; nothing is changed."""
+        for entry in distributed.from_first(self._entries):  # a run that goes on there must not tell processes apart
+            if entry["step"] <= at_most and entry.get("good", True):
+                state = self._read(entry)
+                if state is not None and state.get("good") and fits(state):
+                    return state
+        return None
+
+    def save(self, step: int, state: dict[str, Any], *, good: bool = False) -> None:
+        """Keep the state after `step` steps, the one before it, and the last good one, while the training goes on.
+
+        The state is copied, which takes a share of a second, and written and sent in the background. Where the run went
+        back to `step`, what was saved after it is forgotten. Where the folder was deleted since the last state, it is
+        made anew.
 
         Args:
             step: how many steps were taken.
@@ -136,14 +153,12 @@ class StateStore:
             good: nothing is wrong with it: a run that goes wrong may go back to it.
 
         Raises:
-            InputError: another run has saved its state here since this one last looked.
+            InputError: the state before this one could not be kept: another run has saved its own here since.
         """
         self.wait()
-        content = {"step": step, **state, "good": good, "revision": self.revision}
-        try:
-            self._save(content)
-        except FileNotFoundError:  # a local folder was deleted, and the draft in it
-            self._save(content)
+        self._copy_of_state = tensor_files.copied(state, self._copy_of_state)
+        content = {"step": step, **self._copy_of_state, "good": good, "revision": self.revision}
+        self._sent.append(self._sender.submit(self._save, content))
 
     def show(self, paths: Iterable[Path], folder: Path) -> None:
         """Copy files of `folder` to beside the states, for people who watch and for the run that goes on from here."""
@@ -158,6 +173,16 @@ class StateStore:
         """Copy a file that was shown back into a folder, under its name."""
         with places.local_input(uris.join(self.uri, name)) as path:
             places.copy([(path, name)], str(folder))
+
+    def take_over(self, other: "StateStore", state: dict[str, Any]) -> None:
+        """Begin with a good state of another folder, and with what was shown there until then."""
+        self.save(state["step"], state, good=True)
+        names = [name for name in other.shown("samples/") if _step_of(name) <= state["step"]]
+        with scratch.folder("shown") as folder:
+            for name in names:
+                other.fetch(name, folder)
+            self.show([folder / name for name in names], folder)
+            self.wait()
 
     def wait(self) -> None:
         """Wait until the last state is where it belongs, and raise what kept it from there."""
@@ -186,6 +211,12 @@ class StateStore:
         return self._scratch.enter_context(scratch.folder("state")) if uris.is_remote(self.uri) else Path(self.uri)
 
     def _save(self, content: dict[str, Any]) -> None:
+        try:
+            self._write_and_commit(content)
+        except FileNotFoundError:  # a local folder was deleted, and the draft in it
+            self._write_and_commit(content)
+
+    def _write_and_commit(self, content: dict[str, Any]) -> None:
         """Write a state's draft and send it to where it belongs; FileNotFoundError if the folder is deleted then."""
         name = f"step-{content['step']:09d}-{self._run}{secrets.token_hex(2)}"
         draft = self._drafts / f".{name}.part"
@@ -198,10 +229,7 @@ class StateStore:
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        entry = {"step": content["step"], "file": f"{name}.pt", "good": content["good"]}
-        self._sent.append(self._sender.submit(self._commit, draft, entry))
-        if not uris.is_remote(self.uri):
-            self.wait()
+        self._commit(draft, {"step": content["step"], "file": f"{name}.pt", "good": content["good"]})
 
     def _commit(self, draft: Path, entry: dict[str, Any]) -> None:
         try:
@@ -212,7 +240,7 @@ class StateStore:
             if isinstance(error, FileNotFoundError) and self._is_deleted():
                 raise
             places.remove(uris.join(self.uri, entry["file"]))
-            raise InputError(
+            raise TransientError(
                 f"{self.uri}: another run of the same settings and data saves its state here, so this one "
                 f"stopped after step {entry['step']:,}; wait for the other, or stop it and run this command again."
             ) from None
@@ -273,10 +301,16 @@ class StateStore:
             return [], str(error).removesuffix(f"; {MEND}.")
         return [{**entry, "step": _step_of(entry["file"])} for entry in pointer["states"]], None
 
-    def _names_beside(self, listed: list[dict[str, Any]]) -> list[str]:
+    def _entries(self) -> list[dict[str, Any]]:
+        """Return what is known of all states in the folder: those that the pointer names, then others."""
+        content, self._generation = places.read(self._pointer)
+        listed = self._listed(content)[0]
+        others = self._names_beside([entry["file"] for entry in listed])
+        return [*listed, *({"file": name, "step": _step_of(name)} for name in others)]
+
+    def _names_beside(self, listed: Collection[str]) -> list[str]:
         """Return the names of all states in the folder but those that the pointer names, the newest first."""
-        known = {entry["file"] for entry in listed}
-        names = [name for name in places.names(self.uri) if STATE.fullmatch(name) and name not in known]
+        names = [name for name in places.names(self.uri) if STATE.fullmatch(name) and name not in listed]
         return sorted(names, key=_step_of, reverse=True)
 
     def _search(self, names: list[str], *, good: bool) -> dict[str, Any] | None:
@@ -335,8 +369,8 @@ class StateStore:
 
 
 def _step_of(name: str) -> int:
-    """Return after how many steps a state was saved."""
-    return int(name.split("-")[1])
+    """Return after how many steps a state was saved, or a picture drawn."""
+    return int(name.partition("step-")[2].replace(".", "-").split("-")[0])
 
 
 def _check_whole(path: Path) -> None:
@@ -362,27 +396,3 @@ def restore(target: Any, state: Any, *, name: str, where: str) -> None:
             f"{where}: the checkpoint's {name} does not fit this run ({detail}); "
             "use the settings it was made with, or remove the folder to start from the beginning."
         ) from None
-
-
-def check_not_beyond(step: int, total: int, where: str, *, setting: str) -> None:
-    """Refuse to call a run finished that was trained longer than is asked for now."""
-    if step > total:
-        raise InputError(
-            f"{where}: this run was already trained for {step:,} steps, {setting} asks for {total:,}; "
-            "raise it, or remove the folder to start from the beginning."
-        )
-
-
-class Timer:
-    """Says when a number of seconds has passed since it last said so."""
-
-    def __init__(self, every_seconds: float):
-        self.every_seconds = every_seconds
-        self.last = time.monotonic()
-
-    def take_turn(self) -> bool:
-        """Return whether the time has come, and start anew if so."""
-        if time.monotonic() - self.last < self.every_seconds:
-            return False
-        self.last = time.monotonic()
-        return True

@@ -17,10 +17,10 @@ from attngan.config import yaml_text
 from attngan.config.bounds import FEW
 from attngan.config.section import Few, FewOrNone, Section, Text
 from attngan.config.settings import Config
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime.console import say
 from attngan.storage import artifacts, json_text, places, uris
-from attngan.training.train_job_cluster import NODE, Cluster, Nodes
+from attngan.training.train_job_cluster import NODE, SECTION, Cluster, Nodes
 
 POLL_SECONDS = 10.0
 SHARED_MEMORY = "8Gi"  # /dev/shm: for NCCL between processes; a pod has 64 MB
@@ -182,7 +182,7 @@ def _wait(cluster: Cluster, job: dict[str, Any], nodes: Nodes) -> None:
         found = cluster.find(name)
         verdict = _verdict(found)
         if found is None and is_ours:
-            raise InputError(f"TrainJob {name}: somebody deleted it while it ran; run the step again to go on.")
+            raise TransientError(f"TrainJob {name}: somebody deleted it while it ran; run the step again to go on.")
         if found is None:
             is_ours = cluster.create(job)
         elif verdict["type"] == "Complete":
@@ -190,12 +190,20 @@ def _wait(cluster: Cluster, job: dict[str, Any], nodes: Nodes) -> None:
             return
         elif verdict["type"] == "Failed" and is_ours:
             _fail(name, verdict, nodes)
-        elif verdict["type"] == "Failed" and "deletionTimestamp" not in found["metadata"]:
+        elif "deletionTimestamp" in found["metadata"]:
+            pass  # it goes
+        elif verdict["type"] == "Failed":
             say(f"TrainJob {name}: failed in an earlier try; replaced")
-            cluster.delete(name)
-        elif "deletionTimestamp" not in found["metadata"]:
+            cluster.delete(found)
+        elif is_ours or cluster.owns(found) or cluster.take_over(found):
             is_ours = True
             nodes.tell()
+        else:
+            say(
+                f"TrainJob {name}: it is an earlier attempt's, and to take it over is not allowed ({SECTION}); "
+                "replaced, and training goes on from its last state"
+            )
+            cluster.delete(found)
         time.sleep(POLL_SECONDS)
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime.console import say
 
 API = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 NODE = "node"  # the runtime's name for the pods that train, and for the container in them
 SECTION = "docs/kubeflow-reference.md, Several GPUs, several nodes"
+OWN_POD = ("KFP_POD_NAME", "KFP_POD_UID")  # set in every step's pod by Kubeflow Pipelines
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PATIENCE_SECONDS = 300.0  # without a proper answer: a control plane is away for minutes while it is upgraded
 RETRY_SECONDS = 5.0
@@ -24,7 +25,12 @@ TAIL_LINES = 50
 
 
 class Cluster:
-    """TrainJobs, and the pods of one, in the namespace that this process belongs to."""
+    """TrainJobs, and the pods of one, in the namespace that this process belongs to.
+
+    A job belongs to the step's pod, where that is known: when the pod is deleted, as with its run, the cluster's
+    garbage collector deletes the job. A pod that has only ended is still there, and so is its job: the next attempt
+    takes it over.
+    """
 
     def __init__(self):
         try:
@@ -48,6 +54,8 @@ class Cluster:
                 f"train_job: no access to a cluster ({error}); run the step in one, or point KUBECONFIG at its file."
             ) from None
         self._jobs, self._core = client.CustomObjectsApi(), client.CoreV1Api()
+        name, uid = (os.environ.get(variable, "") for variable in OWN_POD)
+        self._owner = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid} if name and uid else None
 
     def find(self, name: str) -> dict[str, Any] | None:
         """Return a job, None where there is none."""
@@ -55,6 +63,8 @@ class Cluster:
 
     def create(self, body: dict[str, Any]) -> bool:
         """Submit a job; False where one of that name is there already."""
+        if self._owner:  # blockOwnerDeletion would ask for a right on the pod's finalizers
+            body = {**body, "metadata": {**body["metadata"], "ownerReferences": [self._owner]}}
         create, place = self._jobs.create_namespaced_custom_object, {**API, "namespace": self.namespace}
         strict = {"field_validation": "Strict"}  # an older Trainer would drop the patches without a word
         made = self._ask("create", "trainjobs", create, absent=(409,), body=body, **place, **strict)
@@ -64,10 +74,29 @@ class Cluster:
             say(f"  kubectl delete trainjob --namespace {self.namespace} {name}   ends it")
         return made is not None
 
-    def delete(self, name: str) -> None:
-        """Delete a job and its pods; it may be gone already."""
-        delete = self._jobs.delete_namespaced_custom_object
-        self._ask("delete", "trainjobs", delete, absent=(404,), **self._job(name), propagation_policy="Foreground")
+    def owns(self, found: dict[str, Any]) -> bool:
+        """Return whether a job belongs to this process's pod, or to nobody that it knows of."""
+        owners = [owner["uid"] for owner in found["metadata"].get("ownerReferences", [])]
+        return self._owner is None or self._owner["uid"] in owners
+
+    def take_over(self, found: dict[str, Any]) -> bool:
+        """Make a job that an earlier attempt submitted this pod's own; False where that is not allowed, or it is gone.
+
+        Its owner's end would be its own: "retry run" deletes the pods of the attempts before.
+        """
+        patch, job = self._jobs.patch_namespaced_custom_object, self._job(found["metadata"]["name"])
+        change = {"metadata": {"uid": found["metadata"]["uid"], "ownerReferences": [self._owner]}}
+        refused = (403, 404, 409, 422)  # the last two: it is another one by now, as its uid says
+        return self._ask("patch", "trainjobs", patch, absent=refused, **job, body=change) is not None
+
+    def delete(self, found: dict[str, Any]) -> None:
+        """Delete a job and its pods, not another one of its name; it may be gone already."""
+        from kubernetes.client import V1DeleteOptions, V1Preconditions
+
+        delete, job = self._jobs.delete_namespaced_custom_object, self._job(found["metadata"]["name"])
+        that = V1DeleteOptions(preconditions=V1Preconditions(uid=found["metadata"]["uid"]))
+        how = {"body": that, "propagation_policy": "Foreground"}
+        self._ask("delete", "trainjobs", delete, absent=(404, 409), **job, **how)
 
     def give_up(self, name: str) -> None:
         """Delete a job in the seconds that are left to an interrupted process, or say how a person does it."""
@@ -116,12 +145,13 @@ class Cluster:
                 if error.status in absent:
                     return None
                 if error.status != 429 and error.status < 500:
-                    raise InputError(self._explain(verb, what, error.status, _message(error))) from None
+                    kind = InputError if error.status in (400, 422) else TransientError  # else others can mend it
+                    raise kind(self._explain(verb, what, error.status, _message(error))) from None
                 trouble = f"{error.status}, {_message(error)}"
             except HTTPError as error:
                 trouble = str(error)
             if time.monotonic() > deadline:
-                raise InputError(
+                raise TransientError(
                     f"train_job: no answer from the Kubernetes API for {PATIENCE_SECONDS:g} seconds ({trouble}); the "
                     "job, if there is one, goes on: run the step again when the API is back."
                 )

@@ -22,7 +22,7 @@ def pipeline_arguments(work: Work) -> dict[str, Any]:
     Raises:
         InputError: a URI that the pods cannot reach, an unknown setting, a selector or toleration that is none.
     """
-    loaded = settings.load_files(work.config or [], overrides=work.set_ or [])
+    loaded = settings.load_files(work.config or [], overrides=work.set_ or [], defaults=settings.IN_A_POD)
     check_pinned(work.image)
     return {
         "source": _uri("--source", work.source),

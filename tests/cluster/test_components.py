@@ -1,5 +1,6 @@
 """Each component's own function on drawn birds, in pipeline order."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -128,3 +129,48 @@ def test_what_a_person_can_put_right_ends_a_component_with_status_two(tmp_path, 
         )
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("attngan: ")
+
+
+def given_to(name, root):
+    """Return arguments for a component, whose settings are a mistake."""
+    function = getattr(components, name).python_func
+    values = {"config": "nonsense: 1", "num_gpus": "0", "always": False, "force": False, "checkpoint_root": ""}
+    arguments = {}
+    for parameter in inspect.signature(function).parameters:
+        if parameter in values:
+            arguments[parameter] = values[parameter]
+        elif parameter in ("dataset", "damsm", "generator", "metrics", "bundle", "gallery"):
+            arguments[parameter] = dsl.Artifact(name=parameter, uri=str(root / "out" / parameter))
+        elif parameter in ("report", "page", "progress", "scores"):
+            arguments[parameter] = dsl.HTML(name=parameter, uri=str(root / "out" / f"{parameter}.html"))
+        else:
+            arguments[parameter] = "" if parameter in ("captions", "train_job", "inception_weights") else str(root)
+    return function, arguments
+
+
+@pytest.mark.parametrize("name", components.__all__)
+def test_a_mistake_is_tried_once_by_every_component(name, tmp_path, monkeypatch, capsys):
+    function, arguments = given_to(name, tmp_path / "run")
+    loaded, load = [], settings.load
+    monkeypatch.setattr(settings, "load", lambda *texts, **how: (loaded.append(1), load(*texts, **how))[1])
+    monkeypatch.setenv("KFP_POD_NAME", "attngan-x7k2p-retry-system-container-impl-1")
+    said = []
+    for attempt in ("0", "1", "2", "0"):  # the last one is "retry run"
+        monkeypatch.setenv("KFP_RETRY_INDEX", attempt)
+        with pytest.raises(SystemExit) as stop:
+            function(**arguments)
+        assert stop.value.code == 2
+        said.append(capsys.readouterr().err)
+    assert len(loaded) == 2 and len(set(said)) == 1 and said[0].startswith("attngan: config: ")
+    assert len(list(tmp_path.rglob(f"mistakes/{name}-*.json"))) == 1
+    monkeypatch.setenv("KFP_RETRY_INDEX", "1")
+    with pytest.raises(SystemExit):
+        function(**arguments | {"config": "nonsense: 2"})
+    assert len(loaded) == 3  # other settings are another mistake
+
+
+def test_every_component_is_reported_in_the_one_place():
+    for name in components.__all__:
+        text = Path(inspect.getsourcefile(getattr(components, name).python_func)).read_text(encoding="utf-8")
+        assert text.count(f'with mistakes.reported("{name}"') + text.count(f'    mistakes.reported("{name}"') == 1
+        assert "exit_status" not in text

@@ -110,3 +110,14 @@ def test_what_shapes_a_result_leaves_out_what_is_marked_as_incidental():
     )
     assert changed.shaping() == Config().shaping()
     assert configs.load("training: {epochs: 3}").shaping()["training"]["epochs"] == 3
+
+
+def test_in_a_pod_states_are_saved_every_two_minutes_unless_the_settings_say_otherwise():
+    pod = {"defaults": configs.IN_A_POD}
+    for text, seconds in (("", 120), ("training: {epochs: 3}", 120), ("base: tiny", 60)):
+        config = configs.load(text, overrides=["training.batch_size=4"], **pod)
+        assert config.training.checkpoint_every_seconds == seconds
+        assert config.shaping() == configs.load(text, overrides=["training.batch_size=4"]).shaping()
+    assert configs.load("", overrides=["damsm.checkpoint_every_seconds=7"], **pod).damsm.checkpoint_every_seconds == 7
+    assert configs.load(**pod).damsm.checkpoint_every_seconds == 120 != configs.load().damsm.checkpoint_every_seconds
+    assert configs.load_files([Path("smoke")], **pod).training.checkpoint_every_seconds == 120

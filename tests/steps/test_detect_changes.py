@@ -1,11 +1,15 @@
 """Before a scheduled run: it trains where sources or settings are new, else it says why not."""
 
-import pytest
+import json
 
+import pytest
+from typer.testing import CliRunner
+
+from attngan import cli
 from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.steps.detect_changes import detect_changes
-from attngan.storage import places
+from attngan.storage import places, uris
 from attngan.storage.champion import ModelFolder, origin
 
 
@@ -77,3 +81,49 @@ def test_a_source_in_the_cloud_is_compared_without_a_download(tmp_path, storage_
 def test_a_source_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         detect_changes([str(tmp_path / "none")], str(tmp_path / "models"), configs.load())
+
+
+def kept(models):
+    """Return what the history holds, in full, the oldest first."""
+    names = ModelFolder(models).history()
+    return [(name, json.loads(places.read(uris.join(models, "history", name))[0])) for name in names]
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_nothing_new_is_remembered_with_why_and_later_answers_still_go_back_to_the_model(promoted, root, source):
+    models, config = uris.join(root, "models"), configs.load()
+    decide(models, places.fingerprint(source), config, promoted)
+    ((model, _),) = kept(models)
+    reasons = [detect_changes([source], models, config, remember=True)["reason"] for _ in range(3)]
+    assert len(set(reasons)) == 1 and f"that was {'promoted' if promoted else 'not promoted'} on 20" in reasons[0]
+    _, *others = kept(models)
+    assert len(others) == 3 and [name for name, _ in others] == sorted(name for name, _ in others)
+    for name, decision in others:
+        assert name.endswith("-unchanged.json") and name > model and decision["time"]
+        assert (decision["retrain"], decision["reason"], decision["decision"]) == (False, reasons[0], model)
+
+
+def test_what_is_new_is_told_from_the_last_model_not_from_a_run_with_nothing_new(root, source, tmp_path):
+    models, config, other = uris.join(root, "models"), configs.load(), configs.load("seed: 2")
+    decide(models, places.fingerprint(source), config)
+    decide(models, places.fingerprint(source), other)
+    assert not detect_changes([source], models, config, remember=True)["retrain"]
+    (tmp_path / "birds" / "two.txt").write_text("a blue bird")
+    found = detect_changes([source], models, other, remember=True)
+    assert found["reason"] == "training: sources are not those of the last model"
+    assert len(kept(models)) == 3  # a training's decision is that of publish
+
+
+def test_the_command_asks_and_the_pipelines_step_remembers(tmp_path, source):
+    pytest.importorskip("kfp")
+    import components
+
+    models = tmp_path / "models"
+    decide(str(models), places.fingerprint(source, "", ""), configs.load())
+    question = ["detect-changes", "--source", source, "--model-uri", str(models)]
+    asked = CliRunner().invoke(cli.app, question)
+    assert asked.exit_code == 0 and "nothing to train" in asked.output and len(kept(str(models))) == 1
+    given = {"source": source, "captions": "", "inception_weights": "", "model_uri": str(models), "config": ""}
+    written = {"inputs": str(tmp_path / "inputs"), "reason": str(tmp_path / "reason")}
+    assert not components.detect_changes.python_func(**given, always=False, **written)
+    assert kept(str(models))[1][1]["reason"] == (tmp_path / "reason").read_text()

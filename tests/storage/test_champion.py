@@ -111,6 +111,19 @@ def test_a_decision_under_the_name_of_another_is_refused_and_files_of_others_are
         ModelFolder(models).find(made_from)
 
 
+def test_that_nothing_was_new_is_no_decision_on_a_model_and_has_its_place_in_time(models, monkeypatch):
+    set_clock(monkeypatch, 0)
+    made_from = origin("pictures", CONFIG)
+    ModelFolder(models).remember({"promoted": True, "reason": "first", "origin": made_from})
+    ModelFolder(models).remember_unchanged(made_from, "nothing to train")
+    ModelFolder(models).remember({"promoted": False, "reason": "second", "origin": made_from})
+    folder = ModelFolder(models)
+    first, unchanged, second = folder.history()
+    assert folder.decisions() == [first, second] and unchanged.endswith("-unchanged.json")
+    assert json.loads(places.read(uris.join(models, "history", unchanged))[0])["decision"] == first
+    assert folder.find(made_from)["reason"] == "second"
+
+
 def damage(models, how):
     """Do harm to the one stored bundle."""
     (model,) = {name.split("/")[1] for name in places.names(models) if name.startswith("models/")}

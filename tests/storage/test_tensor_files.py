@@ -95,3 +95,27 @@ def test_what_is_no_file_is_said(tmp_path):
         tensor_files.read(tmp_path / "absent.pth")
     with pytest.raises(InputError, match="found a folder"):
         tensor_files.read(tmp_path)
+
+
+def test_a_copy_does_not_change_with_what_it_is_of_and_uses_an_earlier_ones_memory():
+    def state(value):
+        channels_last = torch.full((2, 3, 4, 5), value).to(memory_format=torch.channels_last)
+        parameter = torch.nn.Parameter(torch.full((3,), value))
+        return {"networks": {"a": parameter, "b": [channels_last, torch.tensor(value)]}, "rows": [{"x": value}] * 2}
+
+    first = state(1.0)
+    copy = tensor_files.copied(first)
+    with torch.no_grad():
+        first["networks"]["a"].fill_(9.0)
+        first["networks"]["b"][0].fill_(9.0)
+    first["rows"].append({"x": 9.0})
+    torch.testing.assert_close(copy, state(1.0), check_stride=True)
+    assert not copy["networks"]["a"].requires_grad and copy["networks"]["b"][0].stride() == (60, 1, 15, 3)
+
+    second = {**state(2.0), "more": torch.ones(2), "rows": [{"x": 2.0}] * 3}
+    memory = copy["networks"]["b"][0].data_ptr()
+    again = tensor_files.copied(second, copy)
+    torch.testing.assert_close(again, second, check_stride=True)
+    assert again["networks"]["b"][0].data_ptr() == memory != second["networks"]["b"][0].data_ptr()
+    other = tensor_files.copied({"networks": {"a": torch.ones(4), "b": torch.ones(1)}, "rows": []}, again)
+    assert other["networks"]["a"].tolist() == [1, 1, 1, 1] and other["rows"] == []

@@ -100,7 +100,7 @@ def test_a_draft_for_cloud_storage_does_not_outlive_a_killed_process(bucket, tmp
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if (process := os.fork()) == 0:
         monkeypatch.setattr(torch, "save", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        open_store("gs://pictures/states").save(1, {})
+        save_and_wait(open_store("gs://pictures/states"), 1)
     os.waitpid(process, 0)
     assert len(list(tmp_path.rglob("*.part"))) == 1
     save("gs://pictures/states", 1)
@@ -174,6 +174,7 @@ def test_a_folder_that_is_deleted_inside_a_save_is_made_anew(moment, is_first, t
             store.save(1, {"weights": torch.zeros(3)}, good=True)
         monkeypatch.setattr(module, moment, deleted_before)
         store.save(2, {"weights": torch.full((3,), 2.0)})
+        store.wait()
         if moment == "write":
             assert not [name for name in states(root) if "step-000000001" in name]
             store.save(3, {"weights": torch.full((3,), 2.0)})

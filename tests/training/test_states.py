@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import signal
+import time
 
 import pytest
 import torch
@@ -113,7 +114,7 @@ def test_a_draft_that_a_run_further_on_has_cleared_away_is_a_run_too_late(tmp_pa
 
         monkeypatch.setattr(places, "send", overtaken)
         with pytest.raises(InputError, match="another run"):
-            second.save(1, {"weights": torch.zeros(3)})
+            save_and_wait(second, 1)
     assert load(root)["step"] == 7
 
 
@@ -223,3 +224,19 @@ def test_files_are_shown_beside_the_states_and_come_back(root, tmp_path):
         assert store.shown("samples/") == ["samples/a.png"]
         store.fetch("samples/a.png", tmp_path / "other")
     assert (tmp_path / "other" / "samples" / "a.png").read_bytes() == b"picture"
+
+
+def test_a_state_that_is_being_written_is_not_written_over(tmp_path, monkeypatch):
+    weights, save = torch.zeros(3), torch.save
+
+    def slowly(content, handle):
+        time.sleep(0.05)
+        save(content, handle)
+
+    monkeypatch.setattr(torch, "save", slowly)
+    with StateStore(str(tmp_path), step_name="s", key=1) as store:
+        for step in (1, 2, 3):
+            store.save(step, {"weights": weights.fill_(step)}, good=step < 3)
+            weights.fill_(-1)  # the training goes on
+    read = [torch.load(path, weights_only=True) for path in tmp_path.glob("*/*.pt")]
+    assert {state["step"]: state["weights"].tolist() for state in read} == {2: [2, 2, 2], 3: [3, 3, 3]}

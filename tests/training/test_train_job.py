@@ -312,3 +312,79 @@ def test_the_result_of_the_nodes_is_fetched_with_its_figures(api, bucket, tmp_pa
     assert request["body"]["spec"]["trainer"]["command"] == [
         *(*command, "--set", "training={epochs: 3}", "--set", "device=cuda"),
     ]
+
+
+def start_step_pod(api, monkeypatch, name):
+    for variable, value in api.start_step_pod(name).items():
+        monkeypatch.setenv(variable, value)
+
+
+def owners(api):
+    (job,) = api.jobs.values()
+    return job["metadata"].get("ownerReferences")
+
+
+def test_a_job_belongs_to_the_steps_pod_and_goes_when_that_is_deleted(api, monkeypatch):
+    start_step_pod(api, monkeypatch, "attngan-x7k2p-1")
+    run()
+    (owner,) = owners(api)
+    assert owner == {"apiVersion": "v1", "kind": "Pod", "name": "attngan-x7k2p-1", "uid": os.environ["KFP_POD_UID"]}
+    assert "ownerReferences" not in made()["metadata"]  # the name does not follow from it: a retry finds the job
+    api.delete_step_pod("attngan-x7k2p-1")
+    assert not api.jobs
+
+
+def test_outside_of_a_steps_pod_a_job_belongs_to_nobody(api, monkeypatch):
+    monkeypatch.setenv("KFP_POD_NAME", "attngan-x7k2p-1")
+    monkeypatch.delenv("KFP_POD_UID", raising=False)
+    run()
+    assert owners(api) is None
+
+
+def stopped(api, monkeypatch):
+    """Submit a job in a pod that is stopped then, as a cluster does: not one line more of ours runs."""
+    start_step_pod(api, monkeypatch, "attngan-x7k2p-1")
+    train_job_cluster.Cluster().create(made())
+    start_step_pod(api, monkeypatch, "attngan-x7k2p-2")
+    api.requests.clear()
+
+
+def test_the_next_attempt_takes_over_the_job_of_a_pod_that_was_stopped(api, monkeypatch):
+    stopped(api, monkeypatch)
+    api.script = [[], [], [condition("Complete")]]
+    before = ["attngan-x7k2p-1"]  # whose pod "retry run" deletes, perhaps only now
+    monkeypatch.setattr(train_job_cluster.Nodes, "tell", lambda self: before and api.delete_step_pod(before.pop()))
+    run()
+    assert api.writes == ["PATCH"] and not before
+    assert [owner["name"] for owner in owners(api)] == ["attngan-x7k2p-2"]
+
+
+def test_a_job_that_may_not_be_taken_over_is_replaced_and_only_that_one(api, monkeypatch, capsys):
+    stopped(api, monkeypatch)
+    api.refusals["PATCH", "/trainjobs"] = (403, "trainjobs is forbidden")
+    api.script, api.lingering = [[], [condition("Complete")]], 2
+    before = next(iter(api.jobs.values()))["metadata"]["uid"]
+    run()
+    assert api.writes == ["PATCH", "DELETE", "POST"]
+    ((_, _, request),) = [one for one in api.requests if one[0] == "DELETE"]
+    assert request["body"]["preconditions"] == {"uid": before}
+    assert [owner["name"] for owner in owners(api)] == ["attngan-x7k2p-2"]
+    assert "to take it over is not allowed" in capsys.readouterr().out
+
+
+def test_a_job_that_was_replaced_meanwhile_is_neither_taken_over_nor_deleted(api, monkeypatch):
+    stopped(api, monkeypatch)
+    cluster, name = train_job_cluster.Cluster(), made()["metadata"]["name"]
+    found = cluster.find(name)
+    api.jobs.clear()
+    assert cluster.create(made())
+    assert not cluster.take_over(found)
+    cluster.delete(found)
+    assert cluster.find(name)["metadata"]["uid"] != found["metadata"]["uid"]
+
+
+def test_half_an_owner_is_refused_as_the_real_api_does(api, monkeypatch):
+    cluster = train_job_cluster.Cluster()
+    cluster._owner = {"apiVersion": "v1", "kind": "Pod", "name": "attngan-x7k2p-1", "uid": ""}
+    with pytest.raises(InputError, match="uid: must not be empty"):
+        cluster.create(made())
