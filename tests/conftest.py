@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from buckets import Bucket
     from kfp_server import Server
     from reference_numbers import Reference
+    from s3_server import Store
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
@@ -192,31 +193,33 @@ def bucket(storage_server):
 
 
 @pytest.fixture(scope="session")
-def s3_emulator() -> Iterator[tuple[str, int]]:
-    """Run an S3 on this machine, and give its address."""
+def s3_store() -> Iterator["Store"]:
+    """Run an S3 on this machine."""
     pytest.importorskip("boto3")
     pytest.importorskip("moto")
     import s3_server
 
-    with s3_server.moto() as address:
-        yield address
+    with s3_server.running() as store:
+        yield store
 
 
 @pytest.fixture
-def s3_bucket(s3_emulator: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
+def s3_bucket(s3_store: "Store", monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
     """Give an empty bucket, s3://pictures, behind a proxy that can inject faults; no other test's reaches it."""
     import boto3
     import buckets
     import s3_server
     from storage_server import Proxy
 
-    s3_server.reset(s3_emulator)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    with local_server.running(Proxy(s3_emulator)) as proxy:
-        for name, value in {**s3_server.ENVIRONMENT, "AWS_ENDPOINT_URL": proxy.url}.items():
+    with local_server.running(Proxy(s3_store.address)) as proxy:
+        for name, value in s3_store.environment(proxy.url).items():
             monkeypatch.setenv(name, value)
-        yield buckets.S3Bucket(boto3.client("s3"), proxy)
+        client = boto3.client("s3")
+        s3_server.empty(client)
+        proxy.requests.clear()
+        yield buckets.S3Bucket(client, proxy)
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def wrong_block(block: Block) -> Iterator[str]:
             [json.loads(line) for line in block.text.splitlines()]
         elif block.language == "yaml":
             values = yaml.safe_load(block.text)
-            if set(values) & set(settings.Config.model_fields):
+            if "apiVersion" not in values and set(values) & set(settings.Config.model_fields):
                 settings.load(block.text)
     except (ValueError, SyntaxError, yaml.YAMLError) as error:
         yield f"a block of {block.language} cannot be read: {error}"

@@ -11,13 +11,16 @@ import functools
 import os
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
 from attngan.config import yaml_text
-from attngan.errors import InputError
+from attngan.errors import InputError, TransientError
 from attngan.runtime import kubernetes_access
+from attngan.storage import json_text
 
 CONFIG_MAP = "kfp-launcher"
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
-OWN_STORE = {  # what KFP takes for minio:// where its ConfigMap says nothing (v2/config/env.go, 2.17)
+OWN_STORE: Any = {  # what KFP takes for minio:// where its ConfigMap says nothing (v2/config/env.go, 2.17)
     "endpoint": "seaweedfs.kubeflow:9000",
     "region": "minio",
     "disableSSL": True,
@@ -29,6 +32,46 @@ OWN_STORE = {  # what KFP takes for minio:// where its ConfigMap says nothing (v
         }
     },
 }
+
+
+class SecretReference(TypedDict):
+    """Where keys are."""
+
+    secretName: str
+    accessKeyKey: str
+    secretKeyKey: str
+
+
+class Credentials(TypedDict, total=False):
+    """Keys in a Secret, or those of the environment."""
+
+    fromEnv: bool
+    secretRef: SecretReference | None
+
+
+class Settings(TypedDict, total=False):
+    """Of a store."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    endpoint: str | None
+    region: str | None
+    disableSSL: bool | None
+    credentials: Credentials | None
+
+
+class Override(Settings, total=False):
+    """Settings of a bucket, or of a prefix in it."""
+
+    bucketName: str
+    keyPrefix: str | None
+
+
+class Provider(TypedDict, total=False):
+    """The stores of a scheme."""
+
+    default: Settings | None
+    overrides: list[Override] | None
+    Overrides: list[Override] | None  # which the launcher takes for the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +118,7 @@ def store(scheme: str, bucket: str, name: str) -> Store | None:
             break
     credentials = chosen.get("credentials") or {}
     keys = (None, None)
-    if not credentials.get("fromEnv") and "secretRef" in credentials:
-        reference = credentials["secretRef"]
+    if not credentials.get("fromEnv") and (reference := credentials.get("secretRef")):
         keys = _keys(pod, *(reference[key] for key in ("secretName", "accessKeyKey", "secretKeyKey")))
     return Store(_url(chosen), chosen.get("region") or None, *keys)
 
@@ -89,12 +131,15 @@ def _url(settings: dict[str, Any]) -> str | None:
 
 
 @functools.cache
-def _settings(pod: str) -> dict[str, Any] | None:
+def _settings(pod: str) -> dict[str, Provider] | None:
     """Return the launcher's settings by scheme; {} where its ConfigMap says nothing, None where it cannot be read."""
     data = _read("config_map", CONFIG_MAP)
     if data is None:
         return None
-    return yaml_text.parse(data.get("providers") or "", f"the ConfigMap {CONFIG_MAP}, providers")
+    where = f"the ConfigMap {CONFIG_MAP}, providers"
+    settings = yaml_text.parse(data.get("providers") or "", where)
+    expected, mend = "stores by scheme, as Kubeflow's launcher reads them", "correct it"
+    return json_text.shaped(settings, where, dict[str, Provider], expected=expected, mend=mend)
 
 
 @functools.cache
@@ -111,14 +156,17 @@ def _keys(pod: str, secret: str, access_key: str, secret_key: str) -> tuple[str,
 
 def _read(kind: str, name: str) -> dict[str, str] | None:
     """Return what a ConfigMap or a Secret of this namespace holds, {} if there is none, None if it is not shown."""
+    try:
+        namespace = kubernetes_access.load()
+    except InputError:
+        return None
     from kubernetes.client import ApiException, CoreV1Api
     from urllib3.exceptions import HTTPError
 
-    namespace = kubernetes_access.load()
     try:
         found = getattr(CoreV1Api(), f"read_namespaced_{kind}")(name, namespace, _request_timeout=TIMEOUT)
     except ApiException as error:
         return {} if error.status == 404 else None
-    except HTTPError:
-        return None
+    except HTTPError as error:
+        raise TransientError(f"the Kubernetes API does not answer ({error}); run it again.") from error
     return found.data or {}

@@ -71,7 +71,7 @@ def train(
     Args:
         text: the job's settings as YAML; empty to train in this process.
         step: command of the step, "train-generator".
-        flags: its inputs and folders by flag, each gs:// or empty; `out` is where the nodes deliver.
+        flags: its inputs and folders by flag, each in cloud storage or empty; `out` is where the nodes deliver.
         config: of the run.
         out: local folder for the result, named as the last part of `flags["out"]`.
         here: trains in this process.
@@ -83,8 +83,8 @@ def train(
     local = [f"{flag} {uri}" for flag, uri in flags.items() if not uris.is_remote(uri)]
     if local:
         raise InputError(
-            f"train_job: several nodes share their folders in cloud storage, expected gs://, found {', '.join(local)}; "
-            "give the pipeline a root in gs://, or leave train_job empty."
+            f"train_job: several nodes share their folders in cloud storage, found {', '.join(local)}; give the "
+            "pipeline a root there, or leave train_job empty."
         )
     arguments = [part for flag, uri in flags.items() for part in (f"--{flag}", uri)]
     overrides = [*configs.overrides(config), *(["device=cuda"] if job.gpus else [])]

@@ -7,17 +7,16 @@ import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from attngan.errors import InputError, TransientError
+from attngan.runtime import kubernetes_access
 from attngan.runtime.console import say
 
 API = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 NODE = "node"  # the runtime's name for the pods that train, and for the container in them
 SECTION = "docs/kubeflow-reference.md, Several GPUs, several nodes"
 OWN_POD = ("KFP_POD_NAME", "KFP_POD_UID")  # set in every step's pod by Kubeflow Pipelines
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PATIENCE_SECONDS = 300.0  # without a proper answer: a control plane is away for minutes while it is upgraded
 RETRY_SECONDS = 5.0
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
@@ -33,26 +32,9 @@ class Cluster:
     """
 
     def __init__(self):
-        try:
-            from kubernetes import client, config
-        except ImportError:
-            raise InputError(
-                "train_job: several nodes need the SDK of Kubeflow; install the trainer extra of attngan."
-            ) from None
+        self.namespace = kubernetes_access.load()
+        from kubernetes import client
 
-        kubeconfig = os.environ.get("KUBECONFIG") or None
-        try:
-            if NAMESPACE_FILE.is_file():
-                config.load_incluster_config()
-                self.namespace = NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-            else:
-                config.load_kube_config(config_file=kubeconfig)
-                context = config.list_kube_config_contexts(config_file=kubeconfig)[1]["context"]
-                self.namespace = context.get("namespace") or "default"
-        except config.ConfigException as error:
-            raise InputError(
-                f"train_job: no access to a cluster ({error}); run the step in one, or point KUBECONFIG at its file."
-            ) from None
         self._jobs, self._core = client.CustomObjectsApi(), client.CoreV1Api()
         name, uid = (os.environ.get(variable, "") for variable in OWN_POD)
         self._owner = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid} if name and uid else None

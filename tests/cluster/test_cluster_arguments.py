@@ -70,13 +70,15 @@ def test_selectors_and_tolerations_become_what_kubernetes_knows():
         ({"image": "registry.test/attngan:latest"}, "expected a digest"),
         ({"source": "birds.tgz"}, "--source birds.tgz: expected gs://"),
         ({"source": "/mnt/birds"}, "--source /mnt/birds: expected gs://"),
-        ({"source": "gs://"}, "--source gs://: expected gs:// and a bucket"),
-        ({"model_uri": "s3://pictures/m"}, "--model-uri s3://pictures/m"),
+        ({"source": "gs://"}, "gs://: expected gs://BUCKET/NAME, found no bucket"),
+        ({"model_uri": "s3://Pictures!/m"}, "--model-uri s3://Pictures!/m: 'Pictures!' cannot be a bucket's name"),
+        ({"model_uri": "ftp://pictures/m"}, "ftp://pictures/m: expected a local path, gs://BUCKET/NAME"),
+        ({"source": "s3://pictures/../birds"}, "found . or .. between slashes"),
         ({"captions": "text/"}, "--captions text/"),
         ({"inception_weights": "w.pth"}, "--inception-weights w.pth"),
         ({"checkpoint_root": "/state"}, "--checkpoint-root /state"),
-        ({"pipeline_root": "runs"}, "--pipeline-root runs: expected gs://, s3:// or minio://"),
-        ({"pipeline_root": "s3://pictures/runs"}, "--checkpoint-root: missing"),
+        ({"pipeline_root": "runs"}, "--pipeline-root runs: expected gs:// or s3:// or minio:// and a bucket"),
+        ({"pipeline_root": "s3://pictures/runs?region=x"}, "put them into the ConfigMap kfp-launcher"),
         ({"cpu": "many"}, "--cpu many"),
         ({"memory": "32 GB"}, "--memory 32 GB"),
         ({"node_selector": ["gpu"]}, "--node-selector gpu: expected KEY=VALUE"),
@@ -92,10 +94,12 @@ def test_what_the_pods_cannot_use_is_refused(flags, said):
     assert said in str(refused.value)
 
 
-def test_results_may_lie_elsewhere_when_training_state_has_its_place():
-    flags = {"pipeline_root": "s3://pictures/runs/", "checkpoint_root": "gs://birds/state"}
-    assert made(**flags)["checkpoint_root"] == "gs://birds/state"
-    assert arguments.pipeline_root(Work(**BARE | flags)) == "s3://pictures/runs"
+def test_results_state_and_data_may_lie_in_several_storages():
+    flags = {"pipeline_root": "minio://pictures/runs/", "source": "s3://birds/a b#1.tgz"}
+    assert made(**flags)["checkpoint_root"] == "minio://pictures/runs/state"
+    assert made(**flags, checkpoint_root="gs://birds/state")["checkpoint_root"] == "gs://birds/state"
+    assert arguments.pipeline_root(Work(**BARE | flags)) == "minio://pictures/runs"
+    assert made(**flags)["source"] == "s3://birds/a b#1.tgz"
 
 
 def test_submit_and_schedule_show_the_same_flags_for_the_same_work():

@@ -31,7 +31,7 @@ def fetches(monkeypatch) -> list[str]:
 def test_an_input_is_downloaded_once_and_again_when_it_changed(bucket, fetches, tmp_path):
     bucket.blob("run/dataset/words.txt").upload_from_string("a red bird")
     first = inputs.local("gs://pictures/run/dataset", tmp_path)
-    assert first.is_relative_to(tmp_path / "pictures" / "run" / "dataset") and first.name == "dataset"
+    assert first.is_relative_to(tmp_path / "gs" / "pictures" / "run" / "dataset") and first.name == "dataset"
     assert inputs.local("gs://pictures/run/dataset/", tmp_path) == first
     assert len(fetches) == 1
     bucket.blob("run/dataset/words.txt").upload_from_string("a blue bird")

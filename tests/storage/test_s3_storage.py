@@ -1,6 +1,7 @@
 """What only stores that speak S3 do: endpoints, credentials, stores that do not compare, and Kubeflow's launcher."""
 
 import base64
+import os
 import random
 
 import kubernetes_api
@@ -47,6 +48,8 @@ def error(code: str, status: int = 400):
 
 @pytest.mark.parametrize("name", ODD)
 def test_names_with_odd_characters_are_those_of_the_store(cloud_bucket, tmp_path, name):
+    if "\\" in name and "ATTNGAN_TEST_S3" in os.environ:
+        pytest.skip("SeaweedFS takes a backslash for a slash")
     (tmp_path / name).write_bytes(b"x")
     uri = f"{cloud_bucket.uri}/{name}"
     places.copy([(tmp_path / name, name)], uri)
@@ -122,7 +125,8 @@ def test_what_the_environment_lacks_is_a_sentence(s3_bucket, tmp_path, monkeypat
         cached.cache_clear()
 
 
-def test_a_store_that_writes_without_comparing_is_refused(s3_bucket, monkeypatch):
+@pytest.mark.skipif("ATTNGAN_TEST_S3" in os.environ, reason="a real store sees that a header of the request is gone")
+def test_a_store_that_writes_without_comparing_is_refused(s3_bucket):
     s3_bucket.proxy.drop = ("If-Match", "If-None-Match")
     with pytest.raises(InputError, match="writes without comparing"):
         places.write("s3://pictures/runs/latest.json", b"1", generation=0)
@@ -233,6 +237,15 @@ s3:
     assert kfp_launcher.store("s3", "birds", "owlsandmore") == kfp_launcher.store("s3", "cars", "") == elsewhere
 
 
+@pytest.mark.parametrize(
+    "text", ["s3: here", "s3: {default: []}", "s3: {default: {credentials: {secretRef: {}}}}", "[]"]
+)
+def test_in_a_pod_settings_that_the_launcher_would_not_read_are_a_sentence(pod, text):
+    pod.objects["configmaps/kfp-launcher"] = {"providers": text}
+    with pytest.raises(InputError, match="the ConfigMap kfp-launcher, providers: expected"):
+        kfp_launcher.store("s3", "birds", "owls")
+
+
 def test_in_a_pod_a_secret_that_is_not_there_is_a_sentence(pod):
     with pytest.raises(InputError, match="the Secret mlpipeline-minio-artifact: expected accesskey and secretkey"):
         kfp_launcher.store("minio", "mlpipeline", "v2/artifacts")
@@ -243,7 +256,7 @@ def test_in_a_pod_whose_account_may_not_read_the_settings_the_environment_decide
     assert kfp_launcher.store("minio", "mlpipeline", "v2/artifacts") is None
 
 
-def test_a_step_in_a_pod_reads_and_writes_in_the_launchers_store(pod, s3_bucket, monkeypatch):
+def test_a_step_in_a_pod_reads_and_writes_in_the_launchers_store(pod, s3_bucket, s3_store, monkeypatch):
     endpoint = s3_bucket.proxy.url.removeprefix("http://")
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
         monkeypatch.delenv(name)
@@ -258,6 +271,6 @@ minio:
       secretRef: {{secretName: mine, accessKeyKey: id, secretKeyKey: key}}
 """
     }
-    pod.objects["secrets/mine"] = secret(id="me", key="hidden")
+    pod.objects["secrets/mine"] = secret(id=s3_store.key, key=s3_store.secret)
     places.write("minio://pictures/one", b"1", generation=0)
     assert s3_bucket.names() == {"one"} and places.read("minio://pictures/one")[0] == b"1"

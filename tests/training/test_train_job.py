@@ -287,7 +287,7 @@ def test_without_settings_the_step_trains_in_its_own_pod():
 
 def test_local_folders_are_refused_before_anything_is_submitted(tmp_path):
     flags = {"dataset": "/data/d", "damsm": "gs://b/e", "out": "gs://b/generator"}
-    with pytest.raises(InputError, match=r"expected gs://, found dataset /data/d;"):
+    with pytest.raises(InputError, match=r"share their folders in cloud storage, found dataset /data/d;"):
         train_job.train(SETTINGS, "train-generator", flags, configs.load(), tmp_path / "generator", here=dict)
 
 

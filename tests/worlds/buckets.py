@@ -63,14 +63,13 @@ class GoogleBucket:
 
 
 class S3Bucket:
-    """One of moto."""
+    """One of a store that speaks S3."""
 
     uri = f"s3://{NAME}"
 
     def __init__(self, client: Any, proxy: Proxy):
         self.client = client
         self.proxy = proxy
-        client.create_bucket(Bucket=NAME)
 
     def put(self, name: str, content: bytes) -> None:
         self.client.put_object(Bucket=NAME, Key=name, Body=content)
