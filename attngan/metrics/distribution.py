@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.image.kid import poly_mmd
 
 CHUNK = 1000  # rows in memory at a time
 NEIGHBOURHOOD = 3  # k of precision and recall (Kynkäänniemi et al. 2019, section 3.1)
@@ -54,9 +53,12 @@ def kid(real: Rows, generated: Rows, rng: torch.Generator, *, num_subsets: int, 
         num_subsets: how many are averaged.
         subset_size: rows of each, or as many as both sets have.
     """
+    from torch_fidelity.metric_kid import kernel_mmd
+
     size = min(subset_size, len(real), len(generated))
     pairs = ((real.sample(size, rng)[:], generated.sample(size, rng)[:]) for _ in range(num_subsets))
-    return torch.stack([poly_mmd(theirs.double(), ours.double()) for theirs, ours in pairs]).mean().item()
+    distances = [kernel_mmd(theirs.double().numpy(), ours.double().numpy()) for theirs, ours in pairs]
+    return float(sum(distances) / num_subsets)
 
 
 def fid(real: Rows, generated: Rows) -> float:

@@ -223,10 +223,10 @@ def test_a_mistake_in_the_flags_is_status_two(arguments):
 
 
 def test_the_state_of_a_training_lies_beside_its_result_wherever_that_is(step, bucket, monkeypatch):
-    from attngan.storage import places
+    from attngan.storage import delivery
 
     calls = step("train_generator")
-    monkeypatch.setattr(places, "deliver", lambda *_: None)  # a stand-in leaves nothing
+    monkeypatch.setattr(delivery, "deliver", lambda *_: None)  # a stand-in leaves nothing
     arguments = ["train-generator", "--dataset", "d", "--damsm", "e", "--out"]
     for out in ("place", "gs://pictures/generator/"):
         assert call(*arguments, out).exit_code == 0

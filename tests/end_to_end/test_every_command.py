@@ -96,7 +96,7 @@ def test_a_uri_of_an_unknown_kind_is_no_local_folder(program, name, tmp_path, mo
         if each.metavar in ("INPUT", "OUTPUT") or each.name == "state":
             (tmp_path / "x").mkdir()
             line = one_line(call(program, name, *filled(command, "x", **PLAIN), *given(each, "gs:/bucket/x")))
-            assert "gs:/bucket/x: expected a local path or gs://BUCKET/NAME" in line or not line.count("gs:/")
+            assert "gs:/bucket/x: expected a local path, gs://BUCKET/NAME" in line or not line.count("gs:/")
             (tmp_path / "x").rmdir()
     assert list(tmp_path.iterdir()) == []
 

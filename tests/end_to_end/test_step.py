@@ -56,7 +56,7 @@ def test_the_inputs_of_each_step_are_the_flags_of_its_command():
         (["preprocess", "--out", "o", "--input", "source=.", "--state", "s"], "preprocess has no --state"),
         (["preprocess", "--out", "o", "--from-run", "1"], "--from-run RUN_ID and --pipeline-root"),
         (["preprocess", "--out", "gs://b/o", "--input", "source=.", "--docker"], "no network and no credentials"),
-        (["preprocess", "--out", "o", "--input", "source=gs://b/../x"], "without empty parts or dots"),
+        (["preprocess", "--out", "o", "--input", "source=gs://b/../x"], "found . or .. between slashes"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence_before_anything_runs(tmp_path, monkeypatch, arguments, said):
