@@ -1,6 +1,7 @@
 """Who may import whom: arrows point down only."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -29,17 +30,23 @@ MOST_AT_THE_TOP = 18  # names a newcomer reads first
 FILES = sorted([*ROOT.glob("attngan/**/*.py"), *ROOT.glob("components/**/*.py"), ROOT / "pipeline.py"])
 
 
-def imported(path: Path) -> set[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
     """Return the full names of all modules that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names: set[str] = set()
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def room_of(path: Path) -> str:
@@ -114,7 +121,7 @@ def test_every_room_is_listed_and_says_what_it_is_for():
     names = [entry for entry in (ROOT / "attngan").iterdir() if entry.name != "__pycache__"]
     assert {entry.stem for entry in names} == {*ROOMS, "__init__"} and len(names) <= MOST_AT_THE_TOP
     for folder in {path.parent for path in in_attngan()} - {ROOT / "attngan"}:
-        assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))) > 40, folder
+        assert len(ast.get_docstring(parsed(folder / "__init__.py"))) > 40, folder
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT / "components"], ids=relative)
@@ -156,7 +163,7 @@ def test_annotations_stay_readable_for_kfp(path):
 def test_files_and_functions_stay_short(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef):
             is_form = any(ast.unparse(each).startswith("dsl.pipeline(") for each in node.decorator_list)
             first = node.body[1].lineno if is_form else node.lineno  # every parameter of a pipeline has its two lines
