@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from attngan.data import dataset_files, transforms
 from attngan.data.captions import Vocabulary, pad
-from attngan.data.dataset_writer import RECORDS
+from attngan.data.dataset_files import RECORDS
 from attngan.data.records import Attributes, CaptionLabels, caption_labels
 from attngan.errors import InputError
 from attngan.storage import artifacts, json_text

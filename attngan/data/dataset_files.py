@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from attngan.data import transforms
-from attngan.data.dataset_writer import CAPTIONS, INDEX, PIXELS
 from attngan.errors import InputError
 
+PIXELS, INDEX, CAPTIONS, RECORDS = "pixels.bin", "images.npy", "captions.npz", "records.jsonl"
+SPLIT_FILES = (PIXELS, INDEX, CAPTIONS, RECORDS)
 HELD_SHARE = 0.3  # of a device's free memory, at most, for pixels: training needs the rest
 PIECE = 2**26  # bytes that are copied to a device at a time
 

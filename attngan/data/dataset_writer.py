@@ -11,11 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from attngan.data.dataset_files import CAPTIONS, INDEX, PIXELS, RECORDS
 from attngan.data.records import Record
 from attngan.storage import artifacts
-
-PIXELS, INDEX, CAPTIONS, RECORDS = "pixels.bin", "images.npy", "captions.npz", "records.jsonl"
-SPLIT_FILES = (PIXELS, INDEX, CAPTIONS, RECORDS)
 
 
 class PixelWriter:

@@ -15,7 +15,7 @@ from typing import Any
 
 from attngan.config import settings as configs
 from attngan.config.settings import Config
-from attngan.data import dataset_writer, feasible, images, sampling
+from attngan.data import dataset_files, dataset_writer, feasible, images, sampling
 from attngan.data.captions import Vocabulary, tokenize
 from attngan.data.dataset import FORMAT_VERSION, Dataset
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
@@ -165,7 +165,7 @@ class _Run:
                     self.pictures[split].append(hashlib.sha256(pixels).digest())
                 advance(1)
             self.indices[split] = writer.index
-            self.digests[f"{split}/{dataset_writer.PIXELS}"] = writer.digest()
+            self.digests[f"{split}/{dataset_files.PIXELS}"] = writer.digest()
 
     def _vocabulary(self) -> Vocabulary:
         if self.given is not None:
@@ -261,7 +261,7 @@ class _Run:
         }
         artifacts.write_json(self.out / "dataset.json", info)
         self._write_contact_sheet(info)
-        files = [f"{split}/{name}" for split in SPLITS for name in dataset_writer.SPLIT_FILES]
+        files = [f"{split}/{name}" for split in SPLITS for name in dataset_files.SPLIT_FILES]
         files += ["dataset.json", "vocabulary.json", "config.yaml", contact_sheet.FILE]
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)

@@ -6,7 +6,8 @@ import pytest
 from small_sources import WORDS, write_dataset
 
 from attngan.data.captions import Vocabulary
-from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer
+from attngan.data.dataset_files import SPLIT_FILES
+from attngan.data.dataset_writer import content_digests, content_fingerprint, pixel_writer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 from small_sources import caption_file, file_of, pack, settings, write_cub
 
 from attngan.config import settings as configs
-from attngan.data import dataset_writer
+from attngan.data import dataset_files
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.pages import contact_sheet
@@ -109,7 +109,7 @@ def test_the_same_source_gives_the_same_bytes_for_any_number_of_workers(source, 
         infos.append(preprocess(source, tmp_path / str(workers), settings()))
     assert infos[0] == infos[1]
     for split in ("train", "test"):
-        for name in dataset_writer.SPLIT_FILES:
+        for name in dataset_files.SPLIT_FILES:
             assert (tmp_path / "1" / split / name).read_bytes() == (tmp_path / "3" / split / name).read_bytes()
 
 

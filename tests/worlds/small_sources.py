@@ -10,7 +10,8 @@ from PIL import Image
 from attngan.config import settings as configs
 from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
-from attngan.data.dataset_writer import SPLIT_FILES, content_digests, content_fingerprint, pixel_writer, write_split
+from attngan.data.dataset_files import SPLIT_FILES
+from attngan.data.dataset_writer import content_digests, content_fingerprint, pixel_writer, write_split
 from attngan.data.records import Record
 from attngan.storage import artifacts
 
