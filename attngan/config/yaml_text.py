@@ -210,7 +210,7 @@ def _explain(entry: Any, model: type[BaseModel]) -> str:
         return f"{name}: {entry['ctx']['error']}" if place else str(entry["ctx"]["error"])
     if entry["type"] == "missing":
         return f"{name}: missing, a value is needed"
-    is_number_as_text = isinstance(entry["input"], str) and entry["type"].startswith(("float", "int"))
+    is_number_as_text = isinstance(entry["input"], str) and entry["type"].startswith("float")
     hint = "; in YAML write 0.0002, since 2e-4 is read as text" if is_number_as_text else ""
     return f"{name}: {entry['msg'][:1].lower()}{entry['msg'][1:]}, found {shown(repr(entry['input']))}{hint}"
 

@@ -42,10 +42,12 @@ def colour_figures(
     read_drawn, read_real = read[:, parts].chunk(2)
     asked = [test.named_colours(query.image, query.caption) for query in queries]
     named = torch.tensor([[names.index(each[part]) for part in COLOURED_PARTS] for each in asked])
+    number_of = {query: number for number, query in enumerate(queries)}
+    named_by_others = named[[number_of[other] for other in subject.others_of(queries)]]
     answers = {
         "generated": read_drawn == named,
         "real": read_real == named,
-        "shuffled": read_drawn == named.roll(len(named) // 2, dims=0),
+        "shuffled": read_drawn == named_by_others,
     }
     figures = {
         f"{part}_colour": {who: maker.mean(right[:, column]) for who, right in answers.items()}

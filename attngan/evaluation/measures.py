@@ -200,8 +200,9 @@ class MetricMaker:
         tables = {name: self.tables[name][extractor] for name in ("generated", "real", "noise", "blurred")}
         sentences = self.tables["generated"]["sentence"]
         found = {subject: torch.zeros(len(queries), dtype=torch.bool) for subject in (*tables, "shuffled")}
+        all_others = torch.tensor(retrieval.others(own_labels))
         for numbers in torch.arange(len(queries)).split(CHUNK):
-            others = (numbers + len(queries) // 2) % len(queries)
+            others = all_others[numbers]
             own, wrong, wrong_for_others = (
                 sentences[numbers],
                 *(

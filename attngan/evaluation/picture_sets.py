@@ -13,6 +13,7 @@ from torch import Tensor
 from attngan import seeding
 from attngan.data.dataset import Dataset
 from attngan.inference.text_to_image import TextToImage
+from attngan.metrics import retrieval
 
 BLUR_SHARE = 1 / 32  # standard deviation of the blur, of the picture's side
 
@@ -46,6 +47,7 @@ class EvaluationPictures:
         naming = self.choose_queries(num_pairs, with_colour=True) if len(model.vocabulary.other_colours("")) > 1 else []
         self.pairs = naming or self.queries[:num_pairs]
         self.can_swap = bool(naming)
+        self.other_queries, self.other_pairs = (self.others_of(each) for each in (self.queries, self.pairs))
 
     def choose_queries(self, count: int, *, naming: tuple[str, ...] = (), with_colour: bool = False) -> list[Query]:
         """Return `count` captions in a random order that the seed fixes; each once before any comes again.
@@ -66,6 +68,12 @@ class EvaluationPictures:
             return []
         order = torch.randperm(len(usable), generator=seeding.rng_for(self.seed, "queries", *naming))
         return [usable[order[index % len(usable)]] for index in range(count)]
+
+    def others_of(self, queries: list[Query]) -> list[Query]:
+        """Return for each of some captions one that is not its own: of another class and text, where there is one."""
+        labels = self.test.caption_labels()
+        own = torch.tensor([labels[query.image][query.caption] for query in queries]).reshape(-1, 2)
+        return [queries[number] for number in retrieval.others(own)]
 
     def generated(self, queries: list[Query], first: int, purpose: str = "evaluate") -> Tensor:
         """Draw a picture for each of some captions, the first of which is number `first` and so has its noise."""
@@ -101,7 +109,7 @@ class EvaluationPictures:
         """
         queries = [self.pairs[number] for number in numbers]
         word_ids, lengths = self.word_ids(queries)
-        others = [self.pairs[(number + len(self.pairs) // 2) % len(self.pairs)] for number in numbers]
+        others = [self.other_pairs[number] for number in numbers]
         drawn = {
             "first": self._draw(word_ids, lengths, numbers, "pairs"),
             "again": self._draw(word_ids, lengths, numbers, "pairs"),

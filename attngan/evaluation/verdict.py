@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+from attngan.config.settings import Config
 from attngan.evaluation.measures import Figure, Figures
 from attngan.metrics import names
 
@@ -27,20 +28,22 @@ class Line(TypedDict):
     beside: str
 
 
-def not_learnt(figures: Figures) -> list[str]:
+def not_learnt(figures: Figures, config: Config) -> list[str]:
     """Return why a model has learnt nothing that it could be used for, a sentence each with what to change.
 
     Args:
         figures: all of an evaluation.
+        config: the settings, of which those that count are named.
     """
     reasons = []
+    longer = f"train the generator for more steps ({_length(config, 'training')})"
     found = figures["r_precision"]
     if not _is_above(found["generated"], found["shuffled"]):
-        more = "train the generator for more steps (training.epochs), or give more pictures."
+        more = f"{longer}, or give more pictures."
         if not _is_above(found["real"], found["shuffled"]):
             more = (
-                "nor do real pictures, so the encoders have not learnt: train them for longer or faster (damsm.epochs, "
-                "damsm.learning_rate), or give more pictures."
+                "nor do real pictures, so the encoders have not learnt: train them for longer "
+                f"({_length(config, 'damsm')}) or faster (damsm.learning_rate), or give more pictures."
             )
         reasons.append(
             f"its pictures fit their own captions no better than those of other pictures "
@@ -49,11 +52,14 @@ def not_learnt(figures: Figures) -> list[str]:
     for metric, subjects in figures.items():
         if metric.startswith("contrast_") and subjects["generated"].high < GREY * subjects["real"].value:
             share = subjects["generated"].value / subjects["real"].value
-            reasons.append(
-                f"its pictures are grey: they have {share:.0%} of the contrast of real ones; train the generator for "
-                "more steps (training.epochs)."
-            )
+            reasons.append(f"its pictures are grey: they have {share:.0%} of the contrast of real ones; {longer}.")
     return reasons
+
+
+def sentences(not_learnt: list[str]) -> list[str]:
+    """Return in whole sentences whether the model has learnt, from what `not_learnt` found."""
+    learnt = "The model has learnt: its pictures fit their own captions better than those of other pictures."
+    return [f"{NOT_LEARNT}: {reason}" for reason in not_learnt] or [learnt]
 
 
 def summary(figures: Figures) -> list[Line]:
@@ -87,6 +93,13 @@ def _line(metric: str, subjects: dict[str, Figure]) -> Line:
     ]
     value = names.text_of(metric, subjects["generated"].value)
     return {"title": names.words_of(metric).title, "value": value, "beside": ", ".join(beside[:2])}
+
+
+def _length(config: Config, section: str) -> str:
+    """Return the setting that says how long a training is, and its value."""
+    settings = getattr(config, section)
+    name = "steps" if settings.steps else "epochs"
+    return f"{section}.{name}, now {getattr(settings, name):,}"
 
 
 def _text(figure: Figure) -> str:

@@ -84,6 +84,25 @@ def draw_mismatches(own: Tensor, candidates: Tensor, num_mismatches: int, rng: t
     return torch.stack(rows)
 
 
+def others(labels: Tensor) -> list[int]:
+    """Return for each of some captions the number of one that is not its own: another class, another text.
+
+    It is half-way round the list, or the first after that which differs; where none does, it is the caption itself.
+
+    Args:
+        labels: (N, L) of each caption (its class, its text); a caption that shares one may fit as well.
+    """
+    found, count = [], len(labels)
+    for number, own in enumerate(labels):
+        half_way = (number + count // 2) % count
+        if (labels[half_way] != own).all():
+            found.append(half_way)
+            continue
+        differs = (labels != own).all(dim=1).roll(-half_way)
+        found.append((half_way + int(differs.int().argmax())) % count if differs.any() else number)
+    return found
+
+
 def cosines(image_feature: Tensor, sentence_feature: Tensor) -> Tensor:
     """Return all cosines (I, J) of (I, D) with (J, D)."""
     return functional.normalize(image_feature, dim=1) @ functional.normalize(sentence_feature, dim=1).T

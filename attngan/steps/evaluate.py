@@ -92,7 +92,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
             "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
             **{judge.name: judge.conditions for judge in judges},
         }
-        return _write(out, figures, conditions, shown)
+        return _write(out, figures, conditions, shown, model.config)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
@@ -115,9 +115,7 @@ def _look(
         images = subject.generated(queries, numbers.start)
         made = {**columns(extractors, images), "sentence": subject.sentences(queries)}
         if clip:
-            others = [
-                subject.queries[(number + len(subject.queries) // 2) % len(subject.queries)] for number in numbers
-            ]
+            others = [subject.other_queries[number] for number in numbers]
             made |= {"clip": clip.score(images, subject.texts(queries))}
             made |= {"clip other": clip.score(images, subject.texts(others))}
         return made
@@ -174,10 +172,12 @@ def _figures(
     return figures, shown
 
 
-def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any]) -> dict[str, float]:
+def _write(
+    out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], trained_by: Config
+) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
     broken, findings = controls.broken(figures), controls.findings(figures)
-    not_learnt, summary = verdict.not_learnt(figures), verdict.summary(figures)
+    not_learnt, summary = verdict.not_learnt(figures, trained_by), verdict.summary(figures)
     details = {
         _name(metric, subject): dataclasses.asdict(figure)
         for metric, subjects in figures.items()
@@ -192,7 +192,7 @@ def _write(out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[
     artifacts.write_text(out / "report.html", page)
     facts = {"figures": values, "generator": conditions["generator"], "not_learnt": not_learnt}
     artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
-    for sentence in (*[f"{verdict.NOT_LEARNT}: {reason}" for reason in not_learnt], *broken, *findings):
+    for sentence in (*verdict.sentences(not_learnt), *broken, *findings):
         say(sentence)
     for line in verdict.lines(summary):
         say(line)

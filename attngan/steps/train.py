@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -58,8 +58,18 @@ PAGES = {  # of a step: what it is called at the top of the folder, and where it
 }
 WATCHED = ("pretrain_damsm", "train_generator")  # whose pages are there while the step runs
 CONFIG, NOTES = "config.yaml", "train.json"
-HEADER = "# The settings of this run: edit them, and the same command goes on; without this file they are chosen.\n"
+HEADER = """\
+# The settings of this run: edit them, and the same command goes on; without this file they are chosen.
+# Where damsm.steps and training.steps are not 0, they count, and epochs do not.
+"""
 NUM_MEASURED = 160  # drawn birds that the trainings are measured on
+
+
+class Choice(TypedDict):
+    """Settings that were chosen."""
+
+    minutes: float | None  # that there were for everything
+    text: str  # sha256 of the file as it was written
 
 
 class Notes(TypedDict):
@@ -67,6 +77,7 @@ class Notes(TypedDict):
 
     seconds: dict[str, float]  # about what each takes
     done: dict[str, dict[str, str]]  # of each step: "key", what it was made from, and "made", what came out
+    chosen: NotRequired[Choice]  # none where the settings were given, or by an older attngan
 
 
 class _Folders:
@@ -210,9 +221,20 @@ class _Run:
         if given:
             return configs.load_files(given, overrides=overrides)
         if os.path.lexists(path):
-            say(f"settings: those of {path}; remove it, and they are chosen anew")
-            return configs.load_files([path], overrides=overrides)
+            if minutes is None or minutes == self.notes.get("chosen", {}).get("minutes"):
+                say(f"settings: those of {path}; delete it to have them chosen again")
+                return configs.load_files([path], overrides=overrides)
+            self._check_as_chosen(path, minutes)
+            say(f"settings: chosen again, for {minutes:g} minutes")
         return None
+
+    def _check_as_chosen(self, path: Path, minutes: float) -> None:
+        """Refuse to choose settings again where a person has had a hand in them."""
+        if artifacts.sha256_of(path) != self.notes.get("chosen", {}).get("text"):
+            raise InputError(
+                f"--minutes {minutes:g}: {path} was edited, so nothing is chosen again; for a longer training raise "
+                "damsm.steps and training.steps there, or delete it."
+            )
 
     def chosen(
         self,
@@ -235,13 +257,18 @@ class _Run:
             say(f"  {reason}")
         say(f"  settings: all of them are in {self.out / CONFIG}; edit it, and the same command goes on with it")
         self.notes["seconds"] = chosen.seconds
+        self.notes["chosen"] = {"minutes": minutes, "text": ""}
         return chosen.config
 
     def keep_settings(self) -> None:
-        """Write the settings into the folder, unless there are some."""
+        """Write the settings into the folder, unless there are some that were not chosen just now."""
         self.out.mkdir(parents=True, exist_ok=True)
-        if not os.path.lexists(self.out / CONFIG):
-            artifacts.write_text(self.out / CONFIG, HEADER + configs.dump(self.config))
+        path, chosen = self.out / CONFIG, self.notes.get("chosen")
+        is_new = chosen is not None and not chosen["text"]
+        if is_new or not os.path.lexists(path):
+            artifacts.write_text(path, HEADER + configs.dump(self.config))
+            if chosen is not None and is_new:
+                chosen["text"] = artifacts.sha256_of(path)
             self._keep_notes()
 
     def step(self, name: str, inputs: list[str], work: Callable[[], object]) -> str:
@@ -330,8 +357,8 @@ def tell(out: Path, metrics: Path) -> None:
     """
     measured, place = json_text.read(metrics / "metrics.json", dict[str, Any]), _short(out)
     say("== done ==")
-    for reason in measured["not_learnt"]:
-        say(f"{verdict.NOT_LEARNT}: {reason}")
+    for sentence in verdict.sentences(measured["not_learnt"]):
+        say(sentence)
     for line in verdict.lines(measured["summary"]):
         say(line)
     say(f"gallery   {place / 'gallery' / 'index.html'}")
@@ -342,7 +369,7 @@ def tell(out: Path, metrics: Path) -> None:
     command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
     if to_try:
         say("Draw a sentence:")
-        sentence = shlex.quote(to_try[0]) if '"' in to_try[0] else f'"{to_try[0]}"'
+        sentence = shlex.quote(to_try[0]) if set(to_try[0]) & set('"$`!\\\\') else f'"{to_try[0]}"'
         say(f"  {command} generate {place / 'bundle'} {sentence} -n 8 --seed 1 --out {place / 'pictures'}")
 
 

@@ -1,6 +1,7 @@
 """Choosing a recipe and a schedule that fit a set of pictures, a machine, and the time there is."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ LOOKS = 14  # snapshots, and validations, of a training
 LEAST_STEPS = {"tiny": (960, 4_500), "small": (1_500, 8_000), "medium": (3_000, 15_000), "paper": (5_000, 50_000)}
 MOST_STEPS = {"tiny": (4_000, 18_000), "small": (6_000, 30_000), "medium": (12_000, 60_000), "paper": (50_000, 270_000)}
 EPOCHS = 10
+FEWEST_STEPS = 50  # of the generator, below which nothing is learnt
 MOST_TIMES = 5  # as many steps where there is time for more: they hardly help
 CPU_MINUTES = 240.0  # that 128 pixels are worth on a CPU
 RESERVE = 0.9  # of the time there is: what is measured is not all
@@ -117,7 +119,7 @@ def choose(
     if pictures.number < LEAST_PICTURES:
         raise InputError(
             f"{pictures.number} pictures with captions are fewer than the {LEAST_PICTURES} that a training needs; add "
-            "pictures: with some dozen a model learns something."
+            "pictures: with a few dozen a model learns something."
         )
     name, why = _recipe(pictures, device, minutes)
 
@@ -130,6 +132,16 @@ def choose(
     if minutes is not None:
         steps = _fitting(wanted, lambda some: costs.of_steps(config, some, pictures), minutes * 60 * RESERVE)
         config = config_for(steps)
+        if steps[1] < FEWEST_STEPS and config.training.steps == steps[1]:
+            fewest = FEWEST_STEPS * wanted[0] // wanted[1], FEWEST_STEPS
+            needed, worth = (
+                math.ceil(sum(costs.of_steps(config, some, pictures).values()) / RESERVE / 60)
+                for some in (fewest, wanted)
+            )
+            raise InputError(
+                f"--minutes {minutes:g}: reading, measuring and drawing take most of that, and nothing would be "
+                f"learnt; give it {needed:,} minutes at least, {worth:,} for recognisable pictures."
+            )
     steps = config.damsm.steps, config.training.steps  # `overrides` may have others
     seconds = costs.of_steps(config, steps, pictures)
     stages, batch_sizes = config.resolutions, (config.damsm.batch_size, config.training.batch_size)
@@ -142,7 +154,7 @@ def choose(
     ]
     if steps[1] < wanted[1] / 2:
         needed = sum(costs.of_steps(config, wanted, pictures).values()) / RESERVE
-        reasons.append(f"this is little: for pictures that one recognises, give it {duration(needed)}")
+        reasons.append(f"this is little: to get recognisable pictures, give it {duration(needed)}")
     return Chosen(config, seconds, reasons)
 
 

@@ -37,6 +37,8 @@ def find(folder: Path, kinds: tuple[str, ...]) -> Path:
     for kind in kinds:
         if (folder / kind / artifacts.MANIFEST).is_file():
             return folder / kind
+    if not folder.is_dir():
+        raise InputError(f"--start-from {shown(str(folder))}: no such folder.")
     raise InputError(f"--start-from {shown(str(folder))}: expected a result of kind {', '.join(kinds)}, found none.")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from attngan.config import settings
 from attngan.evaluation import verdict
 from attngan.evaluation.measures import Figure
 
@@ -17,20 +18,26 @@ def figures(*, drawn=0.6, real=0.7, shuffled=0.06, contrast=0.3, **more):
 
 
 def test_a_model_whose_pictures_find_their_captions_has_learnt():
-    assert verdict.not_learnt(figures()) == []
+    assert verdict.not_learnt(figures(), settings.load()) == []
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"drawn": 0.064, "shuffled": 0.063}, "against 6.3\u00a0%); train the generator for more steps"),
+        (
+            {"drawn": 0.064, "shuffled": 0.063},
+            "against 6.3\u00a0%); train the generator for more steps (training.steps, now 368)",
+        ),
         ({"drawn": 0.09, "shuffled": 0.06}, "no better than those of other pictures"),  # intervals touch
-        ({"drawn": 0.06, "real": 0.07}, "nor do real pictures, so the encoders have not learnt"),
+        (
+            {"drawn": 0.06, "real": 0.07},
+            "nor do real pictures, so the encoders have not learnt: train them for longer (damsm.epochs, now 200)",
+        ),
         ({"contrast": 0.05}, "its pictures are grey: they have 16% of the contrast of real ones"),
     ],
 )
 def test_a_model_that_has_not_learnt_is_told_why_and_what_to_change(given, words):
-    (reason,) = verdict.not_learnt(figures(**given))
+    (reason,) = verdict.not_learnt(figures(**given), settings.load(overrides=["training.steps=368"]))
     assert words in reason
 
 

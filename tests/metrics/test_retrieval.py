@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attngan.metrics.retrieval import draw_mismatches, r_precision, recall_at
+from attngan.metrics.retrieval import draw_mismatches, others, r_precision, recall_at
 
 PICTURES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
 
@@ -45,3 +45,23 @@ def test_mismatches_share_neither_class_nor_text():
     assert set(drawn[1].tolist()) <= {0, 2, 3} and len(set(drawn[1].tolist())) == 2
     with pytest.raises(ValueError, match="found 2 sentences of other classes, expected at least 3"):
         draw_mismatches(own[:1], candidates, 3, torch.Generator())
+
+
+@pytest.mark.parametrize("period", [1, 2, 5, 8, 10, 500, 1000])
+def test_another_caption_is_never_ones_own_however_often_it_comes(period):
+    labels = torch.tensor([[number % period, number % period] for number in range(1000)])
+    found = others(labels)
+    if period == 1:
+        assert found == list(range(1000))  # there is no other
+    else:
+        assert (labels[found] != labels).all()
+
+
+def test_another_caption_is_of_another_class_and_text():
+    labels = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 2]])
+    assert others(labels) == [3, 3, 1, 1]
+
+
+def test_another_caption_is_half_way_round_where_that_differs():
+    labels = torch.arange(10)[:, None].repeat(1, 2)
+    assert others(labels) == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]

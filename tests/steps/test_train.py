@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from attngan import cli
 from attngan.config import settings
+from attngan.errors import InputError
 from attngan.steps import train
 from attngan.storage import artifacts
 from attngan.training import recipe
@@ -127,11 +128,33 @@ def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_pat
 
 
 def test_the_same_command_with_minutes_goes_on_with_what_they_chose(whole, things, tmp_path):
-    shutil.copytree(whole[0], tmp_path / "run", symlinks=True)
-    again = run(things, "--out", tmp_path / "run", "--minutes", 5)
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder, symlinks=True)
+    notes = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    notes["chosen"] = {"minutes": 5.0, "text": artifacts.sha256_of(folder / "config.yaml")}
+    (folder / "train.json").write_text(json.dumps(notes), encoding="utf-8")
+    again = run(things, "--out", folder, "--minutes", 5)
     assert again.exit_code == 0, again.output
     assert again.output.count(": done before ==") == STEPS
-    assert "config.yaml; remove it, and they are chosen anew" in again.output
+    assert "config.yaml; delete it to have them chosen again" in again.output
+
+
+def test_other_minutes_choose_again_unless_the_settings_were_edited(whole, things, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_measured", lambda config, weights: recipe.Costs(0.01, 0.01, 0.01, 0.01))
+    run_of, folder = train._Run(tmp_path / "run"), tmp_path / "run"
+    run_of.config = run_of.chosen(things, None, ["device=cpu"], minutes=2)
+    run_of.keep_settings()
+    first = settings.load_file(folder / "config.yaml").training.steps
+    again = train._Run(folder)
+    assert again.known((), [], 2.0).training.steps == first and again.known((), [], 4.0) is None
+    again.config = again.chosen(things, None, ["device=cpu"], minutes=1)
+    again.keep_settings()
+    assert settings.load_file(folder / "config.yaml").training.steps < first
+    with (folder / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write("# mine\n")
+    with pytest.raises(InputError, match=r"--minutes 4: .*config.yaml was edited, so nothing is chosen again"):
+        train._Run(folder).known((), [], 4.0)
+    assert train._Run(folder).known((), [], None).training.steps < first
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "soon"])

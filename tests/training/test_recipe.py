@@ -1,5 +1,7 @@
 """A recipe and a schedule that fit: by pictures, device, and the time there is."""
 
+import re
+
 import pytest
 import torch
 
@@ -54,9 +56,17 @@ def test_a_schedule_takes_the_time_there_is(minutes):
 
 
 def test_a_schedule_that_is_too_short_says_how_long_it_should_be():
-    chosen = choose(60, minutes=1)
-    assert chosen.config.training.steps >= 1
-    assert chosen.reasons[-1] == "this is little: for pictures that one recognises, give it 0:09 h"
+    chosen = choose(60, minutes=3)
+    assert recipe.FEWEST_STEPS <= chosen.config.training.steps < 2_250
+    assert chosen.reasons[-1].startswith("this is little: to get recognisable pictures, give it ")
+
+
+def test_a_time_in_which_nothing_is_learnt_is_refused_with_one_that_is_enough():
+    with pytest.raises(InputError, match=r"--minutes 0.5: .*; give it (\d+) minutes at least, \d+ for") as refused:
+        choose(60, minutes=0.5)
+    enough = int(re.search(r"give it (\d+)", str(refused.value))[1])
+    assert choose(60, minutes=enough).config.training.steps >= recipe.FEWEST_STEPS
+    assert choose(60, minutes=0.5, overrides=["training.steps=7"]).config.training.steps == 7
 
 
 def test_hours_that_hardly_help_are_not_taken():
