@@ -1,4 +1,8 @@
-"""Captions: text -> tokens -> Vocabulary -> padded word ids, with the tokeniser of the released AttnGAN."""
+"""Captions: text -> tokens -> Vocabulary -> padded word ids, with the tokeniser of the released AttnGAN.
+
+`words_of` reads all text, so that a sentence is drawn with the words that were learnt; `tokenize` reads CUB's captions,
+as the released code does.
+"""
 
 import difflib
 import itertools
@@ -21,6 +25,11 @@ if TYPE_CHECKING:
     from nltk.tokenize import RegexpTokenizer
 
 LETTER = "\u00e9"  # stands for every letter that is not ASCII
+SPELT_OUT = {  # letters that are no base letter with an accent, in small ASCII letters
+    **dict(zip("\u00df\u00e6\u0153\u00fe", ("ss", "ae", "oe", "th"), strict=True)),  # sharp s, ae, oe, thorn
+    **dict(zip("\u00f8\u0142\u0111\u00f0\u0127\u0167", "olddht", strict=True)),  # with a stroke, and eth
+    **dict(zip("\u0131\u014b\u0259", "ine", strict=True)),  # dotless i, eng, schwa
+}
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray")
 SPELLINGS = {"gray": "grey"}  # of one colour
 NEAR_SOUGHT = 20  # unknown words; each costs a look at every known one
@@ -55,11 +64,39 @@ def _stand_in(character: str) -> str:
     return LETTER if character.isalnum() else " "
 
 
+def words_of(text: str) -> list[str]:
+    """Split text into words as `tokenize` does, once its letters are those from a to z."""
+    return tokenize(without_accents(text))
+
+
+def without_accents(text: str) -> str:
+    """Return text in small letters, each Latin one without its accents or spelt out: an umlaut is its vowel.
+
+    Composed and decomposed forms become the same. What has no such form, such as letters of other scripts, stays.
+    """
+    text = text.lower()
+    if text.isascii():
+        return text
+    plain = ""
+    for character in unicodedata.normalize("NFD", text):
+        is_accent = unicodedata.combining(character) and plain[-1:].isalnum()
+        plain += "" if is_accent else _plain_letter(character)
+    return plain
+
+
+def _plain_letter(character: str) -> str:
+    if character.isascii() or not character.isalnum():
+        return character
+    parts = unicodedata.normalize("NFKD", SPELT_OUT.get(character, character)).lower()  # of a ligature, say
+    letters = "".join(part for part in parts if not unicodedata.combining(part))
+    return letters if letters.isascii() and letters.isalnum() else character
+
+
 def written_words(text: str) -> list[tuple[str, list[str]]]:
     """Return each word and each run of symbols such as emoji as it is written, and the tokens that it becomes.
 
-    All tokens together are those of `tokenize`; what becomes none is of letters, or symbols, that are not ASCII. Marks
-    and joiners belong to what they follow, so that an accent of its own splits tokens and not the word.
+    All tokens together are those of `words_of`; what becomes none is of letters, or symbols, that are not ASCII. Marks
+    and joiners belong to what they follow, so that a joiner splits tokens and not the word.
     """
     found: list[tuple[str, list[str]]] = []
     kind, start = "", 0
@@ -67,7 +104,7 @@ def written_words(text: str) -> list[tuple[str, list[str]]]:
         following = _kind(character) or kind
         if following != kind:
             if kind.strip():
-                found.append((text[start:place], tokenize(text[start:place])))
+                found.append((text[start:place], words_of(text[start:place])))
             kind, start = following, place
     return found
 
@@ -84,9 +121,15 @@ def _kind(character: str) -> str:
     return "symbol" if category == "So" else " "
 
 
-def without_accents(word: str) -> str:
-    """Return a word in small ASCII letters; what has no such form is left out."""
-    return unicodedata.normalize("NFKD", word.casefold()).encode("ascii", "ignore").decode()
+def read_otherwise(texts: Iterable[str]) -> dict[str, str]:
+    """Return each word with letters that are not ASCII, in small letters, with what is read of it: "" for nothing."""
+    return {
+        unicodedata.normalize("NFC", word).lower(): " ".join(tokens)
+        for text in texts
+        if not text.isascii()
+        for word, tokens in written_words(text)
+        if any(letter.isalnum() and not letter.isascii() for letter in unicodedata.normalize("NFC", word))
+    }
 
 
 class Vocabulary:

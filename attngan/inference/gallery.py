@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attngan.config.settings import Samples
-from attngan.data.captions import SPELLINGS, tokenize
+from attngan.data.captions import SPELLINGS, words_of
 from attngan.inference.text_to_image import TextToImage
 from attngan.metrics.retrieval import cosines
 from attngan.models.generator import Generated
@@ -82,7 +82,7 @@ class Gallery:
 
     def swap(self, caption: str, name: str) -> dict[str, Any] | None:
         """Draw a caption with its first colour word, and with each other one that can stand there, the noise held."""
-        tokens = tokenize(caption)
+        tokens = words_of(caption)
         place = next((place for place, word in enumerate(tokens) if word in self.model.vocabulary.colours), None)
         others = [] if place is None else self._others(tokens, place)
         if place is None or not others:

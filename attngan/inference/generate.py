@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from attngan.config.bounds import MOST
-from attngan.data.captions import tokenize
+from attngan.data.captions import words_of
 from attngan.data.sources.source_files import lines_of
 from attngan.errors import InputError, shown
 from attngan.inference.bundle import find_bundle
@@ -117,7 +117,7 @@ def _check_known(model: TextToImage, sentences: Mapping[str, str], captions: Pat
     wrong = [
         f"{place} ({shown(repr(sentence))})"
         for place, sentence in sentences.items()
-        if not model.vocabulary.encode(tokenize(sentence))
+        if not model.vocabulary.encode(words_of(sentence))
     ]
     if wrong:
         more = f" and {len(wrong) - MISTAKES_SHOWN:,} more" if len(wrong) > MISTAKES_SHOWN else ""

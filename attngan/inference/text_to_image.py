@@ -10,7 +10,7 @@ from torch import Tensor
 from attngan import seeding
 from attngan.config import settings as configs
 from attngan.config.settings import Config
-from attngan.data.captions import Vocabulary, pad, tokenize, without_accents, written_words
+from attngan.data.captions import Vocabulary, pad, without_accents, words_of, written_words
 from attngan.errors import InputError, shown
 from attngan.inference import weights
 from attngan.models.generator import Generated, Generator
@@ -82,7 +82,7 @@ class TextToImage:
         """
         ids = []
         for caption in captions:
-            ids.append(self.vocabulary.encode(tokenize(caption))[:MAX_WORDS])
+            ids.append(self.vocabulary.encode(words_of(caption))[:MAX_WORDS])
             if not ids[-1]:
                 known = ", ".join(self.vocabulary.words[1:9])
                 nearest = [f"{near!r} for {shown(word, 40)!r}" for word, near in self._unknown(caption).items() if near]
@@ -104,10 +104,10 @@ class TextToImage:
         ]
         for word, tokens in written_words(caption):
             read = [token for token in tokens if token in self.vocabulary]
-            num_letters = sum(letter == "_" or letter.isalnum() for letter in word)
+            num_letters = sum(letter == "_" or letter.isalnum() for letter in without_accents(word))
             if read and sum(map(len, read)) < num_letters:
                 notes.append(f"of {word!r} the model reads only {' '.join(read)!r}")
-        if len(self.vocabulary.encode(tokenize(caption))) > MAX_WORDS:
+        if len(self.vocabulary.encode(words_of(caption))) > MAX_WORDS:
             notes.append(f"only the first {MAX_WORDS} known words of the caption are read")
         return list(dict.fromkeys(notes))
 
@@ -117,7 +117,7 @@ class TextToImage:
         for word, tokens in written_words(caption):
             if not any(token in self.vocabulary for token in tokens):
                 plain.setdefault(word.casefold(), word)
-        by_word = {word: without_accents(word) for word in plain.values()}
+        by_word = {word: "".join(words_of(word)) for word in plain.values()}
         near = self.vocabulary.unknown(filter(None, by_word.values()))
         return {word: text if text in self.vocabulary else near.get(text) for word, text in by_word.items()}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from attngan.config.settings import Config
-from attngan.data.captions import colours_before, tokenize
+from attngan.data.captions import colours_before, words_of
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
@@ -102,7 +102,7 @@ def _colours(dataset: Path | None) -> dict[str, set[str]] | None:
     if dataset is None:
         return None
     records = Dataset.open(dataset, "train").records
-    return colours_before(tokenize(caption) for record in records for caption in record["captions"])
+    return colours_before(words_of(caption) for record in records for caption in record["captions"])
 
 
 def _captions(config: Config, dataset: Path | None) -> list[str]:

@@ -9,17 +9,17 @@ import itertools
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 from attngan.config import settings as configs
 from attngan.config.settings import Config
 from attngan.data import dataset_files, dataset_writer, feasible, images, sampling
-from attngan.data.captions import Vocabulary, tokenize
+from attngan.data.captions import Vocabulary, read_otherwise, tokenize, words_of
 from attngan.data.dataset import FORMAT_VERSION, Dataset
 from attngan.data.records import Record, Source, Split, caption_labels, divide, number_classes
-from attngan.data.sources import archives, layouts
+from attngan.data.sources import archives, cub, layouts
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
 from attngan.pages import contact_sheet, pictures
@@ -32,7 +32,7 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 REASONS_SHOWN = 3  # in the sentence that ends the step
 NUM_LOOKED_AT = 50  # pictures, to know their size
 HINTS = {  # what to do where a split is empty, by the kind of the source
-    "cub": "the source must have classes of both splits",
+    cub.KIND: "the source must have classes of both splits",
     "captioned folder": 'add images, or name some with "split" in captions.jsonl',
 }
 LINES_SHOWN = 100  # of rejections and the like, before it
@@ -103,9 +103,8 @@ class _Run:
         self.num_images = len(source.records) + len(source.rejected)
         self.unknown = {split: collections.Counter[str]() for split in SPLITS}  # words that the vocabulary lacks
         self.dropped: list[dict[str, str]] = []  # captions without a usable word
-        self.tokens = functools.cache(
-            lambda caption: tuple(map(sys.intern, tokenize(caption)))
-        )  # asked for three times
+        read = tokenize if source.kind == cub.KIND else words_of
+        self.tokens = functools.cache(lambda caption: tuple(map(sys.intern, read(caption))))  # asked for three times
         self.records: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self.indices: dict[Split, list[tuple[int, int, int]]] = {split: [] for split in SPLITS}
         self.cut_boxes: list[str] = []  # names of pictures whose box reaches out of them
@@ -190,7 +189,10 @@ class _Run:
         """Return the record with the captions that have a known word, or None and a rejection where none has."""
         usable = tuple(caption for caption in record.captions if any(map(is_known, self.tokens(caption))))
         if not usable:
-            self.source.reject(record.name, "none of its captions has a usable word")
+            has_words, text = any(map(self.tokens, record.captions)), "".join(record.captions)
+            is_other_script = not has_words and any(map(str.isalpha, text))
+            what = "word in Latin letters (a to z)" if is_other_script else "usable word"
+            self.source.reject(record.name, f"none of its captions has a {what}")
             return None
         if len(usable) < len(record.captions):
             lost = [caption for caption in record.captions if caption not in usable]
@@ -204,7 +206,8 @@ class _Run:
             reasons = "; ".join(f"{shown(entry.file)}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
             raise InputError(
                 f"{self.where}: {len(rejected)} of {self.num_images} images cannot be used, more than the "
-                f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share."
+                f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share: "
+                f"--set data.max_rejected_share={min(10, 10 * len(rejected) // self.num_images + 1) / 10}."
             )
 
         for split in SPLITS:
@@ -237,6 +240,8 @@ class _Run:
         vocabulary.save(self.out / "vocabulary.json")
         artifacts.write_text(self.out / "config.yaml", configs.dump(self.config))
         digests = dataset_writer.content_digests(self.out, self.digests)
+        if self.source.kind != cub.KIND:
+            self.source.warnings += self._about_letters()
         if self.cut_boxes:
             count, example = len(self.cut_boxes), shown(min(self.cut_boxes))
             self.source.warnings.append(
@@ -271,6 +276,19 @@ class _Run:
         for sentence in enough:
             say(sentence)
         return info
+
+    def _about_letters(self) -> list[str]:
+        """Return how words with letters beyond a to z are read, in a sentence, and which are not, in another."""
+        kept = (text for split in SPLITS for record in self.records[split] for text in record.captions)
+        words = read_otherwise(itertools.chain(kept, (entry["caption"] for entry in self.dropped)))
+        found = []
+        if spelt := {word: read for word, read in words.items() if read}:
+            example = " as ".join(shown(repr(text)) for text in next(iter(spelt.items())))
+            found.append(f"words are read in the letters a to z: {example} ({_num_words(spelt)})")
+        if left_out := [word for word, read in words.items() if not read]:
+            example = shown(repr(left_out[0]))
+            found.append(f"words in other letters than a to z are left out: {example} ({_num_words(left_out)})")
+        return found
 
     def _write_contact_sheet(self, info: dict[str, Any]) -> None:
         """Draw pictures of the training split with their first captions."""
@@ -330,6 +348,10 @@ def _as_folder(path: Path) -> Iterator[Path]:
             yield folder
         except InputError as error:  # whoever reads it knows the archive, not the scratch folder
             raise InputError(str(error).replace(str(folder), str(path))) from None
+
+
+def _num_words(words: Sized) -> str:
+    return "1 word" if len(words) == 1 else f"{len(words):,} words"
 
 
 def _say_all(lines: list[str]) -> None:

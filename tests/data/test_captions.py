@@ -1,11 +1,22 @@
 import re
+import unicodedata
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attngan.data.captions import NEAR_SOUGHT, Vocabulary, pad, tokenize, without_accents, written_words
+from attngan.data.captions import (
+    NEAR_SOUGHT,
+    SPELT_OUT,
+    Vocabulary,
+    pad,
+    read_otherwise,
+    tokenize,
+    without_accents,
+    words_of,
+    written_words,
+)
 from attngan.errors import InputError
 
 
@@ -49,14 +60,51 @@ def test_tokenising_the_joined_words_again_changes_nothing(text):
 
 @given(st.text())
 def test_written_words_become_the_tokens_of_the_whole_text(text):
-    assert [token for _, tokens in written_words(text) for token in tokens] == tokenize(text)
+    assert [token for _, tokens in written_words(text) for token in tokens] == words_of(text)
+
+
+@given(st.text())
+def test_composed_and_decomposed_text_has_the_same_words(text):
+    assert words_of(unicodedata.normalize("NFC", text)) == words_of(unicodedata.normalize("NFD", text))
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_text_in_ascii_has_the_words_of_the_released_code(text):
+    assert words_of(text) == tokenize(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Ein gr\u00fcner Apfel f\u00fcr Gr\u00f6\u00dfe", "ein gruner apfel fur grosse"),
+        ("une p\u00eache d\u00e9licieuse, na\u00efve", "une peche delicieuse naive"),
+        ("\u00c6bler, R\u00f8d \u0141\u00f3d\u017a \u0130stanbul \u0131l\u0131k", "aebler rod lodz istanbul ilik"),
+        ("GRO\u1e9e Vi\u1ec7t \ufb01n m\u00b2 \u01ff", "gross viet fin m2 o"),
+        ("x\u030cy 1\ufe0f\u20e3bird", "xy 1 bird"),
+        ("a black\ufffd\ufffdbird \u9e1fred \u0439red", "a black bird red red"),
+        ("\u043a\u0440\u0430\u0441\u043d\u044b\u0439 \U0001f34f\u2122 \u00bd", ""),
+    ],
+)
+def test_letters_with_accents_are_read_as_those_from_a_to_z(text, words):
+    assert words_of(text) == words.split()
+
+
+def test_every_letter_that_is_spelt_out_is_so_in_capitals_too():
+    for letter, spelt in SPELT_OUT.items():
+        assert words_of(f"a{letter}b") == [f"a{spelt}b"]
+        assert words_of(f"a{letter}b".upper()) == [f"a{spelt}b"] or letter == "\u0131", "whose capital is I"
+
+
+def test_what_is_read_otherwise_than_it_is_written_is_told_once():
+    texts = ["a red wing\u2019s tip", "Gru\u0308ner gr\u00fcner \u9e1f \u9e1fred \U0001f426", "\u9e1f"]
+    assert read_otherwise(texts) == {"gr\u00fcner": "gruner", "\u9e1f": "", "\u9e1fred": "red"}
 
 
 def test_words_keep_their_letters_as_written_and_symbols_stand_alone():
     assert written_words(
         "Die R\u00e4dern, cafe\u0301s: \u9e1f\u9e1f \u201cred\u201d \U0001f426\U0001f426 wing-bars"
     ) == [
-        *(("Die", ["die"]), ("R\u00e4dern", ["rdern"]), ("cafe\u0301s", ["cafe", "s"]), ("\u9e1f\u9e1f", [])),
+        *(("Die", ["die"]), ("R\u00e4dern", ["radern"]), ("cafe\u0301s", ["cafes"]), ("\u9e1f\u9e1f", [])),
         *(("red", ["red"]), ("\U0001f426\U0001f426", []), ("wing", ["wing"]), ("bars", ["bars"])),
     ]
 
@@ -66,8 +114,8 @@ def test_an_emoji_of_several_characters_is_one_symbol():
     assert written_words(f"a {emoji}bird") == [("a", ["a"]), (emoji, []), ("bird", ["bird"])]
 
 
-def test_a_word_without_accents_is_small_ascii():
-    assert [without_accents(word) for word in ("R\u00e9d", "Stra\u00dfe", "\u9e1f")] == ["red", "strasse", ""]
+def test_a_word_without_accents_is_in_small_letters_from_a_to_z_if_it_can_be():
+    assert [without_accents(word) for word in ("R\u00e9d", "Stra\u00dfe", "\u9e1f")] == ["red", "strasse", "\u9e1f"]
 
 
 def test_the_vocabulary_starts_with_the_end_word_and_puts_frequent_words_first():

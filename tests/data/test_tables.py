@@ -104,6 +104,41 @@ def test_wrong_rows_are_rejected_with_their_line_all_at_once(tmp_path):
         assert reason in reasons[f"list.csv, line {number}"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_that_is_not_utf_8_as_a_whole_is_refused_in_one_sentence(tmp_path, end):
+    rows = [f"{number}.jpg," + ("ein gr\u00fcner Apfel" if number % 3 else "a cat") for number in range(94)]
+    text = end.join(["file,caption", *rows])
+    assert len(read(tmp_path, text.encode()).records) == 94
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text.encode("cp1252"))
+    assert str(caught.value) == (
+        f"{tmp_path / 'list.csv'}: expected UTF-8, found other bytes; in Excel save it as 'CSV UTF-8'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_wrong", "num_right", "refused"), [(1, 0, False), (2, 0, True), (5, 5, False), (6, 5, True)]
+)
+def test_a_table_is_refused_where_most_of_its_lines_beyond_ascii_are_not_utf_8(tmp_path, num_wrong, num_right, refused):
+    captions = [*[b"gr\xfcn"] * num_wrong, *["gr\u00fcn".encode()] * num_right, *[b"a cat"] * 20]
+    text = b"file,caption\n" + b"".join(b"%d.jpg,%s\n" % each for each in enumerate(captions))
+    if refused:
+        with pytest.raises(InputError, match="expected UTF-8"):
+            read(tmp_path, text)
+    else:
+        assert len(told(read(tmp_path, text))) == num_wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"), [("captions.jsonl", ("file", "captions")), ("metadata.jsonl", ("file_name", "text"))]
+)
+def test_lists_of_json_are_refused_the_same_way(tmp_path, name, keys):
+    line = '{"%s": "%d.jpg", "%s": ["gr\u00fcn"]}\n'
+    text = "".join(line % (keys[0], number, keys[1]) for number in range(9))
+    with pytest.raises(InputError, match=rf"{name}: expected UTF-8, found other bytes; save it as UTF-8\.$"):
+        read(tmp_path, text.encode("cp1252"), name)
+
+
 def test_a_row_of_another_class_than_before_is_rejected(tmp_path):
     source = read(tmp_path, "file,caption,label\na.jpg,one,\na.jpg,two,cat\na.jpg,three,dog\n")
     assert [(record.class_name, record.captions) for record in source.records] == [("cat", ("one", "two"))]

@@ -164,12 +164,12 @@ def test_all_sentences_of_a_file_are_drawn_as_each_alone(bundle, tmp_path, capsy
 
 
 def test_sentences_without_a_known_word_are_named_together_before_anything_is_drawn(bundle, tmp_path):
-    file = sentences(tmp_path, "a red bird", "xyzzy", "a yelow bird", *["\u9e1f \U0001f426"] * 2, "b\u00efrd")
+    file = sentences(tmp_path, "a red bird", "xyzzy", "a yelow bird", *["\u9e1f \U0001f426"] * 2, "\u0431\u0438\u0440")
     with pytest.raises(InputError) as caught:
         generate(bundle, None, tmp_path / "out", captions=file, num_images=1, seed=1)
     said = str(caught.value)
     assert said.startswith(
-        f"{file}: line 2 ('xyzzy'), line 4 ('\u9e1f \U0001f426'), line 6 ('b\u00efrd'): none of the words"
+        f"{file}: line 2 ('xyzzy'), line 4 ('\u9e1f \U0001f426'), line 6 ('\u0431\u0438\u0440'): none of the words"
     )
     assert not (tmp_path / "out").exists()
     sentences(tmp_path, *(f"xyzzy{number}" for number in range(100)))
@@ -285,14 +285,22 @@ def test_a_picture_is_the_same_alone_and_among_others(bundle):
 def test_what_is_not_understood_is_named_as_it_is_written(bundle):
     model = TextToImage.open(bundle, kind="bundle")
     assert model.notes("a red bird, 'wings' \u2013 \u201cblue\u201d!") == []
-    assert model.notes("a Yelow R\u00e4dern \U0001f426 \u9e1f b\u00edrd yelow bird") == [
+    assert model.notes("a Yelow R\u00e4dern \U0001f426 \u9e1f br\u00efd yelow bird") == [
         "the model does not know 'Yelow'; the nearest word it knows is 'yellow'",
         *(f"the model does not know {word!r}" for word in ("R\u00e4dern", "\U0001f426", "\u9e1f")),
-        "the model does not know 'b\u00edrd'; the nearest word it knows is 'bird'",
+        "the model does not know 'br\u00efd'; the nearest word it knows is 'bird'",
     ]
-    assert model.notes("\u9e1fred bird") == ["of '\u9e1fred' the model reads only 'red'"]
+    assert model.notes("a r\u00e9d b\u0131\u0301rd") == [], "their letters are read"
+    for word in ("\u9e1fred", "\u9e1fr\u00e9d"):
+        assert model.notes(f"{word} bird") == [f"of {word!r} the model reads only 'red'"]
     with pytest.raises(InputError, match="say it in other words, such as 'yellow' for 'Yelow', 'bird' for 'brid'"):
         model.read(["Yelow brid \U0001f426"])
+
+
+def test_a_word_is_drawn_the_same_however_its_accents_are_written(bundle):
+    model = TextToImage.open(bundle, kind="bundle")
+    word_ids, _ = model.read(["a red bird", "\u00e0 r\u00e9d b\u00efrd", "a\u0300 re\u0301d bi\u0308rd"])
+    assert len(word_ids.unique(dim=0)) == 1
 
 
 def test_the_readmes_example_in_python_leaves_a_file_a_picture(bundle, tmp_path, monkeypatch):

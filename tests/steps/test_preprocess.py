@@ -77,6 +77,35 @@ def test_the_vocabulary_is_that_of_the_training_captions_and_unknown_test_words_
     assert test.evaluation_batch([0], [0], resolutions=[64], max_words=18).lengths.tolist() == [3]
 
 
+def test_the_share_that_a_refusal_names_is_enough(source, out):
+    caption_file(source, 5).write_text("...\n")
+    with pytest.raises(InputError, match=r"--set data\.max_rejected_share=\S+\.$") as caught:
+        preprocess(source, out, settings())
+    preprocess(source, out, settings(str(caught.value).removesuffix(".").rpartition(" ")[2]))
+
+
+def test_letters_with_accents_are_read_as_those_from_a_to_z_and_that_is_said_once(tmp_path, out, capsys):
+    folder = captioned(tmp_path / "source")
+    path = folder / "captions.jsonl"
+    written = path.read_text().replace("picture number", "gr\u00fcner Gru\u0308ner d\u00e9licieuse \u9e1f picture")
+    path.write_text(written.replace('"captions": [', '"captions": ["\u4e2d", '))
+    info = preprocess(folder, out, settings())
+    words = Dataset.open(out, "train").vocabulary.words
+    assert {"gruner", "delicieuse", "picture"} == {word for word in words[1:] if word.isalpha()}
+    assert info["warnings"] == [
+        "words are read in the letters a to z: 'gr\u00fcner' as 'gruner' (2 words)",
+        "words in other letters than a to z are left out: '\u9e1f' (2 words)",
+    ]
+    said = capsys.readouterr().out.splitlines()
+    assert [said.count(f"preprocess: {warning}") for warning in info["warnings"]] == [1, 1]
+
+
+def test_captions_of_cub_are_read_as_by_the_authors(source, out):
+    caption_file(source, 1).write_text("a gr\u00fcn bird\n")
+    info = preprocess(source, out, settings())
+    assert "grn" in Dataset.open(out, "train").vocabulary and info["warnings"] == []
+
+
 def test_a_given_vocabulary_is_kept_and_the_words_it_lacks_are_counted(source, out, tmp_path):
     given = ["<end>", "bird", "wings", "penguin", "this"]
     artifacts.write_json(tmp_path / "vocabulary.json", given)

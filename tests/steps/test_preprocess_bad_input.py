@@ -90,6 +90,9 @@ def damage(source, kind):
     if kind == "box not a number":
         replace_line(boxes, "5 ", "5 nan 10.0 20.0 20.0")
         return "expected four numbers of pixels"
+    if kind == "another script":
+        caption_file(source, 5).write_text("\u043a\u0440\u0430\u0441\u043d\u044b\u0439\n")
+        return "none of its captions has a word in Latin letters (a to z)"
     if kind == "no usable words":
         caption_file(source, 5).write_text("...\n\U0001f426\n")
         return "none of its captions has a usable word"
@@ -105,6 +108,7 @@ BAD = [
     "box outside",
     "box not a number",
     "no usable words",
+    "another script",
     "no captions",
 ]
 
@@ -133,7 +137,8 @@ def test_all_mistakes_of_a_source_are_told_at_once(source, out, capsys):
         picture(source, number).write_text("broken")
     caption_file(source, 6).unlink()
     sentence = refusal(source, out, settings(), "5 of 6 images cannot be used, more than the 1.0% of")
-    assert sentence.count(".jpg: ") == 3 and "mend or remove them, or raise the share" in sentence
+    assert sentence.count(".jpg: ") == 3
+    assert sentence.endswith("mend or remove them, or raise the share: --set data.max_rejected_share=0.9.")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rejected: ")]
     assert {line.split(": ")[1] for line in lines} == {file_of(number) for number in (*bad, 6)}
 

@@ -8,7 +8,7 @@ from attngan.data.records import Box, Record, Source, Split
 from attngan.data.sources import picture_list
 from attngan.data.sources.cub import caption_lines
 from attngan.data.sources.picture_list import UnusableLine
-from attngan.data.sources.source_files import is_extra, is_there, is_utf8, lines_in_bytes
+from attngan.data.sources.source_files import is_extra, is_there, is_utf8, list_lines
 
 KIND = "captioned folder"
 LIST = "captions.jsonl"
@@ -34,7 +34,7 @@ def read_list(lists: list[Path], folder: Path, root: Path) -> Source:
     source = Source(kind=KIND)
     seen = set()
     for path in lists:
-        for line_number, line in enumerate(lines_in_bytes(path), start=1):
+        for line_number, line in enumerate(list_lines(path, "save it as UTF-8"), start=1):
             if not line.strip():
                 continue
             place = f"{path.relative_to(folder).as_posix()}, line {line_number}"

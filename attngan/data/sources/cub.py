@@ -22,6 +22,7 @@ from attngan.data.sources.source_files import (
 from attngan.errors import InputError
 from attngan.storage import json_text
 
+KIND = "cub"
 # Classes of the test split of Reed et al. (2016), which text-to-image work on CUB uses since; 50 of 200.
 TEST_CLASSES = frozenset(
     int(number)
@@ -64,7 +65,7 @@ def read(root: Path, captions: Path | None = None, *, beside: Path | None = None
         InputError: a list is missing or malformed, or there are no captions. What is wrong with a single image is a
             rejection instead.
     """
-    source = Source(kind="cub")
+    source = Source(kind=KIND)
     files = _read_list(root / IMAGES, _as_text)
     boxes, labels = _read_list(root / BOXES, _as_box), _read_list(root / LABELS, _as_number)
     classes = _read_list(root / CLASSES, _as_text)

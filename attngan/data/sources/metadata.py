@@ -6,7 +6,7 @@ from typing import Any
 from attngan.data.records import Source
 from attngan.data.sources import picture_list
 from attngan.data.sources.picture_list import PictureList, UnusableLine
-from attngan.data.sources.source_files import lines_in_bytes
+from attngan.data.sources.source_files import list_lines
 
 LIST = "metadata.jsonl"
 
@@ -27,7 +27,7 @@ def read(lists: list[Path], folder: Path, root: Path) -> Source:
     pictures = PictureList("Hugging Face metadata", root)
     for path, split in zip(lists, picture_list.splits_of(lists, folder), strict=True):
         name = path.relative_to(folder)
-        for number, line in enumerate(lines_in_bytes(path), start=1):
+        for number, line in enumerate(list_lines(path, "save it as UTF-8"), start=1):
             if not line.strip():
                 continue
             with pictures.line(f"{name.as_posix()}, line {number}"):

@@ -20,6 +20,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8
 SHOWN = 300  # characters of a path or the like
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # how names of picture files end
 EXTRA = "what macOS adds beside a picture is none"
+FEW_LINES = 1  # that are not UTF-8, in a list that may be all the same
 NOT_UTF8 = "expected text in UTF-8, found other bytes; save it as UTF-8"
 
 _KINDS = {
@@ -102,6 +103,24 @@ def lines_in_bytes(path: Path) -> list[bytes]:
         Unreadable: see `opened`; or there is far too much of it.
     """
     return content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+def list_lines(path: Path, advice: str) -> list[bytes]:
+    """Return the lines of a list as `lines_in_bytes` does; single ones that are no UTF-8 stay as they are.
+
+    Args:
+        path: of the list.
+        advice: what to do with one that is of another encoding as a whole.
+
+    Raises:
+        Unreadable: see `lines_in_bytes`; or most of the lines that ASCII cannot say are not UTF-8.
+    """
+    lines = lines_in_bytes(path)
+    beyond_ascii = [line for line in lines if not line.isascii()]
+    num_wrong = sum(not is_utf8(line.decode(errors="surrogateescape")) for line in beyond_ascii)
+    if num_wrong > max(FEW_LINES, len(beyond_ascii) // 2):
+        raise Unreadable(path, f"expected UTF-8, found other bytes; {advice}")
+    return lines
 
 
 def lines_of(path: Path) -> list[str]:

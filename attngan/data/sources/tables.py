@@ -16,7 +16,7 @@ from attngan.data.sources.source_files import (
     Unreadable,
     entries_of,
     is_utf8,
-    lines_in_bytes,
+    list_lines,
     shown,
     start_of,
 )
@@ -29,6 +29,7 @@ CLASS = ("class", "class_name", "label", "category")
 SPLIT = ("split",)
 HEADER_BYTES = 2**20  # that a header may have
 COLUMNS_SHOWN = 8
+TO_UTF8 = "in Excel save it as 'CSV UTF-8'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read(lists: list[Path], folder: Path, root: Path) -> Source:
         header, name = _header(path), path.relative_to(folder)
         if header is None:
             raise Unreadable(path, "it was changed while it was read")
-        lines = [line.decode(errors="surrogateescape") for line in lines_in_bytes(path)]
+        lines = [line.decode(errors="surrogateescape") for line in list_lines(path, TO_UTF8)]
         for number, row in itertools.islice(_rows(lines, header.delimiter), 1, None):
             with pictures.line(f"{name.as_posix()}, line {number}"):
                 if isinstance(row, csv.Error):
