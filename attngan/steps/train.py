@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -65,7 +65,8 @@ NUM_MEASURED = 160  # drawn birds that the trainings are measured on
 class Notes(TypedDict):
     """What is known of the steps that are done."""
 
-    seconds: dict[str, float]  # about what each takes
+    seconds: dict[str, float]  # about what each takes that has not begun
+    settings: NotRequired[str]  # fingerprint of those that `seconds` are of
     done: dict[str, dict[str, str]]  # of each step: "key", what it was made from, and "made", what came out
 
 
@@ -235,6 +236,7 @@ class _Run:
             say(f"  {reason}")
         say(f"  settings: all of them are in {self.out / CONFIG}; edit it, and the same command goes on with it")
         self.notes["seconds"] = chosen.seconds
+        self.notes["settings"] = artifacts.fingerprint([chosen.config.shaping()])
         return chosen.config
 
     def keep_settings(self) -> None:
@@ -261,6 +263,8 @@ class _Run:
             say(f"== {title}: done before ==")
             return done["made"]
         with console.stage(f"{title}{self._left(name)}"), self._shown(name):
+            if name in WATCHED and self.notes["seconds"].pop(name, None):
+                self._keep_notes()
             work()
         made = self._made(name) or ""
         self.notes["done"][name] = {"key": key, "made": made}
@@ -268,10 +272,13 @@ class _Run:
         return made
 
     def _left(self, name: str) -> str:
-        """Return what is left of the whole, in words, where it is known."""
+        """Return what is left of the whole, in words; nothing where a training goes on, or the settings were edited."""
         names, seconds = list(READ), self.notes["seconds"]
-        left = sum(seconds.get(each, 0.0) for each in names[names.index(name) :])
-        return f" (about {console.duration(left)} left of the whole)" if seconds and left else ""
+        left = names[names.index(name) :]
+        timed = self.notes.get("settings") == artifacts.fingerprint([self.config.shaping()])
+        if not timed or not seconds.keys() >= set(left):
+            return ""
+        return f" (about {console.duration(sum(seconds[each] for each in left))} left of the whole)"
 
     def _made(self, name: str) -> str | None:
         """Return the fingerprint of what a step has made, or None where it is not there, whole."""

@@ -126,6 +126,28 @@ def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_pat
     assert settings.load_file(tmp_path / "run" / "config.yaml").training.steps == 2
 
 
+def test_what_is_left_is_said_where_it_is_known(tmp_path, smoke):
+    def begun(config):
+        run = train._Run(tmp_path)
+        run.config = config
+        return run
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    first = begun(smoke)
+    first.notes["seconds"] = dict.fromkeys(train.READ, 60.0)
+    first.notes["settings"] = artifacts.fingerprint([smoke.shaping()])
+    assert first._left("pretrain_damsm") == " (about 5 minutes left of the whole)"
+    with pytest.raises(KeyboardInterrupt):
+        first.step("pretrain_damsm", [], interrupt)
+    again = begun(settings.load(settings.dump(smoke)))
+    assert again._left("pretrain_damsm") == ""  # how much of it was done, its bar says
+    assert again._left("train_generator") == " (about 4 minutes left of the whole)"
+    edited = begun(settings.load(settings.dump(smoke), overrides=["training.steps=3"]))
+    assert edited._left("train_generator") == ""
+
+
 def test_the_same_command_with_minutes_goes_on_with_what_they_chose(whole, things, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run", symlinks=True)
     again = run(things, "--out", tmp_path / "run", "--minutes", 5)
