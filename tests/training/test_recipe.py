@@ -56,7 +56,7 @@ def test_a_schedule_takes_the_time_there_is(minutes):
 def test_a_schedule_that_is_too_short_says_how_long_it_should_be():
     chosen = choose(60, minutes=1)
     assert chosen.config.training.steps >= 1
-    assert chosen.reasons[-1] == "this is little: for pictures that one recognises, give it 0:09 h"
+    assert chosen.reasons[-1] == "this is little: for pictures that one recognises, give it 9 minutes"
 
 
 def test_hours_that_hardly_help_are_not_taken():
