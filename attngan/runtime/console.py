@@ -2,15 +2,19 @@
 
 import contextlib
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.constrain import Constrain
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 15.0  # of progress, where the output is a file or a cluster's log
+NARROW = 70  # columns of a terminal: with fewer, a bar goes without its rate
 
 
 def say(message: str) -> None:
@@ -20,6 +24,12 @@ def say(message: str) -> None:
     if _SAID is not None:
         _SAID.add(message)
     _console().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_from_signal(message: str) -> None:
+    """Print one line from a signal's handler: past Rich, whose locks may be held; a bar is drawn anew below it."""
+    erase = "\r\x1b[2K" if os.isatty(1) and _console().is_interactive else "\n"
+    os.write(1, f"{erase}{message}\n".encode())
 
 
 @contextlib.contextmanager
@@ -57,9 +67,11 @@ def stage(title: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time as hours and minutes, rounded up: "0:05 h"."""
-    minutes = math.ceil(seconds / 60)
-    return "a minute" if minutes <= 1 else f"{minutes // 60}:{minutes % 60:02d} h"
+    """Return a length of time in words, rounded up to minutes: "a minute", "36 minutes", "2 h 10 min"."""
+    hours, minutes = divmod(max(1, math.ceil(seconds / 60)), 60)
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return "a minute" if minutes == 1 else f"{minutes} minutes"
 
 
 @contextlib.contextmanager
@@ -80,14 +92,16 @@ def progress(name: str, *, total: int, unit: str, start: int = 0) -> Iterator[Ca
     if _IS_SILENT:
         yield lambda count, note=None: None
     elif _console().is_terminal:
+        whole = Column(no_wrap=True)  # where there is little room, the bar alone is shorter
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(unit),
-            TimeRemainingColumn(),
+            MofNCompleteColumn(table_column=whole),
+            *(() if _console().width < NARROW else (_Rate(unit, table_column=whole),)),
+            TimeRemainingColumn(table_column=whole),
+            TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=_console(), transient=_IN_STAGE) as bar:
+        with _Bar(*columns, console=_console(), transient=_IN_STAGE) as bar:
             task = bar.add_task(name, total=total, completed=start, note="")
 
             def advance(count: int, note: str | None = None) -> None:
@@ -98,6 +112,13 @@ def progress(name: str, *, total: int, unit: str, start: int = 0) -> Iterator[Ca
         lines = _Lines(name, total, unit, start)
         yield lines.advance
         lines.close()
+
+
+class _Bar(Progress):
+    """Progress in one row, with room behind it for a terminal's "^C", which would else begin another row."""
+
+    def get_renderable(self) -> Constrain:
+        return Constrain(super().get_renderable(), _console().width - len("^C"))
 
 
 class _Lines:
@@ -130,8 +151,8 @@ class _Lines:
 class _Rate(ProgressColumn):
     """Units a second."""
 
-    def __init__(self, unit: str):
-        super().__init__()
+    def __init__(self, unit: str, *, table_column: Column):
+        super().__init__(table_column)
         self.unit = unit
 
     def render(self, task: Task) -> Text:
@@ -142,8 +163,9 @@ class _Rate(ProgressColumn):
 
 def _console() -> Console:
     global _CONSOLE
-    if _CONSOLE is None or _CONSOLE.file is not sys.stdout:
-        _CONSOLE = Console(file=sys.stdout)
+    file = getattr(sys.stdout, "rich_proxied_file", sys.stdout)  # a bar stands in for it, and knows the console
+    if _CONSOLE is None or _CONSOLE.file is not file:
+        _CONSOLE = Console(file=file)
     return _CONSOLE
 
 

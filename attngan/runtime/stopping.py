@@ -1,10 +1,11 @@
 """Ctrl-C and SIGTERM while training: the loop looks between two steps, saves its state, and leaves."""
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from attngan.runtime import console
 
 
 class StopRequest:
@@ -31,7 +32,7 @@ def stop_request() -> Iterator[StopRequest]:
     def on_signal(number: int, _: FrameType | None) -> None:
         signal.signal(number, before[number])
         request.signal = number
-        os.write(1, b"\nstopping after this step; again to stop at once\n")
+        console.say_from_signal("stopping after this step; again to stop at once")
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -65,19 +65,13 @@ HEADER = """\
 NUM_MEASURED = 160  # drawn birds that the trainings are measured on
 
 
-class Choice(TypedDict):
-    """Settings that were chosen."""
-
-    minutes: float | None  # that there were for everything
-    text: str  # sha256 of the file as it was written
-
-
 class Notes(TypedDict):
     """What is known of the steps that are done."""
 
-    seconds: dict[str, float]  # about what each takes
+    seconds: dict[str, float]  # about what each takes that has not begun
+    settings: NotRequired[str]  # fingerprint of those that `seconds` are of
     done: dict[str, dict[str, str]]  # of each step: "key", what it was made from, and "made", what came out
-    chosen: NotRequired[Choice]  # none where the settings were given, or by an older attngan
+    minutes: NotRequired[float | None]  # that settings were chosen for
 
 
 class _Folders:
@@ -208,7 +202,7 @@ class _Run:
     config: Config
 
     def __init__(self, out: Path):
-        self.out, self.number = out, 0
+        self.out, self.number, self.is_chosen_now = out, 0, False
         self.notes: Notes = {"seconds": {}, "done": {}}
         if (out / NOTES).exists():
             self.notes = json_text.read(out / NOTES, Notes, mend="remove it: what is done is done again")
@@ -221,7 +215,7 @@ class _Run:
         if given:
             return configs.load_files(given, overrides=overrides)
         if os.path.lexists(path):
-            if minutes is None or minutes == self.notes.get("chosen", {}).get("minutes"):
+            if minutes is None or minutes == self.notes.get("minutes"):
                 say(f"settings: those of {path}; delete it to have them chosen again")
                 return configs.load_files([path], overrides=overrides)
             self._check_as_chosen(path, minutes)
@@ -230,7 +224,7 @@ class _Run:
 
     def _check_as_chosen(self, path: Path, minutes: float) -> None:
         """Refuse to choose settings again where a person has had a hand in them."""
-        if artifacts.sha256_of(path) != self.notes.get("chosen", {}).get("text"):
+        if artifacts.fingerprint([configs.load_files([path]).shaping()]) != self.notes.get("settings"):
             raise InputError(
                 f"--minutes {minutes:g}: {path} was edited, so nothing is chosen again; for a longer training raise "
                 "damsm.steps and training.steps there, or delete it."
@@ -257,18 +251,17 @@ class _Run:
             say(f"  {reason}")
         say(f"  settings: all of them are in {self.out / CONFIG}; edit it, and the same command goes on with it")
         self.notes["seconds"] = chosen.seconds
-        self.notes["chosen"] = {"minutes": minutes, "text": ""}
+        self.notes["minutes"] = minutes
+        self.notes["settings"] = artifacts.fingerprint([chosen.config.shaping()])
+        self.is_chosen_now = True
         return chosen.config
 
     def keep_settings(self) -> None:
         """Write the settings into the folder, unless there are some that were not chosen just now."""
         self.out.mkdir(parents=True, exist_ok=True)
-        path, chosen = self.out / CONFIG, self.notes.get("chosen")
-        is_new = chosen is not None and not chosen["text"]
-        if is_new or not os.path.lexists(path):
+        path = self.out / CONFIG
+        if self.is_chosen_now or not os.path.lexists(path):
             artifacts.write_text(path, HEADER + configs.dump(self.config))
-            if chosen is not None and is_new:
-                chosen["text"] = artifacts.sha256_of(path)
             self._keep_notes()
 
     def step(self, name: str, inputs: list[str], work: Callable[[], object]) -> str:
@@ -288,6 +281,8 @@ class _Run:
             say(f"== {title}: done before ==")
             return done["made"]
         with console.stage(f"{title}{self._left(name)}"), self._shown(name):
+            if name in WATCHED and self.notes["seconds"].pop(name, None):
+                self._keep_notes()
             work()
         made = self._made(name) or ""
         self.notes["done"][name] = {"key": key, "made": made}
@@ -295,10 +290,13 @@ class _Run:
         return made
 
     def _left(self, name: str) -> str:
-        """Return what is left of the whole, in words, where it is known."""
+        """Return what is left of the whole, in words; nothing where a training goes on, or the settings were edited."""
         names, seconds = list(READ), self.notes["seconds"]
-        left = sum(seconds.get(each, 0.0) for each in names[names.index(name) :])
-        return f" (about {console.duration(left)} left of the whole)" if seconds and left else ""
+        left = names[names.index(name) :]
+        timed = self.notes.get("settings") == artifacts.fingerprint([self.config.shaping()])
+        if not timed or not seconds.keys() >= set(left):
+            return ""
+        return f" (about {console.duration(sum(seconds[each] for each in left))} left of the whole)"
 
     def _made(self, name: str) -> str | None:
         """Return the fingerprint of what a step has made, or None where it is not there, whole."""

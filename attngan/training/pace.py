@@ -71,7 +71,7 @@ class Pace:
         text = f"all {self.total:,} steps take about {datetime.timedelta(seconds=round(seconds))} here"
         if self.price_per_hour:
             text += f" and cost {seconds / 3600 * self.price_per_hour:,.2f}"
-        return text + " (attngan plan counts the rest too)."
+        return f"{text}."
 
 
 class Timer:

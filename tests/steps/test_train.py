@@ -127,11 +127,33 @@ def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_pat
     assert settings.load_file(tmp_path / "run" / "config.yaml").training.steps == 2
 
 
+def test_what_is_left_is_said_where_it_is_known(tmp_path, smoke):
+    def begun(config):
+        run = train._Run(tmp_path)
+        run.config = config
+        return run
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    first = begun(smoke)
+    first.notes["seconds"] = dict.fromkeys(train.READ, 60.0)
+    first.notes["settings"] = artifacts.fingerprint([smoke.shaping()])
+    assert first._left("pretrain_damsm") == " (about 5 minutes left of the whole)"
+    with pytest.raises(KeyboardInterrupt):
+        first.step("pretrain_damsm", [], interrupt)
+    again = begun(settings.load(settings.dump(smoke)))
+    assert again._left("pretrain_damsm") == ""  # how much of it was done, its bar says
+    assert again._left("train_generator") == " (about 4 minutes left of the whole)"
+    edited = begun(settings.load(settings.dump(smoke), overrides=["training.steps=3"]))
+    assert edited._left("train_generator") == ""
+
+
 def test_the_same_command_with_minutes_goes_on_with_what_they_chose(whole, things, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole[0], folder, symlinks=True)
     notes = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-    notes["chosen"] = {"minutes": 5.0, "text": artifacts.sha256_of(folder / "config.yaml")}
+    notes["minutes"] = 5.0
     (folder / "train.json").write_text(json.dumps(notes), encoding="utf-8")
     again = run(things, "--out", folder, "--minutes", 5)
     assert again.exit_code == 0, again.output
@@ -150,8 +172,8 @@ def test_other_minutes_choose_again_unless_the_settings_were_edited(whole, thing
     again.config = again.chosen(things, None, ["device=cpu"], minutes=1)
     again.keep_settings()
     assert settings.load_file(folder / "config.yaml").training.steps < first
-    with (folder / "config.yaml").open("a", encoding="utf-8") as file:
-        file.write("# mine\n")
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    (folder / "config.yaml").write_text(text.replace("batch_size: 8", "batch_size: 6"), encoding="utf-8")
     with pytest.raises(InputError, match=r"--minutes 4: .*config.yaml was edited, so nothing is chosen again"):
         train._Run(folder).known((), [], 4.0)
     assert train._Run(folder).known((), [], None).training.steps < first

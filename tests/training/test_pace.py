@@ -36,7 +36,7 @@ def test_the_forecast_comes_once_from_steps_that_are_warm(monkeypatch):
     for step in range(101, 140):
         now[0] += 60.0 if step <= 105 else 2.0
         told.append(run.forecast(step))
-    said = "all 3,600 steps take about 2:00:00 here and cost 6.00 (attngan plan counts the rest too)."
+    said = "all 3,600 steps take about 2:00:00 here and cost 6.00."
     assert [text for text in told if text] == [said] and told.index(said) == 24
 
 
@@ -55,6 +55,4 @@ def test_the_forecast_counts_what_the_device_has_done(monkeypatch):
     for step in range(1, 30):
         behind[0] += 1.0  # launched in no time
         told.append(run.forecast(step))
-    assert [text for text in told if text] == [
-        "all 3,600 steps take about 1:00:00 here (attngan plan counts the rest too)."
-    ]
+    assert [text for text in told if text] == ["all 3,600 steps take about 1:00:00 here."]
