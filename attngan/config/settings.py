@@ -300,6 +300,8 @@ def _read(path: Path) -> tuple[str, str | bytes]:
     if path.name in shipped() and not path.exists():
         return path.name, _shipped_text(path.name)
     where = shown(str(path))
+    if path.is_fifo():
+        raise InputError(f"{where}: expected a file, found a pipe, which may never end; give a YAML file.")
     try:
         with path.open("rb") as handle:
             return where, handle.read(yaml_text.MAX_BYTES + 1)  # parse refuses so many; a device would never end

@@ -8,8 +8,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from attngan.config import settings as configs
@@ -22,7 +23,8 @@ from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
-from attngan.storage import artifacts, json_text, places, result_folder, tensor_files, uris
+from attngan.storage import artifacts, folder_lock, json_text, places, result_folder, tensor_files, uris
+from attngan.storage.champion import ModelFolder
 from attngan.training import recipe, start
 from attngan.training.recipe import Costs
 
@@ -65,12 +67,19 @@ HEADER = """\
 NUM_MEASURED = 160  # drawn birds that the trainings are measured on
 
 
+class Done(TypedDict):
+    """A step that is done, by fingerprints."""
+
+    key: str  # of what it was made from
+    made: str  # of what came out
+
+
 class Notes(TypedDict):
     """What is known of the steps that are done."""
 
-    seconds: dict[str, float]  # about what each takes that has not begun
+    seconds: dict[str, Annotated[float, Field(ge=0, le=1e9)]]  # about what each takes that has not begun
     settings: NotRequired[str]  # fingerprint of those that `seconds` are of
-    done: dict[str, dict[str, str]]  # of each step: "key", what it was made from, and "made", what came out
+    done: dict[str, Done]
     minutes: NotRequired[float | None]  # that settings were chosen for
 
 
@@ -114,10 +123,14 @@ def train(
         InputError: from the steps, or a setting is none.
     """
     check_apart(out, model_uri or "", [source, captions or "", inception_weights or "", start_from or ""])
-    run, to = _Run(out), _Folders(out)
-    with contextlib.ExitStack() as opened, console.once():
+    to = _Folders(out)
+    with folder_lock.held(out), contextlib.ExitStack() as opened, console.once():
+        run = _Run(out)
+        ModelFolder(model_uri or str(to.models))  # what it says of one that cannot be used comes before the work
         before = opened.enter_context(places.local_input(start_from))
         overrides = [*(start.sizes_of(before) if before else []), *overrides]
+        if before:
+            start.find(before, start.GENERATOR)
         known = run.known(given, overrides, minutes)
         weights = opened.enter_context(places.local_input(inception_weights))
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
@@ -158,6 +171,8 @@ def _from_encoders(
         [*inputs, metrics],
         lambda: export_samples.export_samples(to.generator, to.gallery, to.bundle, config, **shown),
     )
+    if not places.names(uris.join(model_uri or str(to.models), "history")):
+        run.forget("publish")  # its model folder is gone, or another one
     run.step(
         "publish",
         [metrics, model_uri or "", str(force)],
@@ -174,6 +189,8 @@ def check_apart(out: Path, model_uri: str, sources: Iterable[str]) -> None:
     for source in given:
         if (relation := uris.relation_of(out, source)) in ("is", "lies inside"):
             raise InputError(f"{shown(str(out))}: {relation} the source {shown(source)}; name another --out.")
+    results = (*(kind for kinds in MADE.values() for kind in kinds), "state", "models")
+    uris.check_apart([out / name for name in results], given)
     if model_uri:
         uris.check_apart([model_uri], given)
 
@@ -215,6 +232,8 @@ class _Run:
         if given:
             return configs.load_files(given, overrides=overrides)
         if os.path.lexists(path):
+            if path.is_file() and not path.read_bytes().strip():
+                raise InputError(f"{path}: expected the settings of this run, found none; restore or delete it.")
             if minutes is None or minutes == self.notes.get("minutes"):
                 say(f"settings: those of {path}; delete it to have them chosen again")
                 return configs.load_files([path], overrides=overrides)
@@ -289,6 +308,10 @@ class _Run:
         self._keep_notes()
         return made
 
+    def forget(self, name: str) -> None:
+        """Take a step again, though it was done."""
+        self.notes["done"].pop(name, None)
+
     def _left(self, name: str) -> str:
         """Return what is left of the whole, in words; nothing where a training goes on, or the settings were edited."""
         names, seconds = list(READ), self.notes["seconds"]
@@ -301,7 +324,7 @@ class _Run:
     def _made(self, name: str) -> str | None:
         """Return the fingerprint of what a step has made, or None where it is not there, whole."""
         try:
-            found = [artifacts.check(self.out / kind, kind)["fingerprint"] for kind in MADE[name]]
+            found = [artifacts.check(self.out / kind, kind, contents=True)["fingerprint"] for kind in MADE[name]]
         except InputError:
             return None
         return artifacts.fingerprint(found)

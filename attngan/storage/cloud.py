@@ -15,6 +15,7 @@ from attngan.storage import uris
 MODULES = {"gs": ("google_storage", "gcs"), "s3": ("s3_storage", "s3"), "minio": ("s3_storage", "s3")}
 NUM_WORKERS = 8
 ATTEMPT_SECONDS = 60.0  # without a byte, until a request is given up
+MAX_READ = 2**28  # bytes of what is read at once: pointers, notes, logs
 CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of this size
 WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
 
@@ -85,6 +86,11 @@ def safe(name: str, uri: str) -> str:
     if any(part in ("..", ".", "") for part in name.split("/")):
         raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
     return name
+
+
+def too_large(uri: str, size: int) -> InputError:
+    """Return what to say of a file that is read at once, and is larger than any such file."""
+    return InputError(f"{uri}: expected at most {MAX_READ:,} bytes, found {size:,}; remove it, or restore the file.")
 
 
 def nothing_at(uri: str) -> TransientError:

@@ -5,11 +5,12 @@ A folder is complete when its manifest is there, so that is sent last.
 
 import contextlib
 import json
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attngan.errors import InputError
+from attngan.errors import Changed, InputError, TransientError
 from attngan.runtime import distributed, scratch
 from attngan.storage import artifacts, cloud, json_text, places, result_folder, uris
 
@@ -71,15 +72,34 @@ def deliver(folder: Path, uri: str) -> None:
     manifest, old = artifacts.read_manifest(folder), _own_files(uri)
     new = manifest["files"]
     if uris.is_remote(uri):
-        note = {**manifest, "files": old | new}
-        places.write(uris.join(uri, NOTE), json.dumps(note).encode(), generation=places.read(uris.join(uri, NOTE))[1])
+        note = json.dumps({**manifest, "files": old | new, "delivery": secrets.token_hex(8)}).encode()
+        ours = _noted(uri, note)
     places.remove(uris.join(uri, artifacts.MANIFEST))
     places.copy([(folder / name, name) for name in new], uri)
     for name in old.keys() - new.keys():
-        places.remove(uris.join(uri, name))
+        if result_folder.belongs(name, manifest["kind"]):
+            places.remove(uris.join(uri, name))
+    if uris.is_remote(uri) and places.read(uris.join(uri, NOTE))[1] != ours:
+        raise _two_at_once(uri)
     places.copy([(folder / artifacts.MANIFEST, artifacts.MANIFEST)], uri)
     if uris.is_remote(uri):
         places.remove(uris.join(uri, NOTE))
+
+
+def _noted(uri: str, note: bytes) -> Any:
+    """Write the note of a delivery, and return its generation."""
+    place = uris.join(uri, NOTE)
+    try:
+        return places.write(place, note, generation=places.read(place)[1])
+    except Changed:
+        raise _two_at_once(uri) from None
+
+
+def _two_at_once(uri: str) -> TransientError:
+    return TransientError(
+        f"{uri}: another run delivers a result there at the same time; name another place for one of them, and run "
+        "this command again."
+    )
 
 
 def _deliver_files(folder: Path, uri: str) -> None:

@@ -78,6 +78,8 @@ def read(uri: str) -> tuple[bytes, Generation] | None:
         bucket, name = _split(uri)
         while (blob := bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())) is not None:
             generation = blob.generation  # the download may forget it
+            if blob.size > cloud.MAX_READ:
+                raise cloud.too_large(uri, blob.size)
             with contextlib.suppress(api.NotFound):  # replaced just now: look again
                 content = blob.download_as_bytes(checksum="crc32c", timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
                 return content, generation

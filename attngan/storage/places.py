@@ -120,6 +120,8 @@ def read(uri: str) -> tuple[bytes, Generation]:
     if is_remote(uri):
         return cloud.of(uri).read(uri) or (b"", 0)
     try:
+        if (size := Path(uri).stat().st_size) > cloud.MAX_READ:
+            raise cloud.too_large(uri, size)
         content = Path(uri).read_bytes()
     except FileNotFoundError:
         return b"", 0

@@ -91,6 +91,11 @@ def in_the_way(names: Iterable[str], kind: str, own: Collection[str]) -> str | N
     return next((name for name in strangers if any(_fits(name, each) for each in patterns)), None)
 
 
+def belongs(name: str, kind: str) -> bool:
+    """Return whether a result of this kind may hold a file of this name: what another manifest says is not ours."""
+    return any(_fits(name, pattern) for pattern in HOLDS[kind])
+
+
 def _fits(name: str, pattern: str) -> bool:
     return name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern)
 
@@ -217,7 +222,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (draft / name).exists():
             os.replace(draft / name, folder / name)
-    for name in old - new["files"].keys():
+    for name in (name for name in old - new["files"].keys() if belongs(name, new["kind"])):
         (folder / name).unlink(missing_ok=True)
         for above in [*PurePosixPath(name).parents][:-1]:
             with contextlib.suppress(OSError):  # something of others is in it

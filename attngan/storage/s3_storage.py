@@ -116,6 +116,8 @@ def read(uri: str) -> tuple[bytes, Generation] | None:
                 if _is_no_key(error):
                     return None
                 raise
+            if answer["ContentLength"] > cloud.MAX_READ:
+                raise cloud.too_large(uri, answer["ContentLength"])
             content = answer["Body"].read()
             _check(answer, lambda kind: hashlib.new(kind, content).hexdigest(), len(content))
             return content, answer["ETag"]

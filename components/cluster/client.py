@@ -7,11 +7,12 @@ import contextlib
 import json
 import os
 import ssl
+import urllib.parse
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from attngan.errors import InputError
+from attngan.errors import InputError, shown
 from components.cluster.identity import Identity, identify
 from components.cluster.options import Connection
 
@@ -38,7 +39,13 @@ def connect(connection: Connection) -> "Client":
 
     host = connection.host.rstrip("/")
     if not host.startswith(("http://", "https://")):
-        raise InputError(f"--host {host}: expected an address that begins with http:// or https://.")
+        raise InputError(f"--host {shown(host)}: expected an address that begins with http:// or https://.")
+    address = urllib.parse.urlsplit(host)
+    if address.query or "@" in address.netloc:  # which would stand in every message and link
+        raise InputError(
+            f"--host {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}: expected an address without "
+            "a user or a query; give secrets by KFP_TOKEN, KFP_COOKIE or --token-file."
+        )
     if connection.ca_cert and not connection.ca_cert.is_file():
         raise InputError(f"--ca-cert {connection.ca_cert}: no such file.")
     identity = identify(connection)

@@ -14,7 +14,7 @@ from attngan import cli
 from attngan.config import settings
 from attngan.errors import InputError
 from attngan.steps import train
-from attngan.storage import artifacts
+from attngan.storage import artifacts, folder_lock
 from attngan.training import recipe
 from attngan.training.recipe import Costs
 
@@ -228,3 +228,47 @@ def test_weights_of_a_pretrained_eye_choose_the_image_encoder(tmp_path):
     assert train._pretrained_eye(tmp_path / "eye.pth") == ["image_encoder.kind=mobilenet_v2", "image_encoder.noise=0"]
     torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
     assert train._pretrained_eye(tmp_path / "other.pth") == []
+
+
+def test_a_folder_takes_one_run_at_a_time(things, tmp_path):
+    folder = tmp_path / "run"
+    with folder_lock.held(folder):
+        ended = run(things, "--out", folder, *SMALL)
+    assert ended.exit_code == 2 and "another run is at work there" in ended.output, ended.output
+    assert not folder.exists()  # nothing was begun
+
+
+@pytest.mark.parametrize("name", ["bundle", "generator", "damsm", "models"])
+def test_a_run_does_not_begin_with_what_it_replaces(things, whole, tmp_path, name):
+    shutil.copytree(whole[0], tmp_path / "run", symlinks=True)
+    before = artifacts.sha256_of(tmp_path / "run" / "bundle" / "generator.safetensors")
+    ended = run(things, "--out", tmp_path / "run", "--start-from", tmp_path / "run" / name, *SMALL)
+    assert ended.exit_code == 2 and f"run/{name}: is the input" in ended.output, ended.output
+    assert artifacts.sha256_of(tmp_path / "run" / "bundle" / "generator.safetensors") == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("config.yaml", "", "config.yaml: expected the settings of this run, found none"),
+        ("train.json", '{"seconds": {}, "done": {"preprocess": {"made": "x"}}}', "train.json: expected"),
+        ("train.json", '{"seconds": {"publish": 1e300}, "done": {}}', "train.json: expected"),
+    ],
+)
+def test_files_of_a_run_that_are_damaged_are_a_sentence(whole, things, tmp_path, file, text, said):
+    shutil.copytree(whole[0], tmp_path / "run", symlinks=True)
+    (tmp_path / "run" / file).write_text(text, encoding="utf-8")
+    ended = run(things, "--out", tmp_path / "run")
+    assert ended.exit_code == 2 and said in ended.output, ended.output
+
+
+def test_what_is_damaged_or_gone_is_made_again(whole, things, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder, symlinks=True)
+    weights = folder / "generator" / "generator.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    shutil.rmtree(folder / "models")
+    again = run(things, "--out", folder, *SMALL)
+    assert again.exit_code == 0, again.output
+    assert weights.read_bytes() == content and again.output.count(": done before ==") == 2

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import errno
+import json
 import shutil
 import sys
 import tarfile
@@ -327,3 +328,38 @@ def test_what_is_said_of_an_upload_does_not_hold_its_key():
     assert cloud.first_line(error) == "PUT https://storage.googleapis.com/upload 503"
     error = RuntimeError('Could not connect to "http://me:SECRET@store:9000/pictures?X-Amz-Signature=SECRET"')
     assert cloud.first_line(error) == 'Could not connect to "http://store:9000/pictures'
+
+
+def test_of_two_deliveries_at_once_the_one_whose_note_is_gone_says_so(cloud_bucket, tmp_path, monkeypatch):
+    folder, copy = result_folder(tmp_path / "dataset"), places.copy
+
+    def copied(files, uri):
+        files = list(files)
+        if any(name == "words.txt" for _, name in files):  # another delivery begins meanwhile
+            note = uris.join(uri, delivery.NOTE)
+            places.write(note, b"{}", generation=places.read(note)[1])
+        copy(files, uri)
+
+    monkeypatch.setattr(places, "copy", copied)
+    with pytest.raises(InputError, match="another run delivers a result there at the same time"):
+        delivery.deliver(folder, f"{cloud_bucket.uri}/one")
+    assert "one/manifest.json" not in cloud_bucket.names()
+
+
+def test_a_manifest_that_others_made_up_costs_none_of_their_files(cloud_bucket, tmp_path):
+    folder = result_folder(tmp_path / "dataset")
+    manifest = artifacts.read_manifest(folder)
+    manifest["files"]["precious.txt"] = {"bytes": 1, "sha256": "0" * 64}
+    cloud_bucket.put(f"one/{delivery.NOTE}", json.dumps(manifest).encode())
+    cloud_bucket.put("one/precious.txt", b"x")
+    delivery.deliver(folder, f"{cloud_bucket.uri}/one")
+    assert cloud_bucket.content("one/precious.txt") == b"x"
+
+
+def test_a_pointer_that_is_far_too_large_is_not_read(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(cloud, "MAX_READ", 10)
+    places.write(uris.join(root, "small"), b"0123456789", generation=0)
+    places.write(uris.join(root, "large"), b"0123456789x", generation=0)
+    assert places.read(uris.join(root, "small"))[0] == b"0123456789"
+    with pytest.raises(InputError, match="expected at most 10 bytes, found 11"):
+        places.read(uris.join(root, "large"))
