@@ -137,7 +137,7 @@ def test_a_source_in_cloud_storage_is_downloaded_for_the_containers(bucket, tmp_
     bucket.blob("birds.zip").upload_from_string("no archive")
     ran = run("run", "--source", "gs://pictures/birds.zip", "--out", tmp_path / "out", "--docker", "--config", "smoke")
     assert ran.returncode == 2
-    assert f"the step preprocess failed: {tmp_path}/cache/attngan/pictures/birds.zip/" in ran.stderr
+    assert f"the step preprocess failed: {tmp_path}/cache/attngan/gs/pictures/birds.zip/" in ran.stderr
 
 
 def test_what_a_container_could_not_reach_is_refused_before_any_step(birds, tmp_path):
