@@ -126,7 +126,7 @@ def train(
     to = _Folders(out)
     with folder_lock.held(out), contextlib.ExitStack() as opened, console.once():
         run = _Run(out)
-        ModelFolder(model_uri or str(to.models))  # what it says of one that cannot be used comes before the work
+        models = ModelFolder(model_uri or str(to.models))  # one that cannot be used is said before the work
         before = opened.enter_context(places.local_input(start_from))
         overrides = [*(start.sizes_of(before) if before else []), *overrides]
         if before:
@@ -149,12 +149,12 @@ def train(
                 to.dataset, to.damsm, run.config, inception_weights=weights, start_from=before, state=str(to.state)
             ),
         )
-        _from_encoders(run, to, [data, encoders, begun], before, model_uri, force=force)
+        _from_encoders(run, to, [data, encoders, begun], before, models, force=force)
     tell(out, to.metrics)
 
 
 def _from_encoders(
-    run: "_Run", to: "_Folders", inputs: list[str], start_from: Path | None, model_uri: str | None, *, force: bool
+    run: "_Run", to: "_Folders", inputs: list[str], start_from: Path | None, models: ModelFolder, *, force: bool
 ) -> None:
     """Take the steps after the encoders'; `inputs` are fingerprints of the dataset, of them, of their start."""
     config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
@@ -171,12 +171,12 @@ def _from_encoders(
         [*inputs, metrics],
         lambda: export_samples.export_samples(to.generator, to.gallery, to.bundle, config, **shown),
     )
-    if not places.names(uris.join(model_uri or str(to.models), "history")):
-        run.forget("publish")  # its model folder is gone, or another one
+    if not models.history():
+        run.notes["done"].pop("publish", None)  # its model folder is gone, or another one
     run.step(
         "publish",
-        [metrics, model_uri or "", str(force)],
-        lambda: say(publish.publish(to.bundle, to.metrics, model_uri or str(to.models), config, force=force)["reason"]),
+        [metrics, "" if models.uri == str(to.models) else models.uri, str(force)],
+        lambda: say(publish.publish(to.bundle, to.metrics, models.uri, config, force=force)["reason"]),
     )
 
 
@@ -243,7 +243,7 @@ class _Run:
 
     def _check_as_chosen(self, path: Path, minutes: float) -> None:
         """Refuse to choose settings again where a person has had a hand in them."""
-        if artifacts.fingerprint([configs.load_files([path]).shaping()]) != self.notes.get("settings"):
+        if _fingerprint(configs.load_files([path])) != self.notes.get("settings"):
             raise InputError(
                 f"--minutes {minutes:g}: {path} was edited, so nothing is chosen again; for a longer training raise "
                 "damsm.steps and training.steps there, or delete it."
@@ -271,7 +271,7 @@ class _Run:
         say(f"  settings: all of them are in {self.out / CONFIG}; edit it, and the same command goes on with it")
         self.notes["seconds"] = chosen.seconds
         self.notes["minutes"] = minutes
-        self.notes["settings"] = artifacts.fingerprint([chosen.config.shaping()])
+        self.notes["settings"] = _fingerprint(chosen.config)
         self.is_chosen_now = True
         return chosen.config
 
@@ -296,7 +296,7 @@ class _Run:
         read = {section: shaping[section] for section in READ[name] if section in shaping}
         key = artifacts.fingerprint([artifacts.STATE_VERSION, inputs, read])
         title, done = f"step {self.number} of {len(READ)}: {TITLES[name]}", self.notes["done"].get(name)
-        if done and done["key"] == key and self._made(name) == done["made"]:
+        if done and done["key"] == key and self._made(name, contents=True) == done["made"]:
             say(f"== {title}: done before ==")
             return done["made"]
         with console.stage(f"{title}{self._left(name)}"), self._shown(name):
@@ -308,23 +308,19 @@ class _Run:
         self._keep_notes()
         return made
 
-    def forget(self, name: str) -> None:
-        """Take a step again, though it was done."""
-        self.notes["done"].pop(name, None)
-
     def _left(self, name: str) -> str:
         """Return what is left of the whole, in words; nothing where a training goes on, or the settings were edited."""
         names, seconds = list(READ), self.notes["seconds"]
         left = names[names.index(name) :]
-        timed = self.notes.get("settings") == artifacts.fingerprint([self.config.shaping()])
+        timed = self.notes.get("settings") == _fingerprint(self.config)
         if not timed or not seconds.keys() >= set(left):
             return ""
         return f" (about {console.duration(sum(seconds[each] for each in left))} left of the whole)"
 
-    def _made(self, name: str) -> str | None:
-        """Return the fingerprint of what a step has made, or None where it is not there, whole."""
+    def _made(self, name: str, *, contents: bool = False) -> str | None:
+        """Return the fingerprint of what a step has made, or None where it is not there, whole (`artifacts.check`)."""
         try:
-            found = [artifacts.check(self.out / kind, kind, contents=True)["fingerprint"] for kind in MADE[name]]
+            found = [artifacts.check(self.out / kind, kind, contents=contents)["fingerprint"] for kind in MADE[name]]
         except InputError:
             return None
         return artifacts.fingerprint(found)
@@ -351,6 +347,10 @@ class _Run:
 
     def _keep_notes(self) -> None:
         artifacts.write_json(self.out / NOTES, self.notes)
+
+
+def _fingerprint(config: Config) -> str:
+    return artifacts.fingerprint([config.shaping()])
 
 
 def _pretrained_eye(weights: Path) -> list[str]:
@@ -390,7 +390,7 @@ def tell(out: Path, metrics: Path) -> None:
     command = "attngan" if shutil.which("attngan") else _short(Path(sys.executable).with_name("attngan"))
     if to_try:
         say("Draw a sentence:")
-        sentence = shlex.quote(to_try[0]) if set(to_try[0]) & set('"$`!\\\\') else f'"{to_try[0]}"'
+        sentence = shlex.quote(to_try[0]) if set(to_try[0]) & set('"$`!\\') else f'"{to_try[0]}"'
         say(f"  {command} generate {place / 'bundle'} {sentence} -n 8 --seed 1 --out {place / 'pictures'}")
 
 
