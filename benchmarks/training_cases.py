@@ -61,7 +61,7 @@ def word_loss(scene: Scene) -> Iterator[Case]:
 def gan(scene: Scene) -> Iterator[Case]:
     """A step of the adversarial training, whole and by part."""
     plain_gan, ours = (
-        plain.PlainGan(scene.gan_run(precision="float32", compile=False, cuda_graph=False)),
+        plain.PlainGan(scene.gan_run(precision="float32", compile="off", cuda_graph="off")),
         scene.gan_run(),
     )
     size = scene.config.training.batch_size
