@@ -51,6 +51,8 @@ def set_up_device(config: Config) -> torch.device:
         if device.type not in DEVICE_TYPES:
             raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
     except (RuntimeError, AssertionError) as error:
+        if _is_out_of_memory(error):
+            raise _no_memory(device) from None
         reason = str(error).splitlines()[0]
         raise TransientError(  # the next node may have one
             f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu."
@@ -140,6 +142,44 @@ def choose_recorder(setting: str, device: torch.device) -> Recorder | None:
 
 
 @contextlib.contextmanager
+def beginning(device: torch.device) -> Iterator[None]:
+    """Say, where the block finds too little of a CUDA device's memory to begin with, how much is free.
+
+    Raises:
+        TransientError: another process may have taken it, and may end.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if device.type != "cuda" or not _is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        raise _no_memory(device) from None
+
+
+def _no_memory(device: torch.device) -> TransientError:
+    """Return the error for a CUDA device without room for even the networks; what they took is free again."""
+    free = "none of its memory is free"
+    with contextlib.suppress(RuntimeError):  # not even enough to ask
+        torch.cuda.empty_cache()
+        there, total = torch.cuda.mem_get_info(device)
+        free = f"{there / 2**30:.1f} of {total / 2**30:.1f} GiB are free"
+    return TransientError(
+        f"device: {device} has too little memory to begin with: {free}; wait for the processes that hold it "
+        "(nvidia-smi names them), or set device to another one."
+    )
+
+
+def _held_by_others(device: torch.device) -> str:
+    """Return in parentheses how much of a CUDA device's memory other processes hold, if that is a tenth or more."""
+    if device.type != "cuda":
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    held = total - free - torch.cuda.memory_reserved(device)
+    return f" (other processes hold {held / 2**30:.1f} of its {total / 2**30:.1f} GiB)" if held > 0.1 * total else ""
+
+
+@contextlib.contextmanager
 def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[[int], object]) -> Iterator[None]:
     """Say, where the block runs out of memory, which batch would have fitted.
 
@@ -166,7 +206,8 @@ def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[
     if fits < 2 and any(text in str(failure) for text in NO_KERNEL):
         raise failure  # for want of something else, as far as anyone can tell
     would = f"one of {fits} does" if fits >= 2 else "set a smaller one, or a lower resolution"
-    raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in the memory of {device}; {would}.")
+    where = f"the memory of {device}{_held_by_others(device)}"
+    raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in {where}; {would}.")
 
 
 def with_room(work: Callable[[], Result], make_room: Callable[[], None], device: torch.device, what: str) -> Result:

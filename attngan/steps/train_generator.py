@@ -61,7 +61,9 @@ def _trained(
     """Train the generator, and write its folder where it is made; return the last logged losses and figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
-    run = GanRun(config, train, damsm, acceleration.set_up_device(config))
+    device = acceleration.set_up_device(config)
+    with acceleration.beginning(device):
+        run = GanRun(config, train, damsm, device)
     figures = SnapshotMetrics(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
     if start_from is not None:

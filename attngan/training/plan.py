@@ -118,7 +118,8 @@ def encoders(
     batch_size = config.damsm.batch_size
     device = acceleration.set_up_device(config)
     timed, parts = functools.partial(_seconds, device=device, at_least=seconds or SECONDS), []
-    run = DamsmRun(config, train, device, inception_weights)
+    with acceleration.beginning(device):
+        run = DamsmRun(config, train, device, inception_weights)
     if run.can_keep_features():
         some = range(min(trunk_features.BATCH_SIZE, len(train)))
         each = timed(lambda: damsm_features.extract(run, train, some)) / len(some)
@@ -158,7 +159,8 @@ def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | No
         config = config.model_copy(update={"compile": "off"})
         if device.type == "cuda":
             say("compile=auto is not measured here: where a training is long, its steps may take less")
-    run = GanRun(config, train, damsm, device)
+    with acceleration.beginning(device):
+        run = GanRun(config, train, damsm, device)
     share = _share(config, device, batch_size)
     warm_up = _warm_up(run)
     with _steps(run, train, gan_step, share) as step, _fitting(run, train, gan_step, share):

@@ -221,6 +221,43 @@ def test_what_a_training_can_do_without_makes_room_for_a_snapshot(words):
         acceleration.with_room(lambda: fail("shapes"), lambda: None, CPU, "pictures")
 
 
+@pytest.fixture
+def full_gpu(monkeypatch):
+    """A CUDA device of 15 GiB, 0.25 of which are free; this process holds 1."""
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gib // 4, 15 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: gib)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    return torch.device("cuda", 0)
+
+
+def test_a_gpu_taken_by_others_is_told_from_one_that_is_too_small(full_gpu):
+    sentence = r"device: cuda:0 has too little memory to begin with: 0\.2 of 15\.0 GiB are free; wait for the processes"
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(acceleration.OUT_OF_MEMORY[2])):
+        with pytest.raises(InputError, match=sentence), acceleration.beginning(full_gpu):
+            raise error
+    with pytest.raises(RuntimeError, match="shapes"), acceleration.beginning(full_gpu):
+        fail("shapes")
+    with pytest.raises(RuntimeError, match="alloc"), acceleration.beginning(CPU):
+        fail("can't allocate memory")
+    others = r"does not fit in the memory of cuda:0 \(other processes hold 13\.8 of its 15\.0 GiB\); one of 4 does"
+    with (
+        pytest.raises(InputError, match=others),
+        acceleration.fitting("training.batch_size", 8, full_gpu, lambda size: None),
+    ):
+        fail("CUDA error: out of memory")
+
+
+def test_a_gpu_without_memory_for_anything_is_named(monkeypatch, smoke):
+    def ask(*_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", lambda *_, device: ask())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", ask)
+    with pytest.raises(InputError, match="device: cuda:1 has too little memory to begin with: none of its memory is"):
+        acceleration.set_up_device(smoke.model_copy(update={"device": "cuda:1"}))
+
+
 def fail(words):
     raise RuntimeError(words)
 
