@@ -1,4 +1,4 @@
-"""The commands that concern a cluster: submit and retry, schedule and what belongs to it. `ctx.obj` holds pipelines."""
+"""The commands that concern a cluster: submit and retry, schedule and what belongs to it. `ctx.obj` makes pipelines."""
 
 import datetime
 import sys
@@ -53,7 +53,7 @@ def submit(
         from components.cluster import arguments, runs
 
         client, run = runs.submit(
-            ctx.obj["cluster"],
+            _pipeline(ctx, connection, work),
             arguments.pipeline_arguments(work),
             connection,
             pipeline_root=arguments.pipeline_root(work),
@@ -79,11 +79,18 @@ def retry(
         _check_waits(wait, timeout, retries)
         from components.cluster import runs
 
-        client, run = runs.find(ctx.obj["cluster"], run_id, connection)
+        client, run = runs.find(ctx.obj["cluster"](), run_id, connection)
         if wait:
             run.logs.remember(run.steps)
         runs.retry(client, run, connection)
         _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
+
+
+def _pipeline(ctx: typer.Context, connection: Connection, work: Work) -> Any:
+    """Return the pipeline, with a notice at its end where one is wanted."""
+    from components.cluster import arguments, notice
+
+    return ctx.obj["cluster"](notice.notice_of(work.notify, connection, arguments.pipeline_root(work)))
 
 
 def _check_waits(wait: bool, timeout: float | None, retries: int | None) -> None:
@@ -138,7 +145,7 @@ def schedule(
             paused=paused,
             caching=not work.no_cache,
         )
-        action, link = schedules.schedule(ctx.obj["cluster"], plan, connection)
+        action, link = schedules.schedule(_pipeline(ctx, connection, work), plan, connection)
         print(f"{name}: {action}\ncron  {plan.cron} (seconds first)")
         for moment in crontab.next_times(plan.cron, now, count=3):
             print(f"next  {_shown(moment, time_zone)}" + (", if it were not paused" if paused else ""))

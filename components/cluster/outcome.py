@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 from typing import Any
 
-from components.cluster.step_logs import Reason
+from attngan.storage.step_logs import Reason
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 BUSY = ("RUNNING", "CANCELING")
