@@ -248,8 +248,9 @@ class Handler(local_server.Handler):
             run |= {"state": now_state, "state_history": [*run["state_history"], {"state": now_state}]}
             if now_state in ENDED and state.logs and "pipeline_spec" in run:
                 leave_logs(run, state.logs.pop(0))
-        # Real: what never ran is PENDING when all is over.
-        named = {name: "PENDING" for name in step_names(run) if now_state in ENDED} | tasks
+        # Real: what never ran is PENDING when all is over. Source: an exit task is run however the others ended.
+        at_end = {name: "SUCCEEDED" if is_exit else "PENDING" for name, is_exit in step_names(run).items()}
+        named = (at_end if now_state in ENDED else {}) | tasks
         self.answer(200, run | {"run_details": {"task_details": [detail(key, *each) for each in named.items()]}})
 
     def retry(self, state: State, key: str) -> None:
@@ -305,12 +306,18 @@ def specification(run: dict[str, Any]) -> dict[str, Any]:
     return run["pipeline_spec"].get("pipeline_spec", run["pipeline_spec"])
 
 
-def step_names(run: dict[str, Any]) -> list[str]:
+def step_names(run: dict[str, Any]) -> dict[str, bool]:
+    """Return the tasks of a run by name, and whether each is an exit task."""
     if "pipeline_spec" not in run:  # it names a version of a pipeline instead
-        return []
+        return {}
     pipeline = specification(run)
     dags = [pipeline["root"], *pipeline["components"].values()]
-    return [name for dag in dags for name in dag.get("dag", {}).get("tasks", {}) if not name.startswith("condition-")]
+    tasks = {name: task for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()}
+    return {
+        name: "triggerPolicy" in task
+        for name, task in tasks.items()
+        if not name.startswith(("condition-", "exit-handler-"))
+    }
 
 
 def leave_logs(run: dict[str, Any], logs: dict[str, str]) -> None:
