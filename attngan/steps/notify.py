@@ -51,8 +51,7 @@ def notify(to: str, *, folder: str, state: str, run_name: str, link: str, model_
 
 def message(ending: Ending, run_name: str, link: str) -> str:
     """Return the notice as Slack shows it: the run as a link, what became of it in bold, and why."""
-    reason = ending.reason.removeprefix("promoted: ").removeprefix("not promoted: ")
-    return f"<{link}|{_escaped(run_name)}>: *{_escaped(ending.title)}*\n{_escaped(reason)}".rstrip()
+    return f"<{link}|{_escaped(run_name)}>: *{_escaped(ending.title)}*\n{_escaped(ending.detail)}".rstrip()
 
 
 def _escaped(text: str) -> str:

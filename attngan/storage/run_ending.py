@@ -45,6 +45,11 @@ class Ending(NamedTuple):
         """The verdict in a few words."""
         return f"{self.verdict} at {self.step}" if self.step else self.verdict
 
+    @property
+    def detail(self) -> str:
+        """What there is to say beside the title."""
+        return self.reason.removeprefix("promoted: ").removeprefix("not promoted: ")
+
 
 def ending_of(folder: str, *, has_succeeded: bool) -> Ending:
     """Return how a run ended that is over; what keeps its logs from us becomes the reason.

@@ -154,8 +154,8 @@ def schedule(
 
 @app.command("schedules")
 @grouped
-def list_schedules(connection: Connection, time_zone: Zone = "UTC") -> None:
-    """List the schedules of an experiment."""
+def list_schedules(ctx: typer.Context, connection: Connection, time_zone: Zone = "UTC") -> None:
+    """List the schedules of an experiment: when each fires, what became of its last runs, how old the champion is."""
     with exit_status.reported():
         from components.cluster import schedules
 
@@ -164,11 +164,9 @@ def list_schedules(connection: Connection, time_zone: Zone = "UTC") -> None:
         if not found:
             print(f"no schedules in the experiment {connection.experiment}")
             return
-        rows = [("NAME", "CRON", "STATE", "NEXT", "CHANGED", "VERSION")]
-        rows += [_row(one, version, zone, time_zone) for one, version in found]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        from components.cluster import schedule_table
+
+        schedule_table.show(schedule_table.rows_of(found, ctx.obj["cluster"]().name, zone, time_zone), time_zone)
 
 
 @app.command()
@@ -180,24 +178,6 @@ def unschedule(name: Name, connection: Connection) -> None:
 
         count = schedules.unschedule(name, connection)
         print(f"{name}: removed" + (f" ({count} of that name)" if count > 1 else ""))
-
-
-def _row(recurring_run: Any, version: str, zone: datetime.tzinfo, time_zone: str) -> tuple[str, ...]:
-    from components.cluster import crontab, schedules
-
-    trigger = recurring_run.trigger
-    cron = (trigger.cron_schedule.cron if trigger and trigger.cron_schedule else "") or ""
-    enabled = schedules.is_enabled(recurring_run)
-    times = crontab.next_times(cron, datetime.datetime.now(zone), count=1) if enabled else []
-    changed = recurring_run.updated_at or recurring_run.created_at
-    return (
-        recurring_run.display_name,
-        cron or "an interval",
-        "enabled" if enabled else "paused",
-        _shown(times[0], time_zone) if times else "-",
-        _shown(changed.astimezone(zone), time_zone) if changed else "-",
-        version or "-",
-    )
 
 
 def _zone(name: str) -> datetime.tzinfo:

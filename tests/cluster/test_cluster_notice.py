@@ -1,8 +1,10 @@
 """A notice at the end of a run: what may stand behind --notify, and what is compiled for it."""
 
 import json
+from pathlib import Path
 
 import cluster_cli
+import local_server
 import pytest
 import receiver
 
@@ -158,3 +160,21 @@ def test_a_run_with_a_notice_is_followed_to_its_end(cluster):
     ended = cluster_cli.run("submit", *flags)
     assert ended.status == 0
     assert "found nothing new to train on" in ended.out and "notify" not in ended.out
+
+
+@pytest.mark.slow
+def test_the_exit_handler_of_kfp_itself_calls_the_notice_of_a_run_that_failed(tmp_path, monkeypatch):
+    """What resolves the placeholders and the status on a cluster is another program."""
+    from kfp import local
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(pipeline.__file__).parent))
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "out"))
+    with local_server.running(receiver.Server()) as server:
+        monkeypatch.setenv("ATTNGAN_NOTIFY_URL", server.url)
+        given = {"source": str(tmp_path / "none"), "model_uri": str(tmp_path / "models"), "config": "nonsense: 1"}
+        with pytest.raises(RuntimeError, match="detect-changes"), pytest.warns(RuntimeWarning):
+            pipeline.cluster_pipeline(SECRET._replace(pipeline_root=str(tmp_path / "runs")))(**given)
+    (request,) = server.requests
+    told = request["body"]
+    assert (told["verdict"], told["link"]) == ("failed", f"{SECRET.page}{told['run_id']}")
+    assert told["run_id"] in told["reason"] and told["run_name"].startswith("attngan-")
