@@ -5,6 +5,7 @@ import os
 
 from attngan.errors import InputError, shown
 from attngan.runtime import webhook
+from attngan.runtime.time_limit import within
 from attngan.storage import run_ending
 from attngan.storage.run_ending import Ending
 
@@ -60,11 +61,14 @@ def _escaped(text: str) -> str:
 
 def _figures(ending: Ending, model_uri: str) -> dict[str, object]:
     """Return what was compared, as numbers; the sentence has them too, so a history that cannot be read is no loss."""
-    none = dict.fromkeys(("metric", "challenger", "champion"))
-    if ending.verdict not in ("promoted", "kept"):
-        return none
-    try:
-        return none | run_ending.figures_of(model_uri, ending.reason)
-    except Exception as error:
-        print(f"the notice goes without figures: {shown(str(error) or type(error).__name__)}")
-        return none
+    found: dict[str, object] = dict.fromkeys(("metric", "challenger", "champion"))
+
+    def read() -> None:
+        try:
+            found.update(run_ending.figures_of(model_uri, ending.reason))
+        except Exception as error:
+            print(f"the notice goes without figures: {shown(str(error) or type(error).__name__)}")
+
+    if ending.verdict in ("promoted", "kept"):
+        within(run_ending.SECONDS, read)
+    return dict(found)

@@ -12,7 +12,7 @@ from attngan.storage import places
 from attngan.storage.champion import ModelFolder
 from attngan.storage.step_logs import MOST, StepLogs, reason_in
 
-SECONDS = 30.0  # for the logs of a run; storage that does not answer would be asked for minutes
+SECONDS = 30.0  # to wait for storage, which would be asked for minutes if it did not answer
 STEPS = (
     *("detect-changes", "preprocess", "pretrain-damsm", "train-generator"),
     *("evaluate", "export-samples", "publish"),
@@ -24,7 +24,7 @@ DECISIONS = {
     "publish": {"promoted": r"promoted[: ].*", "kept": r"not promoted: .*"},
     "detect-changes": {"nothing new": r"nothing to train: .*"},
 }
-RECENT = 50  # decisions of the history that are looked at for figures
+RECENT = 20  # decisions of the history that are looked at for figures
 
 
 class Ending(NamedTuple):

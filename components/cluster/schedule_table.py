@@ -66,12 +66,12 @@ def rows_of(found: list[Schedule], pipeline: str, zone: datetime.tzinfo, time_zo
     def ask() -> None:
         champions: dict[str, str] = {}
         for row, each in zip(rows, found, strict=True):
-            model_uri, root = _places(each.recurring_run)
-            if each.is_ours and model_uri:
+            model_uri, root = _places(each)
+            if model_uri:
                 champions[model_uri] = champions.get(model_uri) or _champion(model_uri)
                 row.champion = champions[model_uri]
             for run, told in zip(row.runs, each.runs, strict=True):
-                if each.is_ours and root and told.state in outcome.ENDED:
+                if root and told.state in outcome.ENDED:
                     run.text = _became(told, uris.join(root, pipeline, told.run_id))
 
     within(SECONDS, ask)
@@ -121,7 +121,8 @@ def _paragraph(row: Row, time_zone: str, width: int | None) -> Iterator[str]:
     ]
     for label, text in parts:
         line = f"  {label:10}{text}"
-        yield from textwrap.wrap(line, width, subsequent_indent=" " * 12) if width else [line]
+        indent = " " * 12
+        yield from textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) if width else [line]
 
 
 def _row(schedule: Schedule, now: datetime.datetime, time_zone: str) -> Row:
@@ -131,29 +132,32 @@ def _row(schedule: Schedule, now: datetime.datetime, time_zone: str) -> Row:
     cron = (trigger.cron_schedule.cron if trigger and trigger.cron_schedule else "") or ""
     seconds = trigger.periodic_schedule.interval_second if trigger and trigger.periodic_schedule else "?"
     enabled = schedules.is_enabled(one)
+    model_uri, root = _places(schedule)
     changed = outcome.moment(one.updated_at) or outcome.moment(one.created_at)
     return Row(
         name=one.display_name,
         when=crontab.in_words(cron, time_zone) if cron else f"every {seconds} seconds",
         state="enabled" if enabled else "paused",
         next=[_time(each, now) for each in crontab.next_times(cron, now, count=TIMES)] if enabled and cron else [],
-        runs=[_run(run, now, schedule.is_ours) for run in schedule.runs],
-        champion=LATE if schedule.is_ours else "-",
+        runs=[_run(run, now, has_logs=bool(root)) for run in schedule.runs],
+        champion=LATE if model_uri else "-",
         version=f"{schedule.version or '-'}" + (f", changed {_time(changed, now)}" if changed else ""),
     )
 
 
-def _run(run: Any, now: datetime.datetime, is_ours: bool) -> Run:
+def _run(run: Any, now: datetime.datetime, *, has_logs: bool) -> Run:
     time = outcome.moment(run.scheduled_at) or outcome.moment(run.created_at)
-    has_ended = run.state in outcome.ENDED
-    return Run(_time(time, now) if time else "-", run.state or "PENDING", LATE if is_ours and has_ended else "")
+    text = LATE if has_logs and run.state in outcome.ENDED else ""
+    return Run(_time(time, now) if time else "-", run.state or "PENDING", text)
 
 
-def _places(recurring_run: Any) -> tuple[str, str]:
-    """Return the model folder and the pipeline root of a schedule, "" for what the API does not tell."""
-    given = recurring_run.runtime_config
-    model_uri = ((given and given.parameters) or {}).get("model_uri")
-    return (model_uri if isinstance(model_uri, str) else ""), (given and given.pipeline_root) or ""
+def _places(schedule: Schedule) -> tuple[str, str]:
+    """Return the model folder and the pipeline root of a schedule of ours, "" for what the API does not tell."""
+    given = schedule.recurring_run.runtime_config
+    if not schedule.is_ours or not given:
+        return "", ""
+    model_uri = (given.parameters or {}).get("model_uri")
+    return (model_uri if isinstance(model_uri, str) else ""), given.pipeline_root or ""
 
 
 def _became(run: Any, folder: str) -> str:

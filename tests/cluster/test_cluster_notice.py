@@ -12,7 +12,7 @@ pytest.importorskip("kfp")
 
 import pipeline
 from attngan.errors import InputError
-from components import compiled
+from components import compiled, placement
 from components.cluster.notice import Notice, notice_of
 from components.cluster.options import Connection
 
@@ -163,16 +163,18 @@ def test_a_run_with_a_notice_is_followed_to_its_end(cluster):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of what has no effect in processes
 def test_the_exit_handler_of_kfp_itself_calls_the_notice_of_a_run_that_failed(tmp_path, monkeypatch):
     """What resolves the placeholders and the status on a cluster is another program."""
     from kfp import local
 
+    monkeypatch.setattr(placement, "CPU_RETRIES", 0)  # each waits for a minute
     monkeypatch.setenv("PYTHONPATH", str(Path(pipeline.__file__).parent))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "out"))
     with local_server.running(receiver.Server()) as server:
         monkeypatch.setenv("ATTNGAN_NOTIFY_URL", server.url)
         given = {"source": str(tmp_path / "none"), "model_uri": str(tmp_path / "models"), "config": "nonsense: 1"}
-        with pytest.raises(RuntimeError, match="detect-changes"), pytest.warns(RuntimeWarning):
+        with pytest.raises(RuntimeError, match="detect-changes"):
             pipeline.cluster_pipeline(SECRET._replace(pipeline_root=str(tmp_path / "runs")))(**given)
     (request,) = server.requests
     told = request["body"]

@@ -134,12 +134,19 @@ def test_a_schedule_by_interval_made_elsewhere_is_listed_without_a_guess(cluster
     made["trigger"] = {"periodic_schedule": {"interval_second": "60"}}
     made["description"] = "of somebody else"
     made.pop("pipeline_version_reference")
-    made.pop("runtime_config")
     fire(cluster, made, 23, "SUCCEEDED", {"publish": run_logs.done(run_logs.PROMOTED)})
     first, next_, runs, champion, version = listed(cluster)
     assert first == "weekly: every 60 seconds, enabled"
     assert (next_, champion) == ("  next      -", "  champion  -") and version.startswith("  version   -, changed ")
     assert runs == "  runs      Mon 2026-11-23 03:00  SUCCEEDED"
+
+
+def test_a_schedule_of_which_the_cluster_tells_no_places_is_listed_without_a_guess(cluster):
+    made = schedule(cluster)
+    made.pop("runtime_config")
+    fire(cluster, made, 23, "SUCCEEDED")
+    _, _, runs, champion, _ = listed(cluster)
+    assert (runs, champion) == ("  runs      Mon 2026-11-23 03:00  SUCCEEDED", "  champion  -")
 
 
 ROW = Row(

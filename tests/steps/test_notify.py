@@ -1,5 +1,7 @@
 """The notice of a run's end, as a receiver gets it, and what keeps it from being sent."""
 
+import time
+
 import local_server
 import pytest
 import receiver
@@ -11,7 +13,7 @@ from kfp.dsl import PipelineTaskFinalStatus
 
 from attngan.runtime import webhook
 from attngan.steps import notify as step
-from attngan.storage import places
+from attngan.storage import places, run_ending
 from attngan.storage.champion import ModelFolder
 from attngan.storage.run_ending import Ending
 from components.notify import notify
@@ -107,6 +109,15 @@ def test_a_history_that_cannot_be_read_leaves_out_the_figures(tmp_path, server, 
     sent(root)
     assert body(server)["verdict"] == "promoted" and body(server)["metric"] is None
     assert "the notice goes without figures: " in capsys.readouterr().out
+
+
+def test_a_history_that_does_not_answer_is_not_waited_for(tmp_path, server, secret, monkeypatch):
+    root = str(tmp_path)
+    put(root, "publish", run_logs.done(run_logs.PROMOTED))
+    monkeypatch.setattr(run_ending, "SECONDS", 0.2)
+    monkeypatch.setattr(run_ending, "figures_of", lambda *_: time.sleep(5))
+    sent(root)
+    assert body(server)["verdict"] == "promoted" and body(server)["metric"] is None
 
 
 def test_an_address_without_a_secret_is_given_as_it_is(tmp_path, server, monkeypatch):
