@@ -86,9 +86,9 @@ def show(rows: list[Row], time_zone: str, console: "Console | None" = None) -> N
     if console.is_terminal and console.width >= WIDE:
         console.print(_table(rows, time_zone))
         return
-    for row in rows:
-        for line in _paragraph(row, time_zone, console.width if console.is_terminal else None):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    width = console.width if console.is_terminal else None
+    text = "\n\n".join("\n".join(_paragraph(row, time_zone, width)) for row in rows)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(rows: list[Row], time_zone: str) -> Any:
