@@ -230,6 +230,7 @@ def test_a_schedule_that_had_a_failed_run_is_still_enabled(cluster):
 def test_in_a_cluster_of_many_users_pipeline_and_experiment_belong_to_the_namespace(cluster):
     cluster.state.namespaces = {"birds"}
     assert schedule(cluster, "weekly", "--namespace", "birds").status == 0
+    assert ask(cluster, "schedules", "--namespace", "birds").out.startswith("weekly: Mondays at 03:00 UTC, enabled\n")
     (upload,) = [one for one in cluster.state.requests if one["path"].endswith("/upload")]
     assert upload["query"]["namespace"] == "birds"
     assert cluster.state.only("experiments")["namespace"] == "birds"
