@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from attngan.errors import InputError
 from attngan.runtime import acceleration
@@ -30,7 +31,6 @@ Result = TypeVar("Result")
 COMPILING_SECONDS = 166.0
 SAVED_SHARE = 1 / 3
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's own name for where its compiler keeps what it made
-_GIVEN = CACHE in os.environ  # by a person: torch itself sets it later
 
 
 class Compilation:
@@ -64,7 +64,8 @@ class Compilation:
 
     def keep_in(self, folder: Path) -> None:
         """Let the compiler keep what it makes in this folder, for whoever goes on with the run; unless it was told."""
-        self._cache = None if _GIVEN else folder
+        is_given = os.environ.get(CACHE, default_cache_dir()) != default_cache_dir()  # which torch may set itself
+        self._cache = None if is_given else folder
 
     def stop(self) -> None:
         """Compile nothing (more): shapes will be others."""

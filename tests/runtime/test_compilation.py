@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -166,9 +167,8 @@ def test_a_record_of_steps_that_were_not_compiled_is_forgotten(dataset, damsm, s
 
 @pytest.fixture
 def environment(monkeypatch):
-    """The variable as it is where nobody has set it."""
-    monkeypatch.setattr(compilation, "_GIVEN", False)
-    monkeypatch.setenv(CACHE, "elsewhere")
+    """The variable as it is where nobody has set it: torch may have."""
+    monkeypatch.setenv(CACHE, default_cache_dir())
 
 
 def test_what_is_compiled_is_kept_beside_local_states_for_their_owner_alone(
@@ -197,11 +197,10 @@ def test_code_is_not_kept_where_others_can_write(setting, tmp_path, compiler, en
         compute.device = CPU  # for the probe
         assert compute._is_possible()
         assert sentence in capsys.readouterr().out
-    assert os.environ[CACHE] == "elsewhere"
+    assert os.environ[CACHE] == default_cache_dir()
 
 
 def test_a_folder_that_a_person_named_for_the_compiler_is_left(tmp_path, compiler, monkeypatch):
-    monkeypatch.setattr(compilation, "_GIVEN", True)
     monkeypatch.setenv(CACHE, "theirs")
     compute = Compilation("on", CPU, is_recorded=False, name="test")
     compute.keep_in(tmp_path / "compiled")
