@@ -56,8 +56,8 @@ class TextEncoder(nn.Module):
 
         Args:
             word_ids: (B, T) int64, padded with 0 behind each caption's end.
-            lengths: (B,) int64, from 1 to T, on the CPU or where the words are; on CUDA only what is asked of the CPU
-                can be packed.
+            lengths: (B,) int64, from 1 to T, on the CPU or where the words are. On CUDA captions are packed where they
+                lie on the CPU; nothing is asked of it otherwise.
 
         Returns:
             word_features (B, D, T), 0 on padding, and sentence_feature (B, D): the last state of each direction.

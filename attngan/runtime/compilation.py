@@ -48,13 +48,19 @@ class Compilation:
         self.is_on = False
         self._is_decided = setting != "on" and not (device.type == "cuda" and (is_recorded or setting == "auto"))
         self._num_steps, self._began = 0, 0.0
-        self._cache: Path | None = None
+        self._cache = Path(default_cache_dir())
         self._compiled: dict[tuple[object, int], Callable[..., Any]] = {}
 
     def __call__(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
-        """Return what a function, of the module, makes of its arguments, the first of which may be a network."""
+        """Return what a function makes of its arguments, the first of which may be a network.
+
+        Args:
+            function: one that stands in a module: it is known by itself.
+            args: of the function, at least one.
+            kwargs: the same.
+        """
         if not self.is_on:
             return function(*args, **kwargs)
         key = (function, id(args[0]) if isinstance(args[0], nn.Module) else 0)
@@ -63,9 +69,8 @@ class Compilation:
         return self._compiled[key](*args, **kwargs)
 
     def keep_in(self, folder: Path) -> None:
-        """Let the compiler keep what it makes in this folder, for whoever goes on with the run; unless it was told."""
-        is_given = os.environ.get(CACHE, default_cache_dir()) != default_cache_dir()  # which torch may set itself
-        self._cache = None if is_given else folder
+        """Let the compiler keep what it makes in this folder, for whoever goes on with the run."""
+        self._cache = folder
 
     def stop(self) -> None:
         """Compile nothing (more): shapes will be others."""
@@ -107,15 +112,16 @@ class Compilation:
         return (time.monotonic() - self._began) / (NUM_WARM_UPS - 1) if self._num_steps > NUM_WARM_UPS else 0.0
 
     def _is_possible(self) -> bool:
-        """Return whether the compiler works here, its cache set up, or say that it does not."""
-        if self._cache is not None:
+        """Return whether the compiler works here, with a place for what it makes, or say that it does not."""
+        if os.environ.get(CACHE, default_cache_dir()) == default_cache_dir():  # which torch may have set; not a person
             try:
                 _take(self._cache)
-                os.environ[CACHE] = str(self._cache)
             except InputError as error:
                 if self.setting == "on":
                     raise
-                say(f"{error} It is kept in {tempfile.gettempdir()} until then.")
+                say(str(error))
+                return False
+            os.environ[CACHE] = str(self._cache)
         try:
             torch.compile(lambda numbers: numbers.sin() + 1, fullgraph=True)(torch.ones(8, device=self.device))
         except Exception as error:  # whatever the compiler, its compiler or the platform comes up with

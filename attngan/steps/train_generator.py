@@ -64,7 +64,7 @@ def _trained(
     device = acceleration.set_up_device(config)
     with acceleration.beginning(device):
         run = GanRun(config, train, damsm, device)
-    figures = SnapshotMetrics(run, train, test, damsm)
+        figures = SnapshotMetrics(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
     if start_from is not None:
         run.start_from = facts["start_from"] = start.generator_from(start_from, run)
