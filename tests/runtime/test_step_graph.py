@@ -53,6 +53,18 @@ def test_a_step_is_recorded_once_after_it_was_warmed_up():
     assert len(recorded) == 2
 
 
+def test_what_fails_while_a_step_is_recorded_says_how_to_do_without():
+    def failing(call):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    graph = StepGraph(lambda numbers: {"twice": 2 * numbers}, failing)
+    for _ in range(NUM_WARM_UPS):
+        graph(torch.ones(1))
+    with pytest.raises(RuntimeError, match="not permitted") as caught:
+        graph(torch.ones(1))
+    assert "cuda_graph=off" in caught.value.__notes__[0]
+
+
 def test_inputs_of_another_shape_are_not_put_into_the_record():
     graph = StepGraph(lambda numbers: {"sum": numbers.sum()}, record)
     for _ in range(NUM_WARM_UPS + 1):
