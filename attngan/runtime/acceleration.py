@@ -72,6 +72,11 @@ def has_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def name_of(device: torch.device) -> str:
+    """Return what a device calls itself, such as "NVIDIA L4"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
+
+
 def choose_precision(setting: str, device: torch.device) -> torch.dtype:
     """Return what networks compute in: `auto` takes bfloat16 where the device has it.
 
