@@ -225,10 +225,7 @@ def _result(metric: str, figure: Detail) -> dict[str, Any]:
 
 
 def _title(metric: str) -> str:
-    try:
-        return names.words_of(metric).title
-    except KeyError:
-        return plain(metric)
+    return plain(names.words_or_name(metric).title)
 
 
 def _row(metric: str, whose: dict[str, Detail]) -> dict[str, Any]:
@@ -241,15 +238,8 @@ def _row(metric: str, whose: dict[str, Detail]) -> dict[str, Any]:
 
 def _value(metric: str, figure: Detail) -> str:
     """Return a figure, with its interval if it has one."""
-    value, low, high = (_number(metric, figure[name]) for name in ("value", "low", "high"))
+    value, low, high = (names.text_of(metric, figure[name]) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]" if figure["generated"] else value
-
-
-def _number(metric: str, value: float) -> str:
-    try:
-        return names.text_of(metric, value)
-    except KeyError:
-        return f"{value:.3g}"
 
 
 def _summary(facts: Facts) -> str:
@@ -282,7 +272,7 @@ def _limits(facts: Facts) -> list[str]:
     for metric, whose in measured.items():
         real = whose.get("real")
         if _is_kind(metric, "precision") and real and whose[""]["high"] < real["low"]:
-            share, best = _number(metric, whose[""]["value"]), _number(metric, real["value"])
+            share, best = names.text_of(metric, whose[""]["value"]), names.text_of(metric, real["value"])
             found.append(f"Its pictures can be told from real ones: {_title(metric)}, {share}; real ones reach {best}.")
     if judges := sorted({figure[""]["features"] for figure in measured.values() if _is_judge(figure[""])}):
         found.append(
