@@ -139,6 +139,7 @@ def text(facts: Facts, champion: Champion | None = None) -> str:
     values = {
         "front": _Ready(yaml_text.dump(_front(facts))),
         "made": _Ready(MADE),
+        "at": _Ready(at),
         "name": data.get("dataset") or "captioned pictures",
         "side": side if isinstance(side, int) else None,
         "facts": facts,

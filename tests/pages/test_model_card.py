@@ -120,13 +120,13 @@ def test_texts_of_a_stranger_stay_texts(bundle):
     tokens, expected = tokens_of(body), tokens_of(front_of(calm)[1])
     assert [token.content.strip() for token in tokens if token.type.startswith("html_")] == [model_card.MADE]
     links = [token.attrs["href"] for token in tokens if token.type == "link_open"]
-    assert links == ["https://arxiv.org/abs/1711.10485"]
+    assert links == ["https://arxiv.org/abs/1711.10485", "config.yaml"]
     kinds = ("heading_open", "strong_open", "em_open", "s_open", "fence", "code_block", "hr", "table_open")
     for kind in kinds:
         assert sum(token.type == kind for token in tokens) == sum(token.type == kind for token in expected), kind
     assert sum(token.type == "bullet_list_open" for token in tokens) == 3
     assert not any(token.type == "ordered_list_open" for token in tokens)
-    assert not re.search(r"https?://|www\.", body.split("## Data")[1])
+    assert not re.search(r"https?://|www\.", body.split("## Figures")[1])
 
 
 @pytest.mark.parametrize(
