@@ -9,7 +9,7 @@ from typing import Any
 from attngan.config import settings as configs
 from attngan.config.settings import Card, Config
 from attngan.data.captions import Vocabulary
-from attngan.data.dataset import Dataset
+from attngan.data.dataset import Info
 from attngan.errors import InputError
 from attngan.inference.text_to_image import MODEL_FILES, TextToImage
 from attngan.pages import model_card, pictures
@@ -22,6 +22,7 @@ RECIPE = (  # settings that a model card tells
     *("training.discriminator_learning_rate", "training.damsm_weight", "training.kl_weight", "training.ema_decay"),
     *("watch.metric", "watch.result", "precision", "seed"),
 )
+SIZES = ("data.resolution", "generator.")
 
 
 def find_bundle(folder: Path) -> Path:
@@ -82,7 +83,7 @@ def write_bundle(
         "words": len(Vocabulary.load(generator / "vocabulary.json")) - 1,  # one is no word
         "data": {**(card or Card()).model_dump(), **_counts(dataset)},
         "training": {name: source.get(name) for name in ("best", "seconds", "device")},
-        "recipe": _recipe(config),
+        "recipe": _recipe(config, is_imported=bool(source.get("imported"))),
     }
     if metrics is not None:
         measured = artifacts.check(metrics, "metrics", contents=True)
@@ -107,12 +108,14 @@ def _counts(dataset: Path | None) -> dict[str, Any]:
     """Return what a dataset says of its source and of the numbers of its pictures and captions."""
     if dataset is None:
         return {}
-    info = Dataset.open(dataset, "train").info
+    info = json_text.read(dataset / "dataset.json", Info)
     return {name: info[name] for name in ("source", "counts") if name in info}
 
 
-def _recipe(config: Config) -> dict[str, Any]:
-    """Return what a model card tells of the settings, by their dotted names."""
+def _recipe(config: Config, *, is_imported: bool) -> dict[str, Any]:
+    """Return what a model card tells of the settings, by their dotted names; of an import the sizes alone are known."""
     values = {name: functools.reduce(getattr, name.split("."), config) for name in RECIPE}
+    if is_imported:
+        return {name: value for name, value in values.items() if name.startswith(SIZES)}
     unread = {f"{section}.{'epochs' if values[f'{section}.steps'] else 'steps'}" for section in ("damsm", "training")}
     return {name: value for name, value in values.items() if name not in unread}

@@ -17,8 +17,9 @@ from attngan.config import yaml_text
 from attngan.errors import shown
 from attngan.metrics import names
 from attngan.runtime import console
+from attngan.storage import artifacts
 
-FILE = "README.md"
+FILE = artifacts.CARD
 MADE = "<!-- Written by attngan: edits are lost when it is written again. -->"
 FEW_PICTURES = 1_000  # fewer to train on are said to be few
 MOST_SHOWN = 8  # captions, pictures
@@ -146,6 +147,7 @@ def text(facts: Facts, champion: Champion | None = None) -> str:
         "data": data,
         "counts": data.get("counts", {}),
         "training": training,
+        "best": training.get("best") if recipe.get("watch.result") == "best" else None,
         "duration": console.duration(training["seconds"]) if training.get("seconds") else None,
         "recipe": {key: _setting(value) for key, value in recipe.items()},
         "captions": captions,

@@ -163,4 +163,5 @@ class TrainingRun(abc.ABC):
         self.loss_sums = saved["loss_sums"].to(self.device)
         for name in self.remembered:
             setattr(self, name, saved.get(name, getattr(self, name)))
-        self._spent_before, self._began = saved.get("spent"), time.monotonic()
+        spent = saved.get("spent")  # older states do not say
+        self._spent_before, self._began = spent if isinstance(spent, float) else None, time.monotonic()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from attngan import cli
 from attngan.config.settings import Card
+from attngan.errors import InputError
 from attngan.inference.bundle import write_bundle
 from attngan.pages import model_card
 from attngan.pages.model_card import Champion
@@ -66,8 +67,12 @@ def test_the_card_is_a_function_of_the_provenance_and_tells_its_facts(card, bund
     assert f"It has seen {counts['images']:,} pictures with {counts['captions']:,} captions" in card
     assert "these are few" in card and "32 x 32 pixels" in card
     made = artifacts.check(generator, "generator")
-    assert f"- Steps: {made['steps']:,}" in card and made["device"] in card and made["revision"] in card
-    assert 0 < made["seconds"] < 600 and "- Time: about a minute" in card
+    assert (
+        f"- Steps of the adversarial training: {made['steps']:,}" in card
+        and made["device"] in card
+        and made["revision"] in card
+    )
+    assert 0 < made["seconds"] < 600 and "- Time of it: about a minute" in card
     assert "| training.batch\\_size | 8 |" in card and "| training.epochs | 2 |" in card
     judge = next(name for name in made_by(metrics) if name.startswith("kid_")).removeprefix("kid_")
     assert f"It was trained to please the encoders {judge}" in card
@@ -78,6 +83,23 @@ def test_the_card_is_a_function_of_the_provenance_and_tells_its_facts(card, bund
 
 def made_by(metrics):
     return artifacts.check(metrics, "metrics")["figures"]
+
+
+def test_the_step_of_the_weights_is_said_where_the_best_snapshot_is_the_result(bundle):
+    facts = facts_of(bundle)
+    facts["training"]["best"]["step"] = 17
+    assert "those after step 17, the best snapshot" in model_card.text(facts)
+    facts["recipe"]["watch.result"] = "last"
+    assert "step 17" not in model_card.text(facts)
+
+
+def test_a_person_may_edit_the_card_and_the_bundle_stays_sound(bundle, tmp_path):
+    folder = shutil.copytree(bundle, tmp_path / "bundle")
+    (folder / "README.md").write_text("My own words.")
+    artifacts.check(folder, "bundle", contents=True)
+    (folder / "README.md").unlink()
+    with pytest.raises(InputError, match=r"README.md: named in manifest.json but not there"):
+        artifacts.check(folder, "bundle")
 
 
 def test_pictures_lie_where_the_card_says(card, bundle):
