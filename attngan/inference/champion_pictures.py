@@ -32,7 +32,7 @@ def draw(folder: ModelFolder, bundle: Path, fingerprint: str) -> None:
         model, sentences = TextToImage.open(bundle, kind="bundle"), _sentences(folder, bundle)
         if sentences:
             _write_once(uris.join(folder.uri, strip_of(fingerprint)), _strip(model, sentences))
-    except InputError as error:
+    except (InputError, OSError) as error:
         say(f"no pictures of {fingerprint[:16]} on the page of the model folder: {error}")
 
 

@@ -65,9 +65,9 @@ def publish(
         "bundle": manifest["fingerprint"],
         "origin": origin(inputs, config) if inputs else None,
     }
+    folder.remember(decision)
     if promoted:
         champion_pictures.draw(folder, bundle, manifest["fingerprint"])
-    folder.remember(decision)
     model_page.write(model_uri)
     return decision
 
