@@ -67,19 +67,20 @@ def test_every_decision_stands_on_the_page_by_its_kind_with_its_interval(tmp_pat
     assert page.count("<tr>") == 5 and ModelFolder(models).champion["model"] in card_of(models)
 
 
-@pytest.mark.parametrize("name", ["index.html", "README.md"])
+@pytest.mark.parametrize("name", ["page", "card"])
 def test_who_writes_last_shows_what_both_decided(name, tmp_path, models, monkeypatch):
-    """A rival publishes while a page is made, and writes its own first."""
+    """A rival publishes after what a page is made of was read, and writes its own first."""
     publish(*candidate(tmp_path, "first", 0.5), models, CONFIG)
-    rival, write = candidate(tmp_path, "rival", 0.7), places.write
+    rival, make = candidate(tmp_path, "rival", 0.7), getattr(model_page, name)
 
-    def rival_is_faster(uri, content, *, generation):
-        if uri.endswith(name):
-            monkeypatch.setattr(places, "write", write)
+    def rival_is_faster(uri):
+        text = make(uri)
+        if getattr(model_page, name) is rival_is_faster:
+            monkeypatch.setattr(model_page, name, make)
             publish(*rival, models, CONFIG)
-        return write(uri, content, generation=generation)
+        return text
 
-    monkeypatch.setattr(places, "write", rival_is_faster)
+    monkeypatch.setattr(model_page, name, rival_is_faster)
     publish(*candidate(tmp_path, "slow", 0.6), models, CONFIG)
     assert classes(plots_in(page_of(models))[0]) == ["promoted"] * 3
     assert champion(models) == "rival" and ModelFolder(models).champion["model"] in card_of(models)
