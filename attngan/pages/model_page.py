@@ -1,5 +1,6 @@
 """The pages of a model folder: every decision and what each champion draws, and the card of the champion."""
 
+import contextlib
 import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -82,11 +83,12 @@ def card(uri: str) -> str:
     if champion is None:
         raise InputError(f"{uri}: there is no champion.")
     provenance = uris.join(uri, champion["model"], "provenance.json")
-    try:
-        facts = json_text.parse(places.read(provenance)[0], provenance, model_card.Facts)
-    except InputError:
-        facts = {}
-    facts.setdefault("metrics", champion["figures"])
+    content, is_there = places.read(provenance)
+    facts: model_card.Facts = {}
+    if is_there:
+        with contextlib.suppress(InputError):  # of another version
+            facts = json_text.parse(content, provenance, model_card.Facts)
+    facts["metrics"] = facts.get("metrics") or champion["figures"]
     return model_card.text(facts, model_card.Champion(champion["model"], champion.get("promoted", "a time not known")))
 
 
