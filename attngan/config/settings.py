@@ -174,6 +174,13 @@ class Samples(Section):
     interpolation_steps: Several = 7  # pictures from one to the other
 
 
+class Card(Section):
+    """What the model card says of pictures and captions that they do not say themselves."""
+
+    dataset: Annotated[Text, INCIDENTAL] = ""  # their name, or their id on Hugging Face's Hub
+    license: Annotated[Text, INCIDENTAL] = ""  # theirs, and so the model's: the Hub's id, such as cc-by-4.0, or a name
+
+
 class Publish(Section):
     """The gate between a new bundle and the champion."""
 
@@ -205,6 +212,7 @@ class Config(Section):
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     samples: Samples = Samples()
+    card: Card = Card()
     publish: Publish = Publish()
 
     @model_validator(mode="after")

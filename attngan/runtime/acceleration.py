@@ -79,6 +79,11 @@ def has_float16(device: torch.device) -> bool:
     return torch.ops.mkldnn._is_mkldnn_fp16_supported()
 
 
+def name_of(device: torch.device) -> str:
+    """Return what a device calls itself, such as "NVIDIA L4"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
+
+
 def choose_precision(setting: str, device: torch.device) -> torch.dtype:
     """Return what networks compute in: `auto` takes bfloat16 where the device has it, or float16 on such a GPU.
 

@@ -9,7 +9,7 @@ from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
 from attngan.inference import trained_encoders
-from attngan.inference.bundle import write_bundle
+from attngan.inference.bundle import draw_examples, write_bundle
 from attngan.inference.gallery import Gallery
 from attngan.inference.text_to_image import TextToImage
 from attngan.pages import report
@@ -38,10 +38,10 @@ def export_samples(
         generator: folder of `train_generator`.
         gallery: gets `index.html` and the PNG files, each of which says what drew it, and of what.
         bundle: gets all that drawing needs, and where it comes from.
-        config: reads `samples`, `seed`, `device`; the networks' settings come with the generator.
+        config: reads `samples`, `card`, `seed`, `device`; the networks' settings come with the generator.
         dataset: its test split gives captions beside those of `samples.captions`.
         damsm: folder of `pretrain_damsm`, which orders the variants of a caption; None: they stay in their own order.
-        metrics: folder of `evaluate`, kept in the bundle's provenance.
+        metrics: folder of `evaluate`, kept in the bundle's provenance and told on its model card.
 
     Returns:
         The bundle's provenance.
@@ -59,7 +59,10 @@ def export_samples(
         if damsm is not None:
             image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), model.device)[1]
         captions = _captions(config, dataset)
-        provenance = write_bundle(generator, packed_in, metrics, examples=captions[:NUM_EXAMPLES])
+        examples = captions[:NUM_EXAMPLES]
+        drawn = draw_examples(model, packed_in, examples, config.seed)
+        about = {"examples": examples, "drawn": drawn, "dataset": dataset, "card": config.card}
+        provenance = write_bundle(generator, packed_in, metrics, **about)
         fingerprint = artifacts.check(packed_in, "bundle")["fingerprint"]
         draw = Gallery(
             model,

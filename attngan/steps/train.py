@@ -168,7 +168,7 @@ def _from_encoders(
     shown = {"dataset": to.dataset, "damsm": to.damsm, "metrics": to.metrics}
     run.step(
         "export_samples",
-        [*inputs, metrics],
+        [*inputs, metrics, config.card.model_dump_json()],
         lambda: export_samples.export_samples(to.generator, to.gallery, to.bundle, config, **shown),
     )
     if not models.history():

@@ -85,7 +85,8 @@ def _trained(
             run.generator_ema.load_state_dict(run.best_weights)
         files += TextToImage(config, train.vocabulary, run.text_encoder, run.generator_ema, run.device).save(out)
         files += log.close()
-        artifacts.finish(out, "generator", files, **facts, steps=run.step, best=run.best)
+        facts |= {"steps": run.step, "best": run.best, "seconds": run.spent, "device": acceleration.name_of(run.device)}
+        artifacts.finish(out, "generator", files, **facts)
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 
 

@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,8 @@ class TrainingRun(abc.ABC):
         self.attempt = 0  # how often the run went back
         self.events: list[dict[str, int | str]] = []  # what went wrong: step, text
         self.start_from = ""  # fingerprint of the model whose weights it began with
+        self._spent_before: float | None = 0.0  # seconds, of the processes before; None: one of them did not say
+        self._began = time.monotonic()
 
     @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
@@ -123,6 +126,11 @@ class TrainingRun(abc.ABC):
         """The settings of this training alone."""
         return getattr(self.config, self.section)
 
+    @property
+    def spent(self) -> float | None:
+        """How many seconds the training took so far, in all its processes one after the other; None: not known."""
+        return None if self._spent_before is None else self._spent_before + time.monotonic() - self._began
+
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Let networks compute in the run's precision inside the block."""
         return acceleration.autocast(self.device, self.precision)
@@ -147,7 +155,8 @@ class TrainingRun(abc.ABC):
         """Return everything that shapes the rest of the run; random states follow from seed and step."""
         parts = {**self.networks(), **self.optimizers(), **self.loss_scales()}
         remembered = {name: getattr(self, name) for name in self.remembered}
-        return {**{name: part.state_dict() for name, part in parts.items()}, "loss_sums": self.loss_sums, **remembered}
+        own = {"loss_sums": self.loss_sums, "spent": self.spent}
+        return {**{name: part.state_dict() for name, part in parts.items()}, **own, **remembered}
 
     def resume(self, store: StateStore) -> StateStore:
         """Go on from the newest state in `store`, if there is one, and return where the run keeps its states.
@@ -197,9 +206,9 @@ class TrainingRun(abc.ABC):
 
     def go_back(self, store: StateStore) -> None:
         """Go on from the newest good state in `store`, with lower learning rates."""
-        attempt, events = self.attempt + 1, self.events
+        attempt, events, spent = self.attempt + 1, self.events, self.spent
         self._restore(store.load(good=True) or {}, store)
-        self.attempt, self.events = attempt, events
+        self.attempt, self.events, self._spent_before = attempt, events, spent
         self.set_learning_rates()
 
     def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
@@ -217,3 +226,5 @@ class TrainingRun(abc.ABC):
         self.loss_sums = saved["loss_sums"].to(self.device)
         for name in self.remembered:
             setattr(self, name, saved.get(name, getattr(self, name)))
+        spent = saved.get("spent")  # older states do not say
+        self._spent_before, self._began = spent if isinstance(spent, float) else None, time.monotonic()

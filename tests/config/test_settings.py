@@ -126,9 +126,7 @@ def test_every_setting_says_beside_it_what_it_is():
 
 
 def test_what_shapes_a_result_leaves_out_what_is_marked_as_incidental():
-    changed = configs.load(
-        "{device: cpu, num_threads: 3, training: {price_per_hour: 2.0}, damsm: {inception_sha256: 0c}}"
-    )
+    changed = configs.load("{device: cpu, num_threads: 3, training: {price_per_hour: 2.0}, card: {license: mit}}")
     assert changed.shaping() == Config().shaping()
     assert configs.load("training: {epochs: 3}").shaping()["training"]["epochs"] == 3
 
