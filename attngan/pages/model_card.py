@@ -46,7 +46,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII
 
 
 class Detail(TypedDict):
-    """A figure with its conditions; see `evaluation.measures.Figure`."""
+    """A figure with its conditions; see `metrics.figures.Figure`."""
 
     __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
     value: float
