@@ -9,21 +9,21 @@ SAME = 1e-3  # of a change where nothing was changed
 Subjects = dict[str, Figure]
 
 
-def broken(figures: Figures) -> list[str]:
-    """Return a sentence for each control that did not land where it must: that metric cannot be trusted here.
+def failed(figures: Figures) -> dict[str, list[str]]:
+    """Return by metric a sentence for each control that did not land where it must: it cannot be trusted here.
 
     Args:
         figures: all of an evaluation.
     """
-    sentences = []
+    sentences: dict[str, list[str]] = {}
     for metric, subjects in figures.items():
         for kind, must, otherwise in _RULES:
             if metric.startswith(kind) and not must(subjects):
-                sentences.append(f"{metric}: {otherwise} ({_values(subjects)}).")
+                sentences.setdefault(metric, []).append(f"{metric}: {otherwise} ({_values(subjects)}).")
     found = figures["r_precision"]
     chance = 1 / found["noise"].candidates
     if found["noise"].low > 3 * chance:
-        sentences.append(
+        sentences.setdefault("r_precision", []).append(
             f"r_precision: pictures of noise find their captions more often than by chance, {chance:.1%} "
             f"({_values(found)})."
         )

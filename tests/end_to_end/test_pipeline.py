@@ -19,6 +19,7 @@ import pipeline
 from attngan.config import settings as configs
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
+from attngan.runtime.console import say_result
 from components import compiled
 from components.image import check_pinned
 from components.local import processes, step_log
@@ -240,6 +241,16 @@ def test_the_executors_own_lines_go_to_the_log_only(tmp_path):
     assert (tmp_path / "preprocess.log").read_text(encoding="utf-8") == noise + "half way\n"
 
 
+def test_a_step_of_a_whole_run_leaves_its_results_to_the_end(tmp_path, capsys, monkeypatch):
+    with (tmp_path / "console").open("w", encoding="utf-8") as console:
+        runner_for(tmp_path, console).run(step_command("env | grep ATTNGAN_TOLD"))
+    name, value = (tmp_path / "console").read_text(encoding="utf-8").splitlines()[1].split("=")
+    say_result("alone")
+    monkeypatch.setenv(name, value)
+    say_result("in a run")
+    assert capsys.readouterr().out == "alone\n"
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_the_step_finish_its_save_and_leaves_no_process(tmp_path, signum, status):
     step = (
@@ -298,6 +309,7 @@ def test_the_whole_pipeline_runs_at_its_smallest_size_and_again_from_what_is_the
         result = tmp_path / "out" / name
         assert result.is_file(), name
         assert result.resolve().suffix == result.suffix, "a browser goes by the name behind a link"
+    assert first.stdout.count("(R-precision)") == 1
     assert {path.stem for path in (tmp_path / "out" / "logs").iterdir()} == set(STEPS)
     scores = json.loads((tmp_path / "out" / "bundle" / "provenance.json").read_text(encoding="utf-8"))
     assert scores

@@ -36,7 +36,7 @@ def changed(metric, whose, value):
 
 
 def test_nothing_is_said_where_all_is_well():
-    assert controls.broken(sound()) == [] and controls.findings(sound()) == []
+    assert controls.failed(sound()) == {} and controls.findings(sound()) == []
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,9 @@ def test_nothing_is_said_where_all_is_well():
     ],
 )
 def test_each_control_that_does_not_land_is_said_with_its_metric(metric, whose, value):
-    sentences = controls.broken(changed(metric, whose, value))
-    assert sentences and all(sentence.startswith(f"{metric}: ") for sentence in sentences)
+    failed = controls.failed(changed(metric, whose, value))
+    sentences = failed.pop(metric)
+    assert not failed and all(sentence.startswith(f"{metric}: ") for sentence in sentences)
     assert f"{value:.4g}" in sentences[0]
 
 

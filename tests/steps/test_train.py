@@ -58,8 +58,8 @@ def test_it_ends_with_five_figures_and_a_sentence_of_the_set(whole):
     out, said = whole
     end = said[said.index("== done ==") :].splitlines()
     assert end[1].startswith("The model has not learnt: ")
-    figures = [line for line in end if line.startswith("  ") and "(real pictures " in line]
-    assert len(figures) == 5
+    figures = [line for line in end if line.startswith("  ") and "real pictures " in line]
+    assert len(figures) == 5 and all(said.count(line) == 1 for line in (end[1], *figures))
     sentence = end[-1].split('"')[1]
     captions = [json.loads(line)["captions"] for line in (out / "dataset/test/records.jsonl").read_text().splitlines()]
     assert any(sentence in each for each in captions)
