@@ -208,7 +208,7 @@ class Config(Section):
         coarsest = self.data.resolution / 2 ** (self.generator.num_stages - 1)
         if coarsest < 16 or 2 ** (int(coarsest).bit_length() - 1) != coarsest:
             raise ValueError(
-                f"data.resolution {self.data.resolution} with {self.generator.num_stages} stages starts at "
+                f"data.resolution {self.data.resolution} with generator.num_stages {self.generator.num_stages} starts at "
                 f"{coarsest:g} pixels; it must start at a power of two from 16 (the paper: 256 with 3 stages)"
             )
         if self.text_encoder.feature_dim % 2:
@@ -267,9 +267,10 @@ def load_files(
 
 
 def _validated(values: dict[str, Any], overrides: Iterable[str], where: str) -> Config:
+    overrides = list(overrides)
     for override in overrides:
         yaml_text.place(override, values)
-    return yaml_text.validated(Config, values, where)
+    return yaml_text.validated(Config, values, where, overrides)
 
 
 def _values(text: str | bytes, where: str) -> dict[str, Any]:

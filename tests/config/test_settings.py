@@ -82,6 +82,31 @@ def test_overrides_that_are_none_are_refused(override):
         configs.load("seed: 1", overrides=[override])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["training.batch_size=1"], "--set training.batch_size=1: training.batch_size: input should be"),
+        (["damsm.epoch=1"], "--set damsm.epoch=1: unknown setting damsm.epoch (did you mean damsm.epochs?)"),
+        (["training.batch_size=1", "training.batch_size=0"], "--set training.batch_size=0: training.batch_size: input"),
+        (["generator.num_stages=3", "data.resolution=32"], "--set generator.num_stages=3, --set data.resolution=32: d"),
+        (["samples.captions=[3]"], "--set samples.captions=[3]: samples.captions.0: input should be"),
+        (["damsm=3"], "--set damsm=3: damsm: input should be"),
+    ],
+)
+def test_a_mistake_in_an_override_names_it_and_not_the_file(overrides, said):
+    with pytest.raises(InputError) as caught:
+        configs.load_file(Path("tiny"), overrides=overrides)
+    assert str(caught.value).startswith(said)
+
+
+def test_mistakes_of_a_file_and_of_an_override_each_name_their_place():
+    with pytest.raises(InputError) as caught:
+        configs.load("{seed: -1, training: {epochs: 0}}", overrides=["damsm.epochs=0"], where="my.yaml")
+    file, override = sorted(str(caught.value).replace("; --set", "\n--set").splitlines(), reverse=True)
+    assert file.startswith("my.yaml: seed: ") and "; training.epochs: " in file
+    assert override.startswith("--set damsm.epochs=0: damsm.epochs: ") and "my.yaml" not in override
+
+
 def test_a_missing_file_names_the_configs_that_exist(tmp_path):
     with pytest.raises(InputError, match="medium, paper, small, smoke, tiny, toy"):
         configs.load_file(tmp_path / "absent.yaml")
