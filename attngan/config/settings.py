@@ -208,8 +208,8 @@ class Config(Section):
         coarsest = self.data.resolution / 2 ** (self.generator.num_stages - 1)
         if coarsest < 16 or 2 ** (int(coarsest).bit_length() - 1) != coarsest:
             raise ValueError(
-                f"data.resolution {self.data.resolution} with generator.num_stages {self.generator.num_stages} starts at "
-                f"{coarsest:g} pixels; it must start at a power of two from 16 (the paper: 256 with 3 stages)"
+                f"data.resolution {self.data.resolution} with generator.num_stages {self.generator.num_stages} starts "
+                f"at {coarsest:g} pixels; it must start at a power of two from 16 (the paper: 256 with 3 stages)"
             )
         if self.text_encoder.feature_dim % 2:
             raise ValueError("text_encoder.feature_dim must be even: each direction of the LSTM gives half of it")
