@@ -53,14 +53,14 @@ def configured(
 ) -> Iterator["Config"]:
     """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
     with exit_status.reported(out):
-        from attngan.config import settings
+        from attngan.config import described, settings
         from attngan.errors import InputError
 
         if out is not None and not out.strip():
             raise InputError("expected a folder for the result, found an empty name; name one.")
         loaded = settings.load_files(config or [], overrides=overrides or [])
         if dry_run:
-            print(settings.dump(loaded), end="")
+            print(described.dump(loaded), end="")
             raise typer.Exit
         yield loaded
 

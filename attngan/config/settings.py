@@ -41,7 +41,8 @@ class Data(Section):
     resolution: Side = 256  # pixels: side of the finest picture trained on
     min_word_count: Count = 1  # a word of the training captions enters the vocabulary when seen so often
     max_words: Few = 18  # longer captions lose words at random while training (released code: 18)
-    max_rejected_share: Share = 0.01  # preprocess stops when more of the images than this are unusable
+    # preprocess stops when more of the images than this share are unusable; one may always be, unless this is 0
+    max_rejected_share: Share = 0.01
 
 
 class TextEncoder(Section):
@@ -56,7 +57,7 @@ class TextEncoder(Section):
 class ImageEncoder(Section):
     """Inception-v3 up to its last mixed layer, MobileNetV2 for small machines, or a network for small pictures."""
 
-    # The first two with the file of ImageNet's weights (--inception-weights); small: trained from the start.
+    # the first two with ImageNet's weights (--inception-weights); small is trained from the start
     kind: Literal["inception_v3", "mobilenet_v2", "small"] = "inception_v3"
     channels: Width = 32  # width of the small network's first layer; the others have their own
     noise: NotNegative = 0.0  # standard deviation added to what it sees in training: harder to fool; the paper has none
@@ -65,7 +66,7 @@ class ImageEncoder(Section):
 class Damsm(Section):
     """Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)."""
 
-    epochs: Count = 200  # at the most: the encoders of the best one are kept
+    epochs: Count = 200  # over the training pictures, at the most: the encoders of the best one are kept
     steps: Natural = 0  # in place of epochs; 0: epochs
     validate_every_epochs: Positive = 1.0  # how often the best one is looked for; of few pictures epochs are short
     batch_size: PairedBatch = 48  # pictures a step; each caption is told from those of the others
@@ -93,8 +94,8 @@ class Generator(Section):
 
     num_stages: Annotated[int, Field(ge=1, le=3)] = 3  # each doubles the resolution of the one before
     channels: Width = 32  # N_g: channels of each stage's hidden features
-    noise_dim: Width = 100  # Z
-    condition_dim: Width = 100  # A
+    noise_dim: Width = 100  # Z: numbers of noise that a picture is drawn from
+    condition_dim: Width = 100  # A: numbers that F_ca makes of a sentence
     num_residual_blocks: Few = 2  # in each refinement
 
 
@@ -113,8 +114,7 @@ class Training(Section):
     batch_size: PairedBatch = 20  # pictures a step, those of all processes together
     generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
     discriminator_learning_rate: Positive = 0.0002  # the same
-    # The batch that both rates and ema_decay are meant for; 0: any.
-    rates_for_batch_size: Natural = 0
+    rates_for_batch_size: Natural = 0  # the batch that both rates and ema_decay are meant for; 0: any
     beta1: Share = 0.5  # of Adam: how much the last gradients count
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
@@ -164,7 +164,7 @@ class Evaluate(Section):
 class Samples(Section):
     """The gallery."""
 
-    captions: Annotated[tuple[Text, ...], Field(max_length=FEW)] = ()  # drawn in the gallery
+    captions: Annotated[tuple[Text, ...], Field(max_length=FEW)] = ()  # drawn in the gallery first
     num_test_captions: FewOrNone = 8  # of the test split, drawn too
     variants: Few = 4  # pictures a caption, each from other noise
     num_attention_words: Few = 5  # attention maps shown: the words attended to most
@@ -324,6 +324,19 @@ def shipped() -> list[str]:
 def dump(config: Config) -> str:
     """Return the full config as YAML that `load` reads back to an equal one."""
     return yaml_text.dump(config.model_dump(mode="json"))
+
+
+def differences(config: Section, other: Section, within: str = "") -> list[str]:
+    """Return what differs from other settings, such as "damsm.epochs=3 (was 12)"."""
+    found, old, new = [], other.model_dump(mode="json"), config.model_dump(mode="json")
+    for name in (name for name in new if new[name] != old[name]):
+        before, now = getattr(other, name), getattr(config, name)
+        if isinstance(now, Section):
+            found += differences(now, before, f"{within}{name}.")
+        else:
+            value, was = (shown(yaml_text.one_line(each[name])) for each in (new, old))
+            found.append(f"{within}{name}={value} (was {was})")
+    return found
 
 
 def overrides(config: Config) -> list[str]:

@@ -49,8 +49,6 @@ def run(
 
         if (image or gpus) and not docker:
             raise InputError("--image and --gpus are for containers; give --docker too, or leave them out.")
-        if config and minutes is not None:
-            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         train.check_apart(out, running.absolute(model_uri), sources.values())
@@ -58,15 +56,18 @@ def run(
             running.check_containers(image or IMAGE, model_uri)
         else:
             running.check_names(sources, out)
-        if config:
-            loaded = settings.load_files(config, overrides=set_ or [])
-        else:
-            loaded = train.settings_for(
-                sources["source"], out, captions=sources["captions"] or None, overrides=set_ or [], minutes=minutes
-            )
+        found = places.fingerprint(*sources.values())
+        loaded = train.settings_for(
+            sources["source"],
+            out,
+            captions=sources["captions"] or None,
+            given=config or [],
+            overrides=set_ or [],
+            minutes=minutes,
+        )
         arguments = {
             **sources,
-            "inputs": places.fingerprint(*sources.values()),
+            "inputs": found,
             "model_uri": running.absolute(model_uri or str(out / "models")),
             "config": settings.dump(loaded),
             "checkpoint_root": running.absolute(str(out / "state")),
