@@ -52,6 +52,7 @@ def run(
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         train.check_apart(out, running.absolute(model_uri), sources.values())
+        running.check_places(out)
         if docker:
             running.check_containers(image or IMAGE, model_uri)
         else:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("kfp")
 
@@ -202,6 +203,18 @@ def test_a_source_that_cannot_be_passed_on_is_refused_before_any_step(tmp_path, 
     assert run.returncode == 2
     assert said in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "gallery/index.html"])
+def test_files_of_somebody_are_told_before_any_step(tmp_path, name):
+    place = tmp_path / "out" / name
+    place.parent.mkdir(parents=True)
+    place.write_text("mine", encoding="utf-8")
+    (tmp_path / "source").mkdir()
+    arguments = ["run", "--source", str(tmp_path / "source"), "--out", str(tmp_path / "out"), "--config", "smoke"]
+    ended = CliRunner().invoke(pipeline.app, arguments)
+    assert ended.exit_code == 2 and f"out/{name.split('/')[0]}: expected nothing there" in ended.output, ended.output
+    assert place.read_text(encoding="utf-8") == "mine" and not (tmp_path / "out" / "config.yaml").exists()
 
 
 def test_what_is_for_containers_is_refused_without_them(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import drawn_things
 import pytest
@@ -112,6 +113,12 @@ def test_settings_of_the_command_line_are_those_of_the_folder_from_then_on(whole
     other = run(things, "--out", out, *SMALL)
     assert "is written anew, with watch.patience=0 (was 7), samples.variants=2 (was 3)\n" in other.output
     assert settings.load_file(out / "config.yaml").samples.variants == 2
+
+
+def test_the_settings_of_a_pipeline_run_are_kept_in_its_folder_too(tmp_path):
+    first = train.settings_for("unread", tmp_path, given=[Path("smoke")], overrides=["seed=3"])
+    assert settings.load_file(tmp_path / "config.yaml") == first
+    assert train.settings_for("unread", tmp_path) == first
 
 
 def test_new_pictures_are_read_and_trained_on(whole, things, tmp_path):
