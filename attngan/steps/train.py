@@ -181,16 +181,15 @@ def settings_for(
     given: Sequence[Path] = (),
     overrides: Sequence[str] = (),
     minutes: float | None = None,
-) -> Config:
-    """Return the settings that `train` would take, and keep them in `out`; arguments as there."""
+) -> RunFolder:
+    """Return the folder of a run with the settings that `train` would take, which it can keep; arguments as there."""
     run = _Run(out)
     if known := run.known(given, overrides, minutes):
         run.config = known
     else:
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
             run.config = run.chosen(pictures, texts, overrides, minutes=minutes)
-    run.keep_settings()
-    return run.config
+    return run
 
 
 class _Run(RunFolder):

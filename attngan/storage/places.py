@@ -51,7 +51,9 @@ def local_input(uri: None) -> contextlib.AbstractContextManager[None]: ...
 def local_input(uri: str | None) -> contextlib.AbstractContextManager[Path | None]: ...
 @contextlib.contextmanager
 def local_input(uri: str | None) -> Iterator[Path | None]:
-    """Give an input as a local path while the block runs; None stays None."""
+    """Give an input as a local path while the block runs; None stays None, and "" is none."""
+    if uri is not None and not uri.strip():
+        raise InputError("expected the path or the URI of an input, found an empty name; give one.")
     if uri is None or not is_remote(uri):
         yield None if uri is None else Path(uri)
         return
