@@ -345,7 +345,7 @@ def _as_folder(path: Path) -> Iterator[Path]:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         with progress(f"unpack {shown(path.name)}", total=size, unit="bytes") as advance:
             skipped = archives.unpack(path, folder, advance)
-        _say_all([f"{shown(str(path))}: {line}" for line in skipped])
+        _say_all([f"{shown(path.name)}: {line}" for line in skipped])
         try:
             yield folder
         except InputError as error:  # whoever reads it knows the archive, not the scratch folder

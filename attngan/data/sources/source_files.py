@@ -106,7 +106,9 @@ def lines_in_bytes(path: Path) -> list[bytes]:
     lines = content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     for number, line in enumerate(lines, start=1):
         if len(line) > MAX_LINE_BYTES:
-            raise Unreadable(path, f"line {number}: expected at most {MAX_LINE_BYTES:,} bytes, found {len(line):,}; shorten it")
+            raise Unreadable(
+                path, f"line {number}: expected at most {MAX_LINE_BYTES:,} bytes, found {len(line):,}; shorten it"
+            )
     return lines
 
 
