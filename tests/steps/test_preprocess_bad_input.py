@@ -196,7 +196,11 @@ def test_a_member_with_a_backslash_does_not_cost_the_archive_and_a_line_names_it
     archive = pack(source, [path.name for path in source.iterdir()], tmp_path / f"birds.{kind}")
     assert preprocess(archive, out, settings())["rejected"] == []
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "is skipped" in line]
-    assert line.startswith(f"{archive.name}: the member") and "notes\\readme.txt' is skipped" in line and "\x1b" not in line
+    assert (
+        line.startswith(f"{archive.name}: the member")
+        and "notes\\readme.txt' is skipped" in line
+        and "\x1b" not in line
+    )
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
