@@ -122,6 +122,17 @@ def test_an_overlay_is_bright_where_the_word_is_attended_to_and_words_keep_their
     assert red.getpixel((14, 8))[0] > 200 and red.getpixel((1, 8))[0] < 60
 
 
+def test_words_that_say_nothing_of_a_picture_are_not_shown_unless_there_are_no_others():
+    attention, white = torch.full((4, 4, 4), 0.01), Image.new("RGB", (16, 16), "white")
+    attention[0] = 0.9
+
+    def shown(*words):
+        return [word for word, _ in attention_overlays(attention, list(words), white, 3)]
+
+    assert shown("the", "bird", "with", "wings") == ["bird", "wings"]
+    assert shown("with", "a", "and", "of") == ["with", "a", "and"]
+
+
 def test_the_same_seed_draws_the_same_pictures_and_more_pictures_begin_with_the_same_ones(bundle, tmp_path):
     few = generate(bundle, "a red bird", tmp_path / "few", num_images=2, seed=5)
     many = generate(bundle, "a red bird", tmp_path / "many", num_images=18, seed=5)
