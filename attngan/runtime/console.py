@@ -152,7 +152,8 @@ class _Lines:
         left = (self.total - self.done) / max(rate, 1e-9)
         share = f"{self.done:,}/{self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
         what = f"{duration(left)} left" if self.done < self.total else "done"
-        say(f"{self.name}: {share}, {rate:,.0f} {self.unit}/s, {what} {self.note}".rstrip())
+        note = f"; {self.note}" if self.note else ""
+        say(f"{self.name}: {share}, {rate:,.0f} {self.unit}/s, {what}{note}")
 
 
 class _Rate(ProgressColumn):

@@ -384,5 +384,5 @@ def _summarise(info: dict[str, Any]) -> None:
     train, test = info["counts"]["train"], info["counts"]["test"]
     say(
         f"preprocess: {train['images']:,} images to train and {test['images']:,} to test, "
-        f"{info['vocabulary_size']:,} words, {len(info['rejected'])} images rejected"
+        f"{info['vocabulary_size']:,} words; {len(info['rejected']):,} rejected"
     )

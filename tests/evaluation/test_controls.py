@@ -62,7 +62,7 @@ def test_nothing_is_said_where_all_is_well():
 def test_each_control_that_does_not_land_is_said_with_its_metric(metric, whose, value):
     failed = controls.failed(changed(metric, whose, value))
     sentences = failed.pop(metric)
-    assert not failed and all(sentence.startswith(f"{metric}: ") for sentence in sentences)
+    assert not failed and all(sentence.startswith(f"{names.words_of(metric).title}: ") for sentence in sentences)
     assert f"{value:.4g}" in sentences[0]
 
 
@@ -80,3 +80,10 @@ def test_what_is_wrong_with_a_generator_is_said(metric, value, words):
     (sentence,) = controls.findings(changed(metric, "generated", value))
     figures = f"{names.words_of(metric).title}, {names.text_of(metric, value)}: "
     assert sentence.startswith(figures) and words in sentence
+
+
+def test_a_metric_whose_control_failed_says_nothing_of_the_generator():
+    figures = changed("kid_x", "generated", 0.9)
+    assert controls.findings(figures)
+    figures["kid_x"]["real"] = figure(5.0)
+    assert controls.findings(figures) == []

@@ -271,7 +271,10 @@ def test_of_many_words_the_page_shows_the_first_ones(bundle, tmp_path, monkeypat
     monkeypatch.setattr(server, "SHOWN_VOCABULARY", 3)
     words = json.loads((bundle / "vocabulary.json").read_text())[1:]
     text = page_of(bundle)
-    assert f"Words that it knows: 3 of {len(words)}" in text and f'<p class="small">{" ".join(words[:3])}</p>' in text
+    assert (
+        f"Words that the model knows: 3 of {len(words)}" in text
+        and f'<p class="small">{" ".join(words[:3])}</p>' in text
+    )
 
 
 def tensor(name, datatype, data):
