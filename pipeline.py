@@ -3,8 +3,10 @@
 `run` hands the same pipeline object to `kfp.local` that `compile` writes for a cluster; `step` runs one step alone.
 """
 
+import functools
+import inspect
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from kfp import dsl
@@ -12,12 +14,14 @@ from kfp.dsl import HTML, Artifact, Metrics, Model
 
 import components
 from attngan.cli.options import local_output
-from attngan.runtime import exit_status
+from attngan.runtime import exit_status, webhook
 from attngan.runtime.command_group import Commands
 from components import placement
 from components.cluster import commands as cluster_commands
+from components.cluster.notice import Notice
 from components.image import IMAGE, check_pinned
 from components.local import commands as local_commands
+from components.notify import notify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -108,7 +112,10 @@ def local_pipeline(
     )
 
 
-@dsl.pipeline(name="attngan", description="AttnGAN: from captioned images to pictures drawn from a sentence.")
+CALLED = {"name": "attngan", "description": "AttnGAN: from captioned images to pictures drawn from a sentence."}
+
+
+@dsl.pipeline(**CALLED)
 def attngan_pipeline(
     source: str,
     model_uri: str,
@@ -195,6 +202,36 @@ def attngan_pipeline(
     placement.everywhere([changes, *tasks], image=image)
 
 
+def cluster_pipeline(notice: Notice | None = None) -> Any:
+    """Return the pipeline for a cluster; with a notice it is inside an exit handler, called however the run ends."""
+    if notice is None:
+        return attngan_pipeline
+    steps = attngan_pipeline.pipeline_func
+
+    @dsl.pipeline(**CALLED)
+    @functools.wraps(steps)
+    def with_notice(*parameters):
+        given = inspect.signature(steps).bind(*parameters).arguments
+        sent = notify(
+            to=notice.to,
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            page=notice.page,
+            runs=f"{notice.pipeline_root}/{attngan_pipeline.name}",
+            model_uri=given["model_uri"],
+        )
+        sent.set_caching_options(enable_caching=False)
+        if notice.secret:
+            name, key = notice.secret
+            placement.with_secret(sent, name=name, key=key, variable=webhook.VARIABLE)
+        placement.on_cpu([sent], cpu="500m", memory="2Gi")
+        placement.everywhere([sent], image=given["image"])
+        with dsl.ExitHandler(sent, name="run"):
+            steps(*parameters)
+
+    return with_notice
+
+
 @app.command("compile")
 def compile_pipeline(
     out: Annotated[str, typer.Option("--out", "-o", callback=local_output, help="The YAML file.")] = "pipeline.yaml",
@@ -212,7 +249,7 @@ def compile_pipeline(
 @app.callback()
 def describe(context: typer.Context) -> None:
     """The AttnGAN pipeline: six steps from captioned images to pictures drawn from a sentence."""
-    context.obj = {"local": local_pipeline, "cluster": attngan_pipeline}
+    context.obj = {"local": local_pipeline, "cluster": cluster_pipeline}
 
 
 if __name__ == "__main__":

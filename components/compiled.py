@@ -29,8 +29,7 @@ def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
         steps = ordered_tasks(six_steps(specification))
         assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
         draft.replace(out)
-    before = [name for name in specification["root"]["dag"]["tasks"] if not name.startswith("condition-")]
-    return [*before, *steps]
+    return [*before(specification), *steps]
 
 
 def read(path: Path) -> list[dict]:
@@ -40,15 +39,26 @@ def read(path: Path) -> list[dict]:
 
 def six_steps(specification: dict) -> dict:
     """Return the tasks of the steps, wherever below conditions they are."""
+    return next(tasks for tasks in _levels(specification) if STEPS[0] in tasks)
+
+
+def before(specification: dict) -> list[str]:
+    """Return the tasks that stand beside the condition of the steps; an exit handler, and its task, stand above it."""
+    levels = (tasks for tasks in _levels(specification) if any(name.startswith("condition-") for name in tasks))
+    return [name for name in next(levels, {}) if not name.startswith("condition-")]
+
+
+def _levels(specification: dict) -> list[dict]:
+    """Return the tasks of every level: of the pipeline, and below conditions and exit handlers."""
     dags = [specification["root"], *specification["components"].values()]
-    return next(dag["dag"]["tasks"] for dag in dags if STEPS[0] in dag.get("dag", {}).get("tasks", {}))
+    return [dag["dag"]["tasks"] for dag in dags if "dag" in dag]
 
 
 def _forbid_caching(path: Path) -> None:
     """Let no task of a compiled file be cached; kfp's own switch does not reach below conditions."""
     documents = read(path)
-    for level in [documents[0]["root"], *documents[0]["components"].values()]:
-        for task in level.get("dag", {}).get("tasks", {}).values():
+    for tasks in _levels(documents[0]):
+        for task in tasks.values():
             task["cachingOptions"] = {}
     path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
