@@ -63,7 +63,7 @@ def test_variants_stand_in_the_order_of_their_score_which_is_shown(exported, gen
 
 def test_without_a_damsm_there_is_no_score_and_the_page_says_so(generator, dataset, smoke, tmp_path):
     export_samples(generator, tmp_path / "gallery", tmp_path / "bundle", smoke, dataset=dataset)
-    assert "without a DAMSM there is no score" in (tmp_path / "gallery" / "index.html").read_text()
+    assert "without the encoders there is nothing to rank them by" in (tmp_path / "gallery" / "index.html").read_text()
     said = texts_in(tmp_path / "gallery" / "000-stages.png")
     assert said["variants"] == "0 1" and "DAMSM scores" not in said
 
