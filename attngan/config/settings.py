@@ -29,6 +29,7 @@ from attngan.config.section import (
     Several,
     Share,
     Side,
+    Switch,
     Text,
     Width,
 )
@@ -186,9 +187,12 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is random
     device: Annotated[Text, INCIDENTAL] = "auto"  # "auto" (a CUDA device where there is one), "cpu", "cuda", "cuda:1"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of trained networks; auto: bfloat16 where it is fast
-    compile: bool = False  # the networks of the adversarial training, by torch.compile
-    cuda_graph: Annotated[bool, INCIDENTAL] = False  # repeats a recorded step of it, on one CUDA device
+    # of trained networks; auto: bfloat16 where it is fast, float16 (losses scaled) on a GPU that has that alone
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    # torch.compile of the adversarial training; auto: of recorded steps, if that saves more time than it takes
+    compile: Annotated[Switch, INCIDENTAL] = "auto"
+    # repeats a recorded step, on one CUDA device; auto: where there is exactly one
+    cuda_graph: Annotated[Switch, INCIDENTAL] = "auto"
     num_processes: Annotated[FewOrNone, INCIDENTAL] = 0  # that share each training batch; 0: one a CUDA device
     num_threads: Annotated[FewOrNone, INCIDENTAL] = 0  # CPU threads of each process, 0: one a core
     data: Data = Data()

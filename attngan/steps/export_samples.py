@@ -52,7 +52,9 @@ def export_samples(
         result(gallery, "gallery", inputs=[*inputs, bundle]) as shown_in,
         result(bundle, "bundle", inputs=[*inputs, gallery]) as packed_in,
     ):
-        model = TextToImage.open(generator, kind="generator", device=acceleration.set_up_device(config))
+        device = acceleration.set_up_device(config)
+        with acceleration.beginning(device):
+            model = TextToImage.open(generator, kind="generator", device=device)
         image_encoder = None
         if damsm is not None:
             image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), model.device)[1]

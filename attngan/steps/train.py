@@ -38,7 +38,7 @@ _ENCODERS = ("seed", "precision", "data", "text_encoder", "image_encoder", "dams
 READ = {  # sections of the settings that shape what a step makes, beside what it is made from
     "preprocess": ("data",),
     "pretrain_damsm": _ENCODERS,
-    "train_generator": (*_ENCODERS, "compile", "generator", "discriminator", "training"),
+    "train_generator": (*_ENCODERS, "generator", "discriminator", "training"),
     "evaluate": ("seed", "evaluate"),
     "export_samples": ("seed", "samples"),
     "publish": ("publish",),
