@@ -13,6 +13,7 @@ from kfp import dsl
 from kfp.dsl import HTML, Artifact, Metrics, Model
 
 import components
+from attngan.cli.options import local_output
 from attngan.runtime import exit_status, webhook
 from attngan.runtime.command_group import Commands
 from components import placement
@@ -233,14 +234,14 @@ def cluster_pipeline(notice: Notice | None = None) -> Any:
 
 @app.command("compile")
 def compile_pipeline(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The YAML file.")] = Path("pipeline.yaml"),
+    out: Annotated[str, typer.Option("--out", "-o", callback=local_output, help="The YAML file.")] = "pipeline.yaml",
 ) -> None:
     """Write the pipeline as YAML for a cluster, and check it by reading it back."""
     with exit_status.reported(out):
         from components import compiled
 
         check_pinned(IMAGE)
-        tasks = compiled.write(attngan_pipeline, out)
+        tasks = compiled.write(attngan_pipeline, Path(out))
         print(f"{out}: {len(tasks)} tasks, {' -> '.join(tasks)}")
         print(f"image by default: {IMAGE}")
 

@@ -17,12 +17,16 @@ from attngan.cli.options import (
     DryRun,
     GeneratorFolder,
     MetricsFolder,
+    ModelUri,
     Out,
+    OwnModelUri,
     SetOption,
     StartFrom,
     State,
     Version,
     configured,
+    local_output,
+    output,
     state_for,
 )
 from attngan.config.bounds import FEW, LARGEST, LAST_SEED, MOST
@@ -46,14 +50,14 @@ def _options(version: Version = False) -> None: ...
 @app.command()
 def train(
     source: Annotated[str, typer.Argument(metavar="PICTURES", help="Folder, .tgz or .zip with captioned pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything.")],
+    out: Annotated[str, typer.Option(callback=local_output, help="Folder for everything.")],
     minutes: Annotated[
         float | None, typer.Option(min=0.5, max=MOST, help="Time for all of it; default: as long as it is worth.")
     ] = None,
     captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
     inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of the image encoder.")] = None,
     start_from: StartFrom = None,
-    model_uri: Annotated[str | None, typer.Option(help="Folder of the champion; default: models below --out.")] = None,
+    model_uri: OwnModelUri = None,
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -67,7 +71,7 @@ def train(
 
         all_steps.train(
             source,
-            out,
+            Path(out),
             captions=captions,
             inception_weights=inception_weights,
             start_from=start_from,
@@ -190,8 +194,8 @@ def evaluate(
 @app.command("export-samples")
 def export_samples(
     generator: GeneratorFolder,
-    gallery: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the gallery.")],
-    bundle: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the bundle: all that drawing needs.")],
+    gallery: Annotated[str, typer.Option(metavar=OUTPUT, callback=output, help="Folder for the gallery.")],
+    bundle: Annotated[str, typer.Option(metavar=OUTPUT, callback=output, help="Folder for all that drawing needs.")],
     dataset: Annotated[str | None, typer.Option(metavar=INPUT, help="Its test captions are drawn too.")] = None,
     damsm: Annotated[
         str | None, typer.Option(metavar=INPUT, help="Orders the variants of a caption, best first.")
@@ -222,7 +226,7 @@ def export_samples(
 def publish(
     bundle: Annotated[str, typer.Option(metavar=INPUT, help="What export-samples wrote.")],
     metrics: MetricsFolder,
-    model_uri: Annotated[str, typer.Option(metavar=OUTPUT, help="Folder that holds the champion and the history.")],
+    model_uri: ModelUri,
     inputs: Annotated[str | None, typer.Option(help="What detect-changes said of the sources.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     config: ConfigOption = None,
@@ -240,7 +244,7 @@ def publish(
 
 @app.command("draw-birds")
 def draw_birds(
-    out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    out: Annotated[str, typer.Option(callback=local_output, help="A new or empty folder.")],
     count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of pictures.")],
     seed: Annotated[
         int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same birds, byte for byte.")
@@ -252,13 +256,13 @@ def draw_birds(
         from attngan.runtime.console import progress
 
         with progress("drawing", total=count, unit="birds") as advance:
-            drawn_birds.draw(out, count=count, seed=seed, advance=advance)
+            drawn_birds.draw(Path(out), count=count, seed=seed, advance=advance)
 
 
 @app.command("detect-changes")
 def detect_changes(
     source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
-    model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
+    model_uri: ModelUri,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
     always: Annotated[bool, typer.Option("--always", help="Train whatever has changed.")] = False,
@@ -277,7 +281,7 @@ def detect_changes(
 
 @app.command("restore-champion")
 def restore_champion(
-    model_uri: Annotated[str, typer.Option(help="Folder that holds the champion and the history.")],
+    model_uri: ModelUri,
 ) -> None:
     """Put the previous champion back."""
     with exit_status.reported(model_uri):
@@ -291,7 +295,7 @@ def import_released(
     text_encoder: Annotated[str, typer.Option(help="The authors' text_encoderN.pth.")],
     generator: Annotated[str, typer.Option(help="The authors' netG_epoch_N.pth, bird_AttnGAN2.pth ...")],
     vocabulary: Annotated[str, typer.Option(help="The authors' captions.pickle.")],
-    out: Annotated[str, typer.Option(help="Gets generator, bundle and, with the image encoder, damsm.")],
+    out: Annotated[str, typer.Option(callback=output, help="Gets generator, bundle; with the image encoder, damsm.")],
     image_encoder: Annotated[str | None, typer.Option(help="The authors' image_encoderN.pth.")] = None,
 ) -> None:
     """Turn the authors' published weights into folders that the steps and generate read."""
@@ -322,7 +326,7 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same pictures.")] = 1,
     truncation: Annotated[float, typer.Option(min=0, max=1, help="Below 1: more typical, less various.")] = 1.0,
     contact_sheet: Annotated[bool, typer.Option("--contact-sheet", help="Add a sheet of all sentences.")] = False,
-    out: Annotated[str, typer.Option(help="Folder for the pictures.")] = "pictures",
+    out: Annotated[str, typer.Option(callback=output, help="Folder for the pictures.")] = "pictures",
 ) -> None:
     """Draw a sentence, or every sentence of a file."""
     with exit_status.reported(out):
@@ -343,7 +347,7 @@ def generate(
 @app.command("export-onnx")
 def export_onnx(
     bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
-    out: Annotated[str, typer.Option(help="Folder for text_encoder.onnx, generator.onnx, the vocabulary.")] = "onnx",
+    out: Annotated[str, typer.Option(callback=output, help="Folder for both networks and the vocabulary.")] = "onnx",
 ) -> None:
     """Write a bundle as ONNX, and check that onnxruntime draws the same pictures."""
     with exit_status.reported(out):

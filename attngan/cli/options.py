@@ -12,6 +12,26 @@ from attngan.runtime import exit_status
 if TYPE_CHECKING:
     from attngan.config.settings import Config
 
+
+def output(parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Refuse what can name no place for a result; the callback of every option that does."""
+    return _checked(parameter, value, is_local=False)
+
+
+def local_output(parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Refuse what can name no place for a result on this machine."""
+    return _checked(parameter, value, is_local=True)
+
+
+def _checked(parameter: typer.CallbackParam, value: str | None, *, is_local: bool) -> str | None:
+    with exit_status.reported():
+        from attngan.storage import uris
+
+        if value is not None and value != parameter.default:
+            uris.check_output(value, parameter.opts[0], is_local=is_local)
+    return value
+
+
 INPUT, OUTPUT = "INPUT", "OUTPUT"  # what help shows for a path; `pipeline.py step` goes by it
 
 ConfigOption = Annotated[
@@ -22,11 +42,20 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full config and stop.")]
-Out = Annotated[str, typer.Option(metavar=OUTPUT, help="Folder for the result.")]
+Out = Annotated[str, typer.Option(metavar=OUTPUT, callback=output, help="Folder for the result.")]
+ModelUri = Annotated[
+    str, typer.Option(metavar=OUTPUT, callback=output, help="Folder that holds the champion and the history.")
+]
+OwnModelUri = Annotated[
+    str | None, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
+]
 StartFrom = Annotated[
     str | None, typer.Option(metavar=INPUT, help="A bundle, or a folder of a training, whose weights to begin with.")
 ]
-State = Annotated[str | None, typer.Option(help="Folder for resuming, which outlives a run; default: beside --out.")]
+State = Annotated[
+    str | None,
+    typer.Option(callback=output, help="Folder for resuming, which outlives a run; default: beside --out."),
+]
 DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess wrote.")]
 DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
 GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
@@ -53,14 +82,11 @@ def configured(
 ) -> Iterator["Config"]:
     """Load the config for a step and report how the step ended; a dry run prints the config and ends here."""
     with exit_status.reported(out):
-        from attngan.config import settings
-        from attngan.errors import InputError
+        from attngan.config import described, settings
 
-        if out is not None and not out.strip():
-            raise InputError("expected a folder for the result, found an empty name; name one.")
         loaded = settings.load_files(config or [], overrides=overrides or [])
         if dry_run:
-            print(settings.dump(loaded), end="")
+            print(described.dump(loaded), end="")
             raise typer.Exit
         yield loaded
 

@@ -42,7 +42,8 @@ class Data(Section):
     resolution: Side = 256  # pixels: side of the finest picture trained on
     min_word_count: Count = 1  # a word of the training captions enters the vocabulary when seen so often
     max_words: Few = 18  # longer captions lose words at random while training (released code: 18)
-    max_rejected_share: Share = 0.01  # preprocess stops when more of the images than this are unusable
+    # preprocess stops when more of the images than this share are unusable; one may always be, unless this is 0
+    max_rejected_share: Share = 0.01
 
 
 class TextEncoder(Section):
@@ -57,7 +58,7 @@ class TextEncoder(Section):
 class ImageEncoder(Section):
     """Inception-v3 up to its last mixed layer, MobileNetV2 for small machines, or a network for small pictures."""
 
-    # The first two with the file of ImageNet's weights (--inception-weights); small: trained from the start.
+    # the first two with ImageNet's weights (--inception-weights); small is trained from the start
     kind: Literal["inception_v3", "mobilenet_v2", "small"] = "inception_v3"
     channels: Width = 32  # width of the small network's first layer; the others have their own
     noise: NotNegative = 0.0  # standard deviation added to what it sees in training: harder to fool; the paper has none
@@ -66,7 +67,7 @@ class ImageEncoder(Section):
 class Damsm(Section):
     """Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)."""
 
-    epochs: Count = 200  # at the most: the encoders of the best one are kept
+    epochs: Count = 200  # over the training pictures, at the most: the encoders of the best one are kept
     steps: Natural = 0  # in place of epochs; 0: epochs
     validate_every_epochs: Positive = 1.0  # how often the best one is looked for; of few pictures epochs are short
     batch_size: PairedBatch = 48  # pictures a step; each caption is told from those of the others
@@ -94,8 +95,8 @@ class Generator(Section):
 
     num_stages: Annotated[int, Field(ge=1, le=3)] = 3  # each doubles the resolution of the one before
     channels: Width = 32  # N_g: channels of each stage's hidden features
-    noise_dim: Width = 100  # Z
-    condition_dim: Width = 100  # A
+    noise_dim: Width = 100  # Z: numbers of noise that a picture is drawn from
+    condition_dim: Width = 100  # A: numbers that F_ca makes of a sentence
     num_residual_blocks: Few = 2  # in each refinement
 
 
@@ -114,8 +115,7 @@ class Training(Section):
     batch_size: PairedBatch = 20  # pictures a step, those of all processes together
     generator_learning_rate: Positive = 0.0002  # Adam, betas (beta1, 0.999)
     discriminator_learning_rate: Positive = 0.0002  # the same
-    # The batch that both rates and ema_decay are meant for; 0: any.
-    rates_for_batch_size: Natural = 0
+    rates_for_batch_size: Natural = 0  # the batch that both rates and ema_decay are meant for; 0: any
     beta1: Share = 0.5  # of Adam: how much the last gradients count
     ema_decay: Share = 0.999  # of the averaged generator, a step
     damsm_weight: NotNegative = 5.0  # lambda, Eq. 3
@@ -165,7 +165,7 @@ class Evaluate(Section):
 class Samples(Section):
     """The gallery."""
 
-    captions: Annotated[tuple[Text, ...], Field(max_length=FEW)] = ()  # drawn in the gallery
+    captions: Annotated[tuple[Text, ...], Field(max_length=FEW)] = ()  # drawn in the gallery first
     num_test_captions: FewOrNone = 8  # of the test split, drawn too
     variants: Few = 4  # pictures a caption, each from other noise
     num_attention_words: Few = 5  # attention maps shown: the words attended to most
@@ -194,11 +194,11 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is random
     device: Annotated[Text, INCIDENTAL] = "auto"  # "auto" (a CUDA device where there is one), "cpu", "cuda", "cuda:1"
-    # Of trained networks; auto: bfloat16 where it is fast, float16 (losses scaled) on a GPU that has that alone.
+    # of trained networks; auto: bfloat16 where it is fast, float16 (losses scaled) on a GPU that has that alone
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    # torch.compile of the adversarial training; auto: of recorded steps, if that saves more time than it takes.
+    # torch.compile of the adversarial training; auto: of recorded steps, if that saves more time than it takes
     compile: Annotated[Switch, INCIDENTAL] = "auto"
-    # Repeats a recorded step, on one CUDA device; auto: where there is exactly one.
+    # repeats a recorded step, on one CUDA device; auto: where there is exactly one
     cuda_graph: Annotated[Switch, INCIDENTAL] = "auto"
     num_processes: Annotated[FewOrNone, INCIDENTAL] = 0  # that share each training batch; 0: one a CUDA device
     num_threads: Annotated[FewOrNone, INCIDENTAL] = 0  # CPU threads of each process, 0: one a core
@@ -220,8 +220,8 @@ class Config(Section):
         coarsest = self.data.resolution / 2 ** (self.generator.num_stages - 1)
         if coarsest < 16 or 2 ** (int(coarsest).bit_length() - 1) != coarsest:
             raise ValueError(
-                f"data.resolution {self.data.resolution} with {self.generator.num_stages} stages starts at "
-                f"{coarsest:g} pixels; it must start at a power of two from 16 (the paper: 256 with 3 stages)"
+                f"data.resolution {self.data.resolution} with generator.num_stages {self.generator.num_stages} starts "
+                f"at {coarsest:g} pixels; it must start at a power of two from 16 (the paper: 256 with 3 stages)"
             )
         if self.text_encoder.feature_dim % 2:
             raise ValueError("text_encoder.feature_dim must be even: each direction of the LSTM gives half of it")
@@ -279,9 +279,10 @@ def load_files(
 
 
 def _validated(values: dict[str, Any], overrides: Iterable[str], where: str) -> Config:
+    overrides = list(overrides)
     for override in overrides:
         yaml_text.place(override, values)
-    return yaml_text.validated(Config, values, where)
+    return yaml_text.validated(Config, values, where, overrides)
 
 
 def _values(text: str | bytes, where: str) -> dict[str, Any]:
@@ -335,6 +336,19 @@ def shipped() -> list[str]:
 def dump(config: Config) -> str:
     """Return the full config as YAML that `load` reads back to an equal one."""
     return yaml_text.dump(config.model_dump(mode="json"))
+
+
+def differences(config: Section, other: Section, within: str = "") -> list[str]:
+    """Return what differs from other settings, such as "damsm.epochs=3 (was 12)"."""
+    found, old, new = [], other.model_dump(mode="json"), config.model_dump(mode="json")
+    for name in (name for name in new if new[name] != old[name]):
+        before, now = getattr(other, name), getattr(config, name)
+        if isinstance(now, Section):
+            found += differences(now, before, f"{within}{name}.")
+        else:
+            value, was = (shown(yaml_text.one_line(each[name])) for each in (new, old))
+            found.append(f"{within}{name}={value} (was {was})")
+    return found
 
 
 def overrides(config: Config) -> list[str]:

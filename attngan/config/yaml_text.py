@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import typing
+from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 import yaml
@@ -61,12 +62,19 @@ def place(override: str, values: dict[str, Any]) -> None:
     values[last] = value
 
 
-def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    """Return the settings as a model, or name every mistake at once."""
+def validated(model: type[Model], values: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Model:
+    """Return the settings as a model, or name every mistake at once.
+
+    Args:
+        model: all of the settings.
+        values: of the settings.
+        where: they are from, for messages.
+        overrides: `section.name=value` that were put into them: mistakes in one of these are said to be there.
+    """
     try:
         return model.model_validate_json(json.dumps(values, allow_nan=False))
     except ValidationError as error:
-        raise InputError(f"{where}: {explain(error, model)}") from None
+        raise InputError(explain(error, model, where, overrides)) from None
 
 
 def dump(values: dict[str, Any]) -> str:
@@ -188,16 +196,33 @@ class _Reader(yaml.SafeLoader):
         raise InputError(f"{self.where}:{at} expected {expected}, found {shown(found)}.")
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, model: type[BaseModel], where: str, overrides: Sequence[str] = ()) -> str:
     """Return all mistakes as one sentence; an unknown setting comes with the nearest known one.
 
     Args:
         error: of validating `model`.
         model: all of the settings.
+        where: they are from.
+        overrides: see `validated`.
     """
     entries = error.errors()
+    mistakes: dict[str, list[str]] = {}
+    for entry in entries[:MAX_NAMED]:
+        said = _explain(entry, model)
+        mistakes.setdefault(_origin(entry, said, overrides) or where, []).append(said)
     more = [f"and {len(entries) - MAX_NAMED:,} more"] if len(entries) > MAX_NAMED else []
-    return "; ".join([*(_explain(entry, model) for entry in entries[:MAX_NAMED]), *more])
+    return "; ".join([*(f"{place}: {'; '.join(said)}" for place, said in mistakes.items()), *more])
+
+
+def _origin(entry: Any, said: str, overrides: Sequence[str]) -> str:
+    """Return the overrides that a mistake is in, as they were typed; of settings that do not fit, those it names."""
+    place, last = ".".join(map(str, entry["loc"])), {each.partition("=")[0]: each for each in overrides}
+    meant = [
+        f"--set {shown(override)}"
+        for name, override in last.items()
+        if (f"{place}.".startswith(f"{name}.") or f"{name}.".startswith(f"{place}.") if place else name in said)
+    ]
+    return ", ".join(meant)
 
 
 def _explain(entry: Any, model: type[BaseModel]) -> str:

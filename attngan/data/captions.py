@@ -32,6 +32,10 @@ SPELT_OUT = {  # letters that are no base letter with an accent, in small ASCII 
 }
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray")
 SPELLINGS = {"gray": "grey"}  # of one colour
+FUNCTION_WORDS = frozenset(  # that say nothing of a picture by themselves
+    "a an the this that these those and or but with without of on in at to by for from as into over under near next "
+    "is are was be being been has have having it its their his her he she they there which who while very some".split()
+)
 NEAR_SOUGHT = 20  # unknown words; each costs a look at every known one
 END = "<end>"  # index 0, which is also the padding; no token can be it, since < is no word character
 

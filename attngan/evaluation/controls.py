@@ -9,31 +9,37 @@ SAME = 1e-3  # of a change where nothing was changed
 Subjects = dict[str, Figure]
 
 
-def broken(figures: Figures) -> list[str]:
-    """Return a sentence for each control that did not land where it must: that metric cannot be trusted here.
+def failed(figures: Figures) -> dict[str, list[str]]:
+    """Return by metric a sentence for each control that did not land where it must: it cannot be trusted here.
 
     Args:
         figures: all of an evaluation.
     """
-    sentences = []
+    sentences: dict[str, list[str]] = {}
     for metric, subjects in figures.items():
         for kind, must, otherwise in _RULES:
             if metric.startswith(kind) and not must(subjects):
-                sentences.append(f"{metric}: {otherwise} ({_values(subjects)}).")
+                title = names.words_of(metric).title
+                sentences.setdefault(metric, []).append(f"{title}: {otherwise} ({_values(subjects)}).")
     found = figures["r_precision"]
     chance = 1 / found["noise"].candidates
     if found["noise"].low > 3 * chance:
-        sentences.append(
-            f"r_precision: pictures of noise find their captions more often than by chance, {chance:.1%} "
-            f"({_values(found)})."
+        sentences.setdefault("r_precision", []).append(
+            f"{names.words_of('r_precision').title}: pictures of noise find their captions more often than by chance, "
+            f"{chance:.1%} ({_values(found)})."
         )
     return sentences
 
 
 def findings(figures: Figures) -> list[str]:
-    """Return a sentence for each thing about the generator that whoever reads the figures should know."""
-    sentences = []
+    """Return a sentence for each thing about the generator that whoever reads the figures should know.
+
+    What cannot be trusted says nothing.
+    """
+    sentences, untrusted = [], failed(figures)
     for metric, subjects in figures.items():
+        if metric in untrusted:
+            continue
         generated = subjects["generated"]
         for kind, is_so, what in _FINDINGS:
             if metric.startswith(kind) and is_so(subjects):

@@ -1,5 +1,6 @@
 """What an evaluation comes to: whether the model has learnt at all, and five figures in words."""
 
+from collections.abc import Collection
 from typing import TypedDict
 
 from attngan.config.settings import Config
@@ -21,7 +22,7 @@ SUBJECTS = {
 
 
 class Line(TypedDict):
-    """A figure in words: what it is called, its value, and the same figure of two controls."""
+    """A figure in words: its name, its value, and the same figure of two controls, or that one of them failed."""
 
     title: str
     value: str
@@ -62,9 +63,14 @@ def sentences(not_learnt: list[str]) -> list[str]:
     return [f"{NOT_LEARNT}: {reason}" for reason in not_learnt] or [learnt]
 
 
-def summary(figures: Figures) -> list[Line]:
-    """Return the figures to read first, at most five."""
-    return [_line(metric, figures[metric]) for metric in headline(figures)]
+def summary(figures: Figures, failed: Collection[str] = ()) -> list[Line]:
+    """Return the figures to read first, at most five.
+
+    Args:
+        figures: all of an evaluation.
+        failed: metrics with a control that failed (`controls.failed`), which their lines say.
+    """
+    return [_line(metric, figures[metric], is_sound=metric not in failed) for metric in headline(figures)]
 
 
 def lines(summary: list[Line]) -> list[str]:
@@ -87,12 +93,13 @@ def _rank(eyes: str) -> int:
     return next((place for place, each in enumerate(BEST_EYES) if eyes.startswith(each)), len(BEST_EYES))
 
 
-def _line(metric: str, subjects: dict[str, Figure]) -> Line:
+def _line(metric: str, subjects: dict[str, Figure], *, is_sound: bool) -> Line:
+    doubt = "" if is_sound else "not to be believed, its control failed: "
     beside = [
         f"{words} {names.text_of(metric, subjects[name].value)}" for name, words in SUBJECTS.items() if name in subjects
     ]
     value = names.text_of(metric, subjects["generated"].value)
-    return {"title": names.words_of(metric).title, "value": value, "beside": ", ".join(beside[:2])}
+    return {"title": names.words_of(metric).title, "value": value, "beside": doubt + ", ".join(beside[:2])}
 
 
 def _length(config: Config, section: str) -> str:

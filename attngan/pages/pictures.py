@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import attngan
+from attngan.data.captions import FUNCTION_WORDS
 from attngan.storage import artifacts
 
 FILM_SIDE = 640  # pixels of a film's longer side, at most
@@ -152,6 +153,8 @@ def attention_overlays(
 ) -> list[tuple[str, Image.Image]]:
     """Show for the words attended to most where they are attended to: the picture, dark where a word is not.
 
+    Words such as "a" and "with" are not shown, unless the caption has no others.
+
     Args:
         attention: (T, H, W) of one picture, summing to 1 over T.
         words: the T words.
@@ -163,8 +166,9 @@ def attention_overlays(
     """
     # As in the released code, a word's weight is the attention it has beyond twice its fair share.
     is_strong = attention > 2 / len(words)
-    strength = (attention * is_strong).sum(dim=(1, 2))
-    strongest = sorted(strength.topk(min(count, len(words))).indices.tolist())  # in the caption's order
+    strength = (attention * is_strong).sum(dim=(1, 2)).tolist()
+    telling = [index for index, word in enumerate(words) if word not in FUNCTION_WORDS] or range(len(words))
+    strongest = sorted(sorted(telling, key=lambda index: -strength[index])[:count])  # in the caption's order
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
     overlays = []
     for index in strongest:

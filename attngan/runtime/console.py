@@ -14,6 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 15.0  # of progress, where the output is a file or a cluster's log
+TOLD_AT_THE_END = "ATTNGAN_TOLD_AT_THE_END"  # environment of a step: what comes of it is said when all are done
 NARROW = 70  # columns of a terminal: with fewer, a bar goes without its rate
 
 
@@ -24,6 +25,12 @@ def say(message: str) -> None:
     if _SAID is not None:
         _SAID.add(message)
     _console().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_result(message: str) -> None:
+    """Print one line of what came of a step; where all steps are taken together, their end says it."""
+    if _SAID is None and TOLD_AT_THE_END not in os.environ:
+        say(message)
 
 
 def say_from_signal(message: str) -> None:
@@ -45,7 +52,7 @@ def silent() -> Iterator[None]:
 
 @contextlib.contextmanager
 def once() -> Iterator[None]:
-    """Say each line once in the block, whatever steps have it to say."""
+    """Say each line once in the block, whatever steps have it to say, and no results: those are said after it."""
     global _SAID
     before, _SAID = _SAID, set()
     try:
@@ -145,7 +152,8 @@ class _Lines:
         left = (self.total - self.done) / max(rate, 1e-9)
         share = f"{self.done:,}/{self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
         what = f"{duration(left)} left" if self.done < self.total else "done"
-        say(f"{self.name}: {share}, {rate:,.0f} {self.unit}/s, {what} {self.note}".rstrip())
+        note = f"; {self.note}" if self.note else ""
+        say(f"{self.name}: {share}, {rate:,.0f} {self.unit}/s, {what}{note}")
 
 
 class _Rate(ProgressColumn):

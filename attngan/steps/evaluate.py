@@ -34,7 +34,7 @@ from attngan.inference import trained_encoders
 from attngan.inference.text_to_image import TextToImage
 from attngan.metrics.figures import Figures
 from attngan.runtime import acceleration
-from attngan.runtime.console import say
+from attngan.runtime.console import say, say_result
 from attngan.storage import artifacts
 from attngan.storage.result_folder import result
 
@@ -179,8 +179,9 @@ def _write(
     out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], trained_by: Config
 ) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
-    broken, findings = controls.broken(figures), controls.findings(figures)
-    not_learnt, summary = verdict.not_learnt(figures, trained_by), verdict.summary(figures)
+    failed, findings = controls.failed(figures), controls.findings(figures)
+    broken = [sentence for of_metric in failed.values() for sentence in of_metric]
+    not_learnt, summary = verdict.not_learnt(figures, trained_by), verdict.summary(figures, failed)
     details = {
         _name(metric, subject): dataclasses.asdict(figure)
         for metric, subjects in figures.items()
@@ -195,10 +196,12 @@ def _write(
     artifacts.write_text(out / "report.html", page)
     facts = {"figures": values, "generator": conditions["generator"], "not_learnt": not_learnt}
     artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
-    for sentence in (*verdict.sentences(not_learnt), *broken, *findings):
+    for sentence in verdict.sentences(not_learnt):
+        say_result(sentence)
+    for sentence in (*broken, *findings):
         say(sentence)
     for line in verdict.lines(summary):
-        say(line)
+        say_result(line)
     return values
 
 

@@ -30,7 +30,8 @@ from attngan.storage.result_folder import result
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 REASONS_SHOWN = 3  # in the sentence that ends the step
-NUM_LOOKED_AT = 50  # pictures, to know their size
+NUM_LOOKED_AT = 200  # pictures, to know their size, and whether they can be read
+LOOKED_AT_SIDE = 16  # pixels that they are decoded to
 HINTS = {  # what to do where a split is empty, by the kind of the source
     cub.KIND: "the source must have classes of both splits",
     "captioned folder": 'add images, or name some with "split" in captions.jsonl',
@@ -73,22 +74,34 @@ def preprocess(
     return info
 
 
-def look(source: Path, captions: Path | None = None) -> tuple[int, int]:
-    """Return what can be known of a source before its pictures are decoded.
+def look(source: Path, config: Config, captions: Path | None = None) -> tuple[int, int]:
+    """Return what can be known of a source in seconds, before all of it is read.
 
     Args:
         source: as for `preprocess`.
-        captions: the same.
+        config: reads `data.max_rejected_share`.
+        captions: as for `preprocess`.
 
     Returns:
         The number of pictures with captions, and the pixels on their shorter side, in the middle of some of them.
+
+    Raises:
+        InputError: see `preprocess`, as far as lists and these pictures show it.
     """
     with _read(source, captions) as found:
-        sides = []
-        for index in sampling.spread(len(found.records), NUM_LOOKED_AT):
-            with contextlib.suppress(images.UnusableImage):
-                sides.append(images.shorter_side(found.records[index].path, found.records[index].box))
-        return len(found.records), int(statistics.median(sides)) if sides else 0
+        num_images, sides = len(found.records) + len(found.rejected), []
+        looked_at = [found.records[index] for index in sampling.spread(len(found.records), NUM_LOOKED_AT)]
+        for record, pixels in images.prepare_all(looked_at, LOOKED_AT_SIDE, num_workers=machine.num_cores()):
+            if isinstance(pixels, str):
+                found.reject(record.name, pixels)
+            else:
+                sides.append(images.shorter_side(record.path, record.box))
+        try:
+            _check_rejected(found, num_images, config.data.max_rejected_share, source)
+        except InputError:
+            _tell_rejections(found)
+            raise
+        return num_images - len(found.rejected), int(statistics.median(sides)) if sides else 0
 
 
 class _Run:
@@ -114,7 +127,7 @@ class _Run:
         try:
             return self._write()
         except InputError:
-            self._tell_rejections()
+            _tell_rejections(self.source)
             raise
 
     def _write(self) -> dict[str, Any]:
@@ -202,22 +215,11 @@ class _Run:
 
     def _check_usable(self, records: dict[Split, list[Record]]) -> None:
         """Stop if too many pictures were rejected, or none is left for a split."""
-        rejected, share = self.source.rejected, self.config.data.max_rejected_share
-        if len(rejected) > share * self.num_images:
-            reasons = "; ".join(f"{shown(entry.file)}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
-            raise InputError(
-                f"{self.where}: {len(rejected)} of {self.num_images} images cannot be used, more than the "
-                f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share: "
-                f"--set data.max_rejected_share={min(10, 10 * len(rejected) // self.num_images + 1) / 10}."
-            )
-
+        _check_rejected(self.source, self.num_images, self.config.data.max_rejected_share, self.where)
         for split in SPLITS:
             if not records[split]:
                 hint = HINTS.get(self.source.kind, "add images, or name some of that split in the lists")
                 raise InputError(f"{self.where}: no usable image is left for the {split} split; {hint}.")
-
-    def _tell_rejections(self) -> None:
-        _say_all([f"rejected: {shown(entry.file)}: {shown(entry.reason)}" for entry in self.source.rejected])
 
     def _tell_enough(self, records: dict[Split, list[Record]], *, are_alike: bool = False) -> list[str]:
         """Return what later steps cannot do, or have less of than was set; InputError where they follow and cannot."""
@@ -271,7 +273,7 @@ class _Run:
         files += ["dataset.json", "vocabulary.json", "config.yaml", contact_sheet.FILE]
         facts = {"fingerprint": info["fingerprint"], "counts": counts}
         artifacts.finish(self.out, "dataset", files, digests=digests, **facts)
-        self._tell_rejections()
+        _tell_rejections(self.source)
         _say_all([f"preprocess: {warning}" for warning in self.source.warnings])
         _summarise(info)
         for sentence in enough:
@@ -344,11 +346,27 @@ def _as_folder(path: Path) -> Iterator[Path]:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         with progress(f"unpack {shown(path.name)}", total=size, unit="bytes") as advance:
             skipped = archives.unpack(path, folder, advance)
-        _say_all([f"{shown(str(path))}: {line}" for line in skipped])
+        _say_all([f"{shown(path.name)}: {line}" for line in skipped])
         try:
             yield folder
         except InputError as error:  # whoever reads it knows the archive, not the scratch folder
             raise InputError(str(error).replace(str(folder), str(path))) from None
+
+
+def _check_rejected(source: Source, num_images: int, share: float, where: Path) -> None:
+    """Stop if more pictures were rejected than that share of all; one may always be, unless the share is 0."""
+    rejected = source.rejected
+    if len(rejected) > max(share * num_images, 1 if share else 0):
+        reasons = "; ".join(f"{shown(entry.file)}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
+        raise InputError(
+            f"{where}: {len(rejected)} of {num_images} images cannot be used, more than the "
+            f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share: "
+            f"--set data.max_rejected_share={min(10, 10 * len(rejected) // num_images + 1) / 10}."
+        )
+
+
+def _tell_rejections(source: Source) -> None:
+    _say_all([f"rejected: {shown(entry.file)}: {shown(entry.reason)}" for entry in source.rejected])
 
 
 def _num_words(words: Sized) -> str:
@@ -367,5 +385,5 @@ def _summarise(info: dict[str, Any]) -> None:
     train, test = info["counts"]["train"], info["counts"]["test"]
     say(
         f"preprocess: {train['images']:,} images to train and {test['images']:,} to test, "
-        f"{info['vocabulary_size']:,} words, {len(info['rejected'])} images rejected"
+        f"{info['vocabulary_size']:,} words; {len(info['rejected']):,} rejected"
     )

@@ -8,10 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
-
-from pydantic import Field
-from typing_extensions import TypedDict
+from typing import Any
 
 from attngan.config import settings as configs
 from attngan.config.settings import Config
@@ -25,8 +22,9 @@ from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.storage import artifacts, folder_lock, json_text, places, result_folder, tensor_files, uris
 from attngan.storage.champion import ModelFolder
-from attngan.training import recipe, start
+from attngan.training import recipe, run_folder, start
 from attngan.training.recipe import Costs
+from attngan.training.run_folder import RunFolder
 
 TITLES = {
     "preprocess": "read the pictures",
@@ -59,28 +57,7 @@ PAGES = {  # of a step: what it is called at the top of the folder, and where it
     "evaluate": ("report.html", "metrics/report.html"),
 }
 WATCHED = ("pretrain_damsm", "train_generator")  # whose pages are there while the step runs
-CONFIG, NOTES = "config.yaml", "train.json"
-HEADER = """\
-# The settings of this run: edit them, and the same command goes on; without this file they are chosen.
-# Where damsm.steps and training.steps are not 0, they count, and epochs do not.
-"""
 NUM_MEASURED = 160  # drawn birds that the trainings are measured on
-
-
-class Done(TypedDict):
-    """A step that is done, by fingerprints."""
-
-    key: str  # of what it was made from
-    made: str  # of what came out
-
-
-class Notes(TypedDict):
-    """What is known of the steps that are done."""
-
-    seconds: dict[str, Annotated[float, Field(ge=0, le=1e9)]]  # about what each takes that has not begun
-    settings: NotRequired[str]  # fingerprint of those that `seconds` are of
-    done: dict[str, Done]
-    minutes: NotRequired[float | None]  # that settings were chosen for
 
 
 class _Folders:
@@ -126,6 +103,7 @@ def train(
     to = _Folders(out)
     with folder_lock.held(out), contextlib.ExitStack() as opened, console.once():
         run = _Run(out)
+        run.check_places()
         models = ModelFolder(model_uri or str(to.models))  # one that cannot be used is said before the work
         before = opened.enter_context(places.local_input(start_from))
         overrides = [*(start.sizes_of(before) if before else []), *overrides]
@@ -200,54 +178,35 @@ def settings_for(
     out: Path,
     *,
     captions: str | None = None,
+    given: Sequence[Path] = (),
     overrides: Sequence[str] = (),
     minutes: float | None = None,
-) -> Config:
-    """Return the settings in `out`, or those that fit the pictures; arguments as for `train`."""
+) -> RunFolder:
+    """Return the folder of a run with the settings that `train` would take, which it can keep; arguments as there."""
     run = _Run(out)
-    if known := run.known((), overrides, minutes):
-        return known
-    with places.local_input(source) as pictures, places.local_input(captions) as texts:
-        run.config = run.chosen(pictures, texts, overrides, minutes=minutes)
-    run.keep_settings()
-    return run.config
+    if known := run.known(given, overrides, minutes):
+        run.config = known
+    else:
+        with places.local_input(source) as pictures, places.local_input(captions) as texts:
+            run.config = run.chosen(pictures, texts, overrides, minutes=minutes)
+    return run
 
 
-class _Run:
+class _Run(RunFolder):
     """A folder that is being filled, step by step."""
 
-    config: Config
-
     def __init__(self, out: Path):
-        self.out, self.number, self.is_chosen_now = out, 0, False
-        self.notes: Notes = {"seconds": {}, "done": {}}
-        if (out / NOTES).exists():
-            self.notes = json_text.read(out / NOTES, Notes, mend="remove it: what is done is done again")
+        super().__init__(out)
+        self.number = 0
 
-    def known(self, given: Sequence[Path], overrides: Sequence[str], minutes: float | None) -> Config | None:
-        """Return the settings that are given, or those in the folder; None where they are to be chosen."""
-        path = self.out / CONFIG
-        if given and minutes is not None:
-            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
-        if given:
-            return configs.load_files(given, overrides=overrides)
-        if os.path.lexists(path):
-            if path.is_file() and not path.read_bytes().strip():
-                raise InputError(f"{path}: expected the settings of this run, found none; restore or delete it.")
-            if minutes is None or minutes == self.notes.get("minutes"):
-                say(f"settings: those of {path}; delete it to have them chosen again")
-                return configs.load_files([path], overrides=overrides)
-            self._check_as_chosen(path, minutes)
-            say(f"settings: chosen again, for {minutes:g} minutes")
-        return None
-
-    def _check_as_chosen(self, path: Path, minutes: float) -> None:
-        """Refuse to choose settings again where a person has had a hand in them."""
-        if _fingerprint(configs.load_files([path])) != self.notes.get("settings"):
-            raise InputError(
-                f"--minutes {minutes:g}: {path} was edited, so nothing is chosen again; for a longer training raise "
-                "damsm.steps and training.steps there, or delete it."
-            )
+    def check_places(self) -> None:
+        """Refuse what is in the way of a result, of a page or of the state, before the first step."""
+        for kind in (kind for kinds in MADE.values() for kind in kinds):
+            result_folder.check_free(self.out / kind, kind)
+        for name, _ in PAGES.values():
+            _check_page(self.out / name)
+        if (self.out / "state").exists() and not (self.out / "state").is_dir():
+            raise InputError(f"{self.out / 'state'}: expected a folder, found a file; move it away.")
 
     def chosen(
         self,
@@ -259,29 +218,20 @@ class _Run:
         weights: Path | None = None,
     ) -> Config:
         """Return settings that fit the pictures, and say why."""
+        early = [each for each in overrides if each.startswith(("device=", "num_threads=", "data.max_rejected_share="))]
+        config = configs.load(overrides=early)
+        found = recipe.Pictures(*preprocess.look(pictures, config, captions))
         say("trying how fast a training is here ...")
-        machine = [each for each in overrides if each.startswith(("device=", "num_threads="))]
-        device = acceleration.set_up_device(configs.load(overrides=machine))
-        found = recipe.Pictures(*preprocess.look(pictures, captions))
+        device = acceleration.set_up_device(config)
         overrides = [*(_pretrained_eye(weights) if weights else []), *overrides]
         measured = functools.partial(_measured, weights=weights)
         chosen = recipe.choose(found, device, measured, minutes=minutes, overrides=overrides)
         for reason in chosen.reasons:
             say(f"  {reason}")
-        say(f"  settings: all of them are in {self.out / CONFIG}; edit it, and the same command goes on with it")
-        self.notes["seconds"] = chosen.seconds
-        self.notes["minutes"] = minutes
-        self.notes["settings"] = _fingerprint(chosen.config)
-        self.is_chosen_now = True
+        place = self.out / run_folder.CONFIG
+        say(f"  settings: all of them are in {place}; edit it, and the same command goes on with it")
+        self.note_chosen(chosen.config, chosen.seconds, minutes)
         return chosen.config
-
-    def keep_settings(self) -> None:
-        """Write the settings into the folder, unless there are some that were not chosen just now."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / CONFIG
-        if self.is_chosen_now or not os.path.lexists(path):
-            artifacts.write_text(path, HEADER + configs.dump(self.config))
-            self._keep_notes()
 
     def step(self, name: str, inputs: list[str], work: Callable[[], object]) -> str:
         """Take a step, unless it is done; return a fingerprint of what came out.
@@ -301,18 +251,18 @@ class _Run:
             return done["made"]
         with console.stage(f"{title}{self._left(name)}"), self._shown(name):
             if name in WATCHED and self.notes["seconds"].pop(name, None):
-                self._keep_notes()
+                self.keep_notes()
             work()
         made = self._made(name) or ""
         self.notes["done"][name] = {"key": key, "made": made}
-        self._keep_notes()
+        self.keep_notes()
         return made
 
     def _left(self, name: str) -> str:
         """Return what is left of the whole, in words; nothing where a training goes on, or the settings were edited."""
         names, seconds = list(READ), self.notes["seconds"]
         left = names[names.index(name) :]
-        timed = self.notes.get("settings") == _fingerprint(self.config)
+        timed = self.notes.get("settings") == run_folder.fingerprint(self.config)
         if not timed or not seconds.keys() >= set(left):
             return ""
         return f" (about {console.duration(sum(seconds[each] for each in left))} left of the whole)"
@@ -339,18 +289,15 @@ class _Run:
 
     def _link(self, name: str, target: str) -> None:
         place, draft = self.out / name, self.out / f".{name}.part"
-        if os.path.lexists(place) and not place.is_symlink():
-            raise InputError(f"{place}: expected nothing there, or a link of an earlier run; move it away.")
+        _check_page(place)
         draft.unlink(missing_ok=True)
         draft.symlink_to(target)
         os.replace(draft, place)
 
-    def _keep_notes(self) -> None:
-        artifacts.write_json(self.out / NOTES, self.notes)
 
-
-def _fingerprint(config: Config) -> str:
-    return artifacts.fingerprint([config.shaping()])
+def _check_page(place: Path) -> None:
+    if os.path.lexists(place) and not place.is_symlink():
+        raise InputError(f"{place}: expected nothing there, or a link of an earlier run; move it away.")
 
 
 def _pretrained_eye(weights: Path) -> list[str]:

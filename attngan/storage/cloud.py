@@ -5,16 +5,22 @@ They are imported where such a URI turns up, so that attngan works without their
 
 import importlib
 import re
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 from attngan.errors import InputError, TransientError
+from attngan.runtime import console
 from attngan.storage import uris
 
 MODULES = {"gs": ("google_storage", "gcs"), "s3": ("s3_storage", "s3"), "minio": ("s3_storage", "s3")}
 NUM_WORKERS = 8
 ATTEMPT_SECONDS = 60.0  # without a byte, until a request is given up
+CONNECT_SECONDS = 10.0  # until a connection is given up
+DEADLINE_SECONDS = 300.0  # for a request and its repetitions, about
+PATIENCE_SECONDS = 5.0  # of a request that fails, until people are told that it is made again
 MAX_READ = 2**28  # bytes of what is read at once: pointers, notes, logs
 CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of this size
 WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
@@ -117,6 +123,23 @@ def fault(kind: str, uri: str, error: Exception | str, *more: str) -> TransientE
     """Return the sentence for one of `FAULTS`."""
     found = error if isinstance(error, str) else first_line(error)
     return TransientError(f"{uri}: {FAULTS[kind].format(found, *more)}")
+
+
+def tell_away(host: str, start: float) -> None:
+    """Say on standard error, once for each storage, that it is waited for.
+
+    Args:
+        host: of the storage.
+        start: of the request that has failed and will be made again, `time.monotonic`.
+    """
+    if time.monotonic() - start < PATIENCE_SECONDS or host in _TOLD:
+        return
+    _TOLD.add(host)
+    left = console.duration(DEADLINE_SECONDS)
+    print(f"attngan: {host} does not answer; trying again, for about {left} at most ...", file=sys.stderr, flush=True)
+
+
+_TOLD: set[str] = set()  # hosts
 
 
 def first_line(error: Exception) -> str:

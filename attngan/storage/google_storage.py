@@ -7,6 +7,8 @@ import contextlib
 import functools
 import os
 import secrets
+import time
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +24,7 @@ from attngan.errors import Changed, InputError
 from attngan.storage import cloud, uris
 from attngan.storage.cloud import NUM_WORKERS, WRITER, Generation
 
-DEADLINE_SECONDS = 300.0  # for a request and its repetitions
+DEADLINE_SECONDS = cloud.DEADLINE_SECONDS
 
 
 def fetch(uri: str, into: Path) -> Path:
@@ -61,7 +63,7 @@ def upload(files: Iterable[tuple[Path, str]], uri: str) -> None:
         bucket, prefix = _split(uri)
         transfer_manager.upload_many(
             [(str(path), bucket.blob(f"{prefix}/{name}".lstrip("/"))) for path, name in files],
-            upload_kwargs={"checksum": "crc32c", "timeout": cloud.ATTEMPT_SECONDS, "retry": _retry()},
+            upload_kwargs={"checksum": "crc32c", "timeout": _timeout(), "retry": _retry()},
             worker_type=transfer_manager.THREAD,
             max_workers=NUM_WORKERS,
             raise_exception=True,
@@ -72,12 +74,12 @@ def read(uri: str) -> tuple[bytes, Generation] | None:
     """Return the content of a small object and its generation, or None where there is none."""
     with _explained(uri):
         bucket, name = _split(uri)
-        while (blob := bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())) is not None:
+        while (blob := bucket.get_blob(name, timeout=_timeout(), retry=_retry())) is not None:
             generation = blob.generation  # the download may forget it
             if blob.size > cloud.MAX_READ:
                 raise cloud.too_large(uri, blob.size)
             with contextlib.suppress(api.NotFound):  # replaced just now: look again
-                content = blob.download_as_bytes(checksum="crc32c", timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
+                content = blob.download_as_bytes(checksum="crc32c", timeout=_timeout(), retry=_retry())
                 return content, generation
         return None
 
@@ -97,11 +99,11 @@ def write(uri: str, content: bytes, *, generation: Generation) -> Generation:
                 content,
                 if_generation_match=generation,
                 checksum="crc32c",
-                timeout=cloud.ATTEMPT_SECONDS,
+                timeout=_timeout(),
                 retry=_retry(),
             )
         except api.PreconditionFailed:
-            now = bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
+            now = bucket.get_blob(name, timeout=_timeout(), retry=_retry())
             if now is not None and (now.metadata or {}).get(WRITER) == blob.metadata[WRITER]:
                 return now.generation  # ours: only the answer to the first attempt was lost
             raise Changed(uri) from None
@@ -113,7 +115,7 @@ def remove(uri: str) -> None:
     with _explained(uri):
         bucket, name = _split(uri)
         with contextlib.suppress(api.NotFound):
-            bucket.blob(name).delete(timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
+            bucket.blob(name).delete(timeout=_timeout(), retry=_retry())
 
 
 def check_reachable(uri: str) -> None:
@@ -139,7 +141,7 @@ def _client(emulator: str | None) -> storage.Client:
 
 def _found(bucket: Bucket, name: str, uri: str) -> list[tuple[str, Blob]]:
     """Return the object `name` as "", or every object below it by relative name."""
-    blob = bucket.get_blob(name, timeout=cloud.ATTEMPT_SECONDS, retry=_retry()) if name else None
+    blob = bucket.get_blob(name, timeout=_timeout(), retry=_retry()) if name else None
     if blob is not None:
         return [("", blob)]
     prefix = f"{name}/" if name else ""
@@ -150,12 +152,12 @@ def _found(bucket: Bucket, name: str, uri: str) -> list[tuple[str, Blob]]:
 
 
 def _below(bucket: Bucket, prefix: str, max_results: int | None = None) -> Iterable[Blob]:
-    listed = bucket.list_blobs(prefix=prefix, max_results=max_results, timeout=cloud.ATTEMPT_SECONDS, retry=_retry())
+    listed = bucket.list_blobs(prefix=prefix, max_results=max_results, timeout=_timeout(), retry=_retry())
     return (blob for blob in listed if not blob.name.endswith("/"))  # a console marks folders so
 
 
 def _download(pairs: list[tuple[Blob, Path]]) -> None:
-    options = {"timeout": cloud.ATTEMPT_SECONDS, "retry": _retry()}
+    options = {"timeout": _timeout(), "retry": _retry()}
     sizes = {path: blob.size for blob, path in pairs}
     small = [(blob, str(path)) for blob, path in pairs if blob.size <= cloud.CHUNK_BYTES]
     transfer_manager.download_many(
@@ -180,8 +182,22 @@ def _download(pairs: list[tuple[Blob, Path]]) -> None:
             raise DataCorruption(None, f"{path.name}: {path.stat().st_size} of {size} bytes")
 
 
+def _timeout() -> tuple[float, float]:
+    """Return how long a connection, and then an answer, is waited for in seconds."""
+    return min(cloud.CONNECT_SECONDS, cloud.ATTEMPT_SECONDS), cloud.ATTEMPT_SECONDS
+
+
 def _retry():
-    return DEFAULT_RETRY.with_timeout(DEADLINE_SECONDS)
+    """Return the rule by which a request that begins now is made again."""
+    start, is_passing = time.monotonic(), DEFAULT_RETRY._predicate
+    host = urllib.parse.urlsplit(os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com").netloc
+
+    def passes(error: Exception) -> bool:
+        if passing := is_passing(error):
+            cloud.tell_away(host, start)
+        return passing
+
+    return DEFAULT_RETRY.with_timeout(DEADLINE_SECONDS).with_predicate(passes)
 
 
 @contextlib.contextmanager

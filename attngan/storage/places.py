@@ -51,12 +51,26 @@ def local_input(uri: None) -> contextlib.AbstractContextManager[None]: ...
 def local_input(uri: str | None) -> contextlib.AbstractContextManager[Path | None]: ...
 @contextlib.contextmanager
 def local_input(uri: str | None) -> Iterator[Path | None]:
-    """Give an input as a local path while the block runs; None stays None."""
+    """Give an input as a local path while the block runs; None stays None, and "" is none."""
+    if uri is not None and not uri.strip():
+        raise InputError("expected the path or the URI of an input, found an empty name; give one.")
     if uri is None or not is_remote(uri):
         yield None if uri is None else Path(uri)
         return
     with scratch.folder("in") as folder:
-        yield fetch(uri, folder)
+        path = fetch(uri, folder)
+        with _told_as(uri, path):
+            yield path
+
+
+@contextlib.contextmanager
+def _told_as(uri: str, path: Path) -> Iterator[None]:
+    """Let sentences name what was given, and not the copy of it here, which is gone when they are read."""
+    try:
+        yield
+    except InputError as error:
+        error.args = (str(error).replace(str(path), uri.rstrip("/")),)
+        raise
 
 
 @contextlib.contextmanager
@@ -72,7 +86,9 @@ def node_input(uri: str | None) -> Iterator[Path | None]:
         path = str(stack.enter_context(local_input(uri))) if fetches else None
         told: list[Any] = [None] * distributed.world_size()
         dist.all_gather_object(told, (node, path))
-        yield next(Path(path) for where, path in told if path and where == node)
+        here = next(Path(path) for where, path in told if path and where == node)
+        with _told_as(uri, here):
+            yield here
         dist.all_gather_object(told, None)  # nobody reads any more
 
 

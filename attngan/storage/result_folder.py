@@ -55,8 +55,7 @@ def result(folder: Path, kind: str, *, inputs: Iterable[Path | None], is_watched
             process makes a result there. Nothing was written then.
     """
     uris.check_apart([folder], inputs)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder for the result, found a file; name another --out.")
+    _check_folder(folder)
     draft, is_new = folder / UNFINISHED, not folder.exists()
     with _held(draft):
         try:
@@ -75,6 +74,14 @@ def result(folder: Path, kind: str, *, inputs: Iterable[Path | None], is_watched
                         folder.rmdir()
             raise
         _remove(draft)
+
+
+def check_free(folder: Path, kind: str) -> None:
+    """Refuse what `result` would refuse to make a result in, before other work is done for it; nothing is written."""
+    _check_folder(folder)
+    _check_draft(folder / UNFINISHED)
+    if not (folder / UNFINISHED / MANIFEST).is_file():  # else an earlier process ended while it put its result in place
+        _check_free(folder, kind)
 
 
 def in_the_way(names: Iterable[str], kind: str, own: Collection[str]) -> str | None:
@@ -151,14 +158,23 @@ def _check_no_link(folder: Path, name: str) -> None:
 @contextlib.contextmanager
 def _held(draft: Path) -> Iterator[None]:
     """Make the folder for what is unfinished, and keep other processes out of it while the block runs."""
-    is_there = os.path.lexists(draft)
-    if is_there and (draft.is_symlink() or not draft.is_dir() or draft.is_mount() or not _is_ours(draft)):
-        raise refusal(draft.parent, UNFINISHED)
+    _check_draft(draft)
     mark = _marked(draft)
     try:
         yield
     finally:
         os.close(mark)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder for the result, found a file; name another --out.")
+
+
+def _check_draft(draft: Path) -> None:
+    is_there = os.path.lexists(draft)
+    if is_there and (draft.is_symlink() or not draft.is_dir() or draft.is_mount() or not _is_ours(draft)):
+        raise refusal(draft.parent, UNFINISHED)
 
 
 def _marked(draft: Path) -> int:

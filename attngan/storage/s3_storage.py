@@ -16,6 +16,7 @@ import random
 import re
 import secrets
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -34,7 +35,7 @@ from attngan.storage.cloud import NUM_WORKERS, WRITER, Generation
 Value = TypeVar("Value")
 ATTEMPTS = 12  # of a request; waits between them grow to LONGEST_WAIT
 LONGEST_WAIT = 20.0  # seconds
-DEADLINE_SECONDS = 300.0  # after which an answer that breaks off is not asked for again
+DEADLINE_SECONDS = cloud.DEADLINE_SECONDS  # after which an answer that breaks off is not asked for again
 SHA256 = "sha256"  # metadata of what we upload
 MD5 = re.compile(r"[0-9a-f]{32}")  # an entity tag that is the content's MD5: of an object that came in one part
 AMAZON = re.compile(r"\.amazonaws\.com(\.cn)?(:|/|$)")  # an endpoint that is not another store's
@@ -183,17 +184,27 @@ def _client(store: kfp_launcher.Store | None, endpoint: str | None) -> Any:
     told = store.as_arguments() if store else {"endpoint_url": endpoint}
     options = {
         "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
-        "connect_timeout": min(10.0, cloud.ATTEMPT_SECONDS),
+        "connect_timeout": min(cloud.CONNECT_SECONDS, cloud.ATTEMPT_SECONDS),
         "read_timeout": cloud.ATTEMPT_SECONDS,
         "max_pool_connections": 2 * NUM_WORKERS,
     }
     by_path = {"s3": {"addressing_style": "path"}}  # other stores have no host name for each bucket
-    if told["endpoint_url"] and not AMAZON.search(told["endpoint_url"]):
-        return _session().client("s3", **told, config=Config(**options, **by_path))
     client = _session().client("s3", **told, config=Config(**options))
-    if AMAZON.search(client.meta.endpoint_url):
-        return client
-    return _session().client("s3", **told, config=Config(**options, **by_path))  # a profile names an endpoint
+    if not AMAZON.search(client.meta.endpoint_url):  # of the arguments, or of a profile
+        client = _session().client("s3", **told, config=Config(**options, **by_path))
+    client.meta.events.register("before-call.s3", _note_start)
+    client.meta.events.register("needs-retry.s3", _tell_away)
+    return client
+
+
+def _note_start(context: dict[str, Any], **_: Any) -> None:
+    context["start"] = time.monotonic()
+
+
+def _tell_away(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
+    """Hear of each attempt how it ended."""
+    if response is None or response[0].status_code >= 500:
+        cloud.tell_away(urllib.parse.urlsplit(request_dict["url"]).netloc, request_dict["context"]["start"])
 
 
 @functools.cache

@@ -47,6 +47,22 @@ def split(uri: str) -> tuple[str, str, str]:
     return scheme, bucket, name
 
 
+def check_output(place: str, what: str, *, is_local: bool = False) -> None:
+    """Refuse what can name no place for a result: nothing at all, a URI without a bucket; with `is_local`, any URI.
+
+    Args:
+        place: as it was typed.
+        what: it is, such as `--out`.
+        is_local: it has to be on this machine.
+    """
+    if not place.strip():
+        raise InputError(f"{what}: expected a folder for the result, found an empty name; name one.")
+    if is_remote(place):
+        if is_local:
+            raise InputError(f"{what} {shown(place)}: expected a local path, found cloud storage; give a local one.")
+        split(place)
+
+
 def join(uri: str | Path, *names: str) -> str:
     """Return the URI or path of something below a folder."""
     return "/".join([str(uri).rstrip("/"), *names])

@@ -26,7 +26,7 @@ MIN_SIDE = 128  # pixels: smaller pictures are enlarged to it
 EVERY_SECONDS = 10.0  # at most so often
 PANELS = {
     "Losses": DAMSM_LOSSES,
-    "Pictures that find their caption": {"recall_at_1": "at once", "recall_at_5": "among the five best"},
+    "Pictures that find their caption": {"recall_at_1": "as the best", "recall_at_5": "among the five best"},
     "Learning rate": {"learning_rate": "rate"},
 }
 

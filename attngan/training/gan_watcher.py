@@ -73,7 +73,7 @@ class GanWatcher(Watcher):
         self.log.write(step=run.step, epoch=run.step / run.schedule.steps_per_epoch, **figures, **self.skipped())
         if is_snapshot:
             self._take_snapshot()
-        return f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}{self.skipped_note()}"
+        return f"D loss {figures['discriminator']:.2f}, G loss {figures['generator']:.2f}{self.skipped_note()}"
 
     def answer(self, problem: str, *, can_ignore: bool = False) -> None:
         """Do what the setting says; where the run goes back, pictures from after that step go too."""

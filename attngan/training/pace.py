@@ -49,8 +49,10 @@ class Pace:
         if not self.num_done:
             return ""
         seconds = (time.monotonic() - self.started) / self.num_done  # a step
-        left = datetime.timedelta(seconds=round(seconds * (self.total - self.step)))
-        pace = f"{self.batch_size / seconds:,.0f} images/s, {left} left."
+        pace = f"{self.batch_size / seconds:,.0f} images/s"
+        if self.step < self.total:
+            pace += f", {datetime.timedelta(seconds=round(seconds * (self.total - self.step)))} left"
+        pace += "."
         if self.price_per_hour:
             price = seconds / 3600 * self.price_per_hour
             pace += f" At {self.price_per_hour:g} an hour: {price * self.step:,.2f} so far, "

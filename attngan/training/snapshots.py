@@ -125,7 +125,9 @@ class Snapshots:
         panels = {
             **PANELS,
             **{
-                f"How real {resolution} pixels look": {opinion(kind, resolution): kind for kind in OPINIONS}
+                f"How real pictures of {resolution} pixels look to their discriminator": {
+                    opinion(kind, resolution): kind for kind in OPINIONS
+                }
                 for resolution in run.config.resolutions
             },
             **{self._title(name): {name: name} for name in rows[-1] if name.startswith(SHOWN_METRICS)},

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from attngan.cli.options import local_output, output
 from attngan.config.bounds import MOST
 from attngan.runtime import exit_status
 from components.image import IMAGE
@@ -25,7 +26,7 @@ Gpus = Annotated[bool, typer.Option("--gpus", help="For --docker: give the conta
 def run(
     context: typer.Context,
     source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")],
+    out: Annotated[str, typer.Option(callback=local_output, help="Folder for everything the run writes.")],
     config: Config = None,
     set_: Set = None,
     minutes: Annotated[
@@ -33,7 +34,9 @@ def run(
     ] = None,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
-    model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
+    model_uri: Annotated[
+        str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     docker: Docker = False,
     image: Image = "",
@@ -47,42 +50,39 @@ def run(
         from attngan.storage import places
         from components.local import run as running
 
+        folder = Path(out)
         if (image or gpus) and not docker:
             raise InputError("--image and --gpus are for containers; give --docker too, or leave them out.")
-        if config and minutes is not None:
-            raise InputError("--minutes: the settings of --config say how long it takes; leave one of them out.")
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
-        train.check_apart(out, running.absolute(model_uri), sources.values())
+        train.check_apart(folder, running.absolute(model_uri), sources.values())
+        running.check_places(folder)
         if docker:
             running.check_containers(image or IMAGE, model_uri)
         else:
-            running.check_names(sources, out)
-        if config:
-            loaded = settings.load_files(config, overrides=set_ or [])
-        else:
-            loaded = train.settings_for(
-                sources["source"], out, captions=sources["captions"] or None, overrides=set_ or [], minutes=minutes
-            )
+            running.check_names(sources, folder)
+        given = {"given": config or [], "overrides": set_ or [], "minutes": minutes}
+        kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
         arguments = {
             **sources,
             "inputs": places.fingerprint(*sources.values()),
-            "model_uri": running.absolute(model_uri or str(out / "models")),
-            "config": settings.dump(loaded),
-            "checkpoint_root": running.absolute(str(out / "state")),
+            "model_uri": running.absolute(model_uri or str(folder / "models")),
+            "config": settings.dump(kept.config),
+            "checkpoint_root": running.absolute(str(folder / "state")),
             "force": force,
         }
+        kept.keep_settings()
         if docker:
             image = image or IMAGE
-            running.in_containers(context.obj["local"], arguments, out.resolve(), image=image, gpus=gpus)
+            running.in_containers(context.obj["local"], arguments, folder.resolve(), image=image, gpus=gpus)
         else:
-            running.in_processes(context.obj["local"], arguments, out.resolve())
+            running.in_processes(context.obj["local"], arguments, folder.resolve())
 
 
 @app.command()
 def step(
     name: Annotated[str, typer.Argument(help="preprocess, pretrain-damsm, train-generator, evaluate, ...")],
-    out: Annotated[str, typer.Option(help="Folder for what the step writes.")],
+    out: Annotated[str, typer.Option(callback=output, help="Folder for what the step writes.")],
     input_: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,10 +90,14 @@ def step(
         ),
     ] = None,
     from_run: Annotated[str, typer.Option(metavar="RUN_ID", help="Take the other inputs from this cluster run.")] = "",
-    pipeline_root: Annotated[str, typer.Option(help="Where the cluster's runs leave their outputs.")] = "",
+    pipeline_root: Annotated[
+        str, typer.Option(callback=output, help="Where the cluster's runs leave their outputs.")
+    ] = "",
     config: Config = None,
     set_: Set = None,
-    state: Annotated[str | None, typer.Option(help="Folder for resuming; default: beside --out.")] = None,
+    state: Annotated[
+        str | None, typer.Option(callback=output, help="Folder for resuming; default: beside --out.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     docker: Docker = False,
     image: Image = "",

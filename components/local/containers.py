@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from attngan.errors import InputError
 from components.local import processes
-from components.local.step_log import Runner, Tee
+from components.local.step_log import ENVIRONMENT, Runner, Tee
 
 SHARED_MEMORY = "8g"  # for NCCL between processes; the engine's default is 64 MB
 # What changes a result or its speed out here changes it in there.
@@ -82,7 +82,7 @@ class ContainerRunner(Runner):
 
     def run(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """Run one step's command to its end and return its exit status."""
-        flags = [f"--env={variable}={value}" for variable, value in (env_vars or {}).items()]
+        flags = [f"--env={variable}={value}" for variable, value in {**(env_vars or {}), **ENVIRONMENT}.items()]
         out_of_memory = False
 
         def start(step: str, tee: Tee) -> int:

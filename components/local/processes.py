@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from attngan.runtime import exit_status
-from components.local.step_log import Runner, Tee
+from components.local.step_log import ENVIRONMENT, Runner, Tee
 
 GRACE_SECONDS = 60.0  # for a step to save its state
 
@@ -40,7 +40,7 @@ class ProcessRunner(Runner):
     def run(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """Run one step's command to its end and return its exit status."""
         path = os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, **(env_vars or {}), "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
+        environment = {**os.environ, **(env_vars or {}), **ENVIRONMENT, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
         return self.record(full_command, lambda _, tee: run(full_command, environment=environment, tee=tee))
 
 

@@ -31,6 +31,15 @@ def absolute(uri: str) -> str:
     return str(Path(uri).expanduser().resolve()) if uri and "://" not in uri else uri
 
 
+def check_places(out: Path) -> None:
+    """Refuse what somebody else has where results get their names, before the first step."""
+    is_run = (out / "runs").is_dir()  # whose pages are files
+    for place in (out / name for name in LINKS.values()):
+        is_there = os.path.lexists(place) and not place.is_symlink()
+        if is_there and (place.is_dir() or not is_run):
+            raise InputError(f"{place}: expected nothing there, or what an earlier run put there; move it away.")
+
+
 def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
     """Run the pipeline below `out`, each step a process, link its results there, and say where they are.
 
@@ -126,8 +135,6 @@ def _stopped(failure: Failure) -> BaseException:
 def _link(outputs: dict[str, Any], out: Path) -> None:
     for output, name in LINKS.items():
         link = out / name
-        if link.is_dir() and not link.is_symlink():
-            raise InputError(f"{link}: expected nothing or a link of an earlier run, found a folder; move it away.")
         draft = out / f".{name}.part"
         draft.unlink(missing_ok=True)
         result = Path(outputs[output].path)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from attngan.runtime import exit_status
+from attngan.runtime.console import TOLD_AT_THE_END
 
+ENVIRONMENT = {TOLD_AT_THE_END: "1"}  # of a step that is one of all
 NOT_STARTED = 125  # how `docker run` ends when the engine could not start the container
 TAIL_BYTES = 20_000
 SENTENCES = {exit_status.PERSON: "attngan: ", NOT_STARTED: "docker: "}  # how the line begins that says why

@@ -12,12 +12,14 @@ from small_sources import write_cub
 
 from attngan.data.sources import layouts, source_files
 from attngan.errors import InputError
+from attngan.storage import json_text
 
 LISTS = {
     "captions.jsonl": '{"file": "a.png", "captions": ["own"]}\n',
     "metadata.jsonl": '{"file_name": "a.png", "text": "hugging face"}\n',
     "pairs.csv": "image,caption\na.png,table\n",
     "pairs.tsv": "image\tcaption\na.png\ttable\n",
+    "captions.txt": "image,caption\na.png,table\n",
     "coco.json": json.dumps(
         {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "caption": "coco"}]}
     ),
@@ -28,11 +30,12 @@ KINDS = {
     "metadata.jsonl": ("Hugging Face metadata", "hugging face"),
     "pairs.csv": ("table", "table"),
     "pairs.tsv": ("table", "table"),
+    "captions.txt": ("table", "table"),
     "coco.json": ("COCO captions", "coco"),
     "a.txt": ("captioned folder", "text file"),
 }
 PAGE = Path(__file__).parents[2] / "docs" / "your-pictures.md"
-OTHERS = ["metadata.jsonl", "pairs.csv", "pairs.tsv", "coco.json"]
+OTHERS = ["metadata.jsonl", "pairs.csv", "pairs.tsv", "captions.txt", "coco.json"]
 
 
 def write(folder, *names):
@@ -236,3 +239,22 @@ def test_pictures_of_cub_that_its_list_lacks_are_counted_and_masks_beside_them_a
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"x")
     assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 1, such as extra.jpg"]
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "metadata.jsonl", "pairs.csv", "pairs.tsv", "captions.txt"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_enormous_line_is_refused_with_its_number_before_it_is_taken_apart(tmp_path, name, end, monkeypatch):
+    monkeypatch.setattr(json_text, "parse", lambda line, *_, **__: pytest.fail("read") if len(line) > 2**20 else {})
+    start = LISTS[name].replace("\n", end)
+    (tmp_path / name).write_bytes((start + "x" * (2**20 + 1) + end).encode())
+    number = start.count(end) + 1
+    with pytest.raises(InputError) as caught:
+        layouts.read(tmp_path)
+    expected = f"line {number}: expected at most 1,048,576 bytes, found 1,048,577; shorten it"
+    assert str(caught.value) == f"{tmp_path / name}: {expected}."
+
+
+def test_an_enormous_line_of_a_text_file_costs_its_picture_alone(tmp_path):
+    write(tmp_path, "a.txt").joinpath("a.txt").write_text("x" * (2**20 + 1))
+    ((place, reason),) = [(entry.file, entry.reason) for entry in layouts.read(tmp_path).rejected]
+    assert place == "a.png" and "line 1: expected at most 1,048,576 bytes" in reason

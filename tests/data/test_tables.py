@@ -57,6 +57,42 @@ def test_further_rows_of_a_picture_are_further_captions(tmp_path):
     assert told(source) == []
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("caption1", "caption2", "caption3"),
+        ("caption", "caption_2", "Caption 10"),
+        ("text-1", "text-2", "text-3"),
+    ],
+)
+def test_several_columns_of_captions_are_all_read(tmp_path, names):
+    source = read(
+        tmp_path, f"image,comment_number,{','.join(names)}\na.jpg,0,one,two,three\nb.jpg,1,one,,\nc.jpg,1,,,\n"
+    )
+    assert [record.captions for record in source.records] == [("one", "two", "three"), ("one",)]
+    assert told(source) == [("list.csv, line 4", "'c.jpg' has no caption")]
+
+
+def test_flickr8k_is_read_as_it_is(tmp_path):
+    (tmp_path / "Images").mkdir()
+    for name in ("1_a.jpg", "2_b.jpg"):
+        (tmp_path / "Images" / name).write_bytes(b"x")
+    rows = ["1_a.jpg,A dog runs .", '1_a.jpg,"A dog , brown , runs ."', "2_b.jpg,A cat , asleep .", "2_b.jpg,A cat ."]
+    source = read(tmp_path, "\n".join(["image,caption", *rows, ""]), "captions.txt")
+    assert {record.name: record.captions for record in source.records} == {
+        "Images/1_a.jpg": ("A dog runs .", "A dog , brown , runs ."),
+        "Images/2_b.jpg": ("A cat .",),
+    }
+    (entry,) = told(source)
+    assert entry[0] == "captions.txt, line 4" and "expected 2 columns, found 3; put text that holds" in entry[1]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "readme.txt"])
+def test_other_text_files_are_no_tables(tmp_path, name):
+    with pytest.raises(InputError, match=r"found none of them\.$"):
+        read(tmp_path, "image,caption\na.jpg,a cat\n", name)
+
+
 def test_quoted_text_may_hold_delimiters_quotes_and_line_ends(tmp_path):
     source = read(tmp_path, b'\xef\xbb\xbffile,caption\r\n"a.jpg","a ""red"" cat,\r\nasleep"\r\nb.jpg,a dog\r\n\r\n')
     assert [record.captions for record in source.records] == [('a "red" cat,\nasleep',), ("a dog",)]

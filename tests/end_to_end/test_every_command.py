@@ -15,7 +15,11 @@ from attngan.runtime import exit_status
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "n" * 300  # a name that no file can have
 ODD = {"bytes that are no UTF-8": "a\udcff", "half a surrogate pair": "\ud800", "NUL": "a\0b"}
+OUTPUTS = ("out", "state", "model_uri", "checkpoint_root")  # beside those that help calls one
 PLAIN = {"count": "1", "cron": "@weekly", "name": "attngan", "caption": "a red bird"}  # what is no path
+
+CLUSTER = {**PLAIN, "host": "http://127.0.0.1:1", "image": "attngan/python:0123456789ab"}  # as a cluster needs it
+CLUSTER |= {each: f"gs://bucket/{each}" for each in ("source", "model_uri", "pipeline_root")}
 
 
 def groups() -> dict[str, typer.Typer]:
@@ -102,14 +106,27 @@ def test_a_uri_of_an_unknown_kind_is_no_local_folder(program, name, tmp_path, mo
 
 
 @every_command
+def test_an_output_that_names_no_place_is_refused_before_anything_else(program, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = command_of(program, name)
+    for each in command.params:
+        if each.metavar == "OUTPUT" or each.name in OUTPUTS:
+            needed = [other for other in command.params if other.required and other is not each]
+            others = [text for other in needed for text in given(other, CLUSTER.get(other.name, "x"))]
+            for wrong in ("s3://", "gs://", "s3:///x", "", " "):
+                if wrong != each.default:
+                    line = one_line(call(program, name, *others, *given(each, wrong)))
+                    assert "found no bucket" in line or f"attngan: {each.opts[0]}" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_command
 def test_a_config_of_a_name_too_long_is_refused(program, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = command_of(program, name)
     files = [each for each in command.params if each.name in ("config", "token_file", "ca_cert")]
-    known = {**PLAIN, "host": "http://127.0.0.1:1", "image": "attngan/python:0123456789ab"}
-    known |= {each: f"gs://bucket/{each}" for each in ("source", "model_uri", "pipeline_root")}
     for each in files:
-        line = one_line(call(program, name, *filled(command, "x", **known), *given(each, LONG)))
+        line = one_line(call(program, name, *filled(command, "x", **CLUSTER), *given(each, LONG)))
         assert "too long" in line or (program, name) == ("pipeline.py", "step")  # which looks at its inputs first
 
 

@@ -21,6 +21,7 @@ from attngan.config import settings as configs
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
 from attngan.runtime import exit_status
+from attngan.runtime.console import say_result
 from components import compiled
 from components.image import check_pinned
 from components.local import processes, step_log
@@ -211,6 +212,18 @@ def test_a_source_that_cannot_be_passed_on_is_refused_before_any_step(tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["report.html", "gallery/index.html"])
+def test_files_of_somebody_are_told_before_any_step(tmp_path, name):
+    place = tmp_path / "out" / name
+    place.parent.mkdir(parents=True)
+    place.write_text("mine", encoding="utf-8")
+    (tmp_path / "source").mkdir()
+    arguments = ["run", "--source", str(tmp_path / "source"), "--out", str(tmp_path / "out"), "--config", "smoke"]
+    ended = CliRunner().invoke(pipeline.app, arguments)
+    assert ended.exit_code == 2 and f"out/{name.split('/')[0]}: expected nothing there" in ended.output, ended.output
+    assert place.read_text(encoding="utf-8") == "mine" and not (tmp_path / "out" / "config.yaml").exists()
+
+
 def test_what_is_for_containers_is_refused_without_them(tmp_path):
     assert "give --docker too" in refusal("--source", str(tmp_path), "--out", str(tmp_path / "out"), "--gpus")
 
@@ -245,6 +258,16 @@ def test_the_executors_own_lines_go_to_the_log_only(tmp_path):
         runner_for(tmp_path, console).run(step_command(f"printf '%s' '{noise}'; echo half way"))
     assert (tmp_path / "console").read_text(encoding="utf-8") == "== preprocess ==\nhalf way\n"
     assert (tmp_path / "preprocess.log").read_text(encoding="utf-8") == noise + "half way\n"
+
+
+def test_a_step_of_a_whole_run_leaves_its_results_to_the_end(tmp_path, capsys, monkeypatch):
+    with (tmp_path / "console").open("w", encoding="utf-8") as console:
+        runner_for(tmp_path, console).run(step_command("env | grep ATTNGAN_TOLD"))
+    name, value = (tmp_path / "console").read_text(encoding="utf-8").splitlines()[1].split("=")
+    say_result("alone")
+    monkeypatch.setenv(name, value)
+    say_result("in a run")
+    assert capsys.readouterr().out == "alone\n"
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -305,6 +328,7 @@ def test_the_whole_pipeline_runs_at_its_smallest_size_and_again_from_what_is_the
         result = tmp_path / "out" / name
         assert result.is_file(), name
         assert result.resolve().suffix == result.suffix, "a browser goes by the name behind a link"
+    assert first.stdout.count("(R-precision)") == 1
     assert {path.stem for path in (tmp_path / "out" / "logs").iterdir()} == set(STEPS)
     scores = json.loads((tmp_path / "out" / "bundle" / "provenance.json").read_text(encoding="utf-8"))
     assert scores

@@ -36,7 +36,7 @@ def changed(metric, whose, value):
 
 
 def test_nothing_is_said_where_all_is_well():
-    assert controls.broken(sound()) == [] and controls.findings(sound()) == []
+    assert controls.failed(sound()) == {} and controls.findings(sound()) == []
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,9 @@ def test_nothing_is_said_where_all_is_well():
     ],
 )
 def test_each_control_that_does_not_land_is_said_with_its_metric(metric, whose, value):
-    sentences = controls.broken(changed(metric, whose, value))
-    assert sentences and all(sentence.startswith(f"{metric}: ") for sentence in sentences)
+    failed = controls.failed(changed(metric, whose, value))
+    sentences = failed.pop(metric)
+    assert not failed and all(sentence.startswith(f"{names.words_of(metric).title}: ") for sentence in sentences)
     assert f"{value:.4g}" in sentences[0]
 
 
@@ -79,3 +80,10 @@ def test_what_is_wrong_with_a_generator_is_said(metric, value, words):
     (sentence,) = controls.findings(changed(metric, "generated", value))
     figures = f"{names.words_of(metric).title}, {names.text_of(metric, value)}: "
     assert sentence.startswith(figures) and words in sentence
+
+
+def test_a_metric_whose_control_failed_says_nothing_of_the_generator():
+    figures = changed("kid_x", "generated", 0.9)
+    assert controls.findings(figures)
+    figures["kid_x"]["real"] = figure(5.0)
+    assert controls.findings(figures) == []

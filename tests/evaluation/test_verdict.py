@@ -3,7 +3,7 @@
 import pytest
 
 from attngan.config import settings
-from attngan.evaluation import verdict
+from attngan.evaluation import controls, verdict
 from attngan.metrics.figures import Figure
 
 
@@ -55,3 +55,11 @@ def test_each_is_a_line_with_two_controls_beside_it():
     assert lines[0].endswith("60.0\u00a0%  (real pictures 70.0\u00a0%, other captions 6.0\u00a0%)")
     assert lines[1].endswith("0.1  (real pictures 0.01, noise 5)")
     assert len({line.index("(real") for line in lines}) == 1
+
+
+def test_a_figure_whose_control_failed_says_so_in_its_own_line():
+    found = figures(real=0.05, kid_damsm={"generated": 0.1, "real": 0.01, "noise": 5.0, "blurred": 0.2})
+    found["r_precision"]["noise"] = Figure(0.01, 0.0, 0.02, 1000, candidates=100)
+    first, second = verdict.lines(verdict.summary(found, controls.failed(found)))
+    assert "60.0\u00a0%  (not to be believed, its control failed: real pictures 5.0\u00a0%, " in first
+    assert second.endswith("0.1  (real pictures 0.01, noise 5)")

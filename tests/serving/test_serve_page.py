@@ -63,7 +63,7 @@ def test_type_click_and_see_pictures(page):
     page.get_by_label("Pictures").fill("3")
     page.get_by_role("button", name="Draw").click()
     seen = images(page)
-    assert seen.count() == 3 and page.locator("#status").inner_text() == "3 drawn: a red bird"
+    assert seen.count() == 3 and page.locator("#status").inner_text() == "3 pictures: a red bird"
     assert seen.first.evaluate("image => image.complete && image.naturalWidth") == 32
     before = seen.first.get_attribute("src")
     word = page.get_by_role("button", name="red", exact=True).first
@@ -87,7 +87,7 @@ def test_the_keyboard_is_enough(page):
     assert images(page).count() == 1
     page.locator("#draw").focus()
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "a"
+    assert page.evaluate("document.activeElement.textContent") == "blue"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Space")
     assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
@@ -127,7 +127,7 @@ def test_an_example_is_drawn_and_another_one_from_the_next_seed(page):
     example.click()
     before = images(page).first.get_attribute("src")
     assert page.get_by_label("Sentence").input_value() == example.inner_text()
-    page.get_by_role("button", name="Another").click()
+    page.get_by_role("button", name="Other pictures").click()
     page.wait_for_function("before => document.querySelector('#pictures img').src !== before", arg=before)
     assert page.get_by_label("Seed").input_value() == "2"
     with page.expect_download() as download:
@@ -138,7 +138,7 @@ def test_an_example_is_drawn_and_another_one_from_the_next_seed(page):
 def test_the_words_that_it_knows_are_at_hand(page):
     words = page.locator("details p")
     assert not words.is_visible()
-    page.get_by_text("Words that it knows").click()
+    page.get_by_text("Words that the model knows").click()
     assert {"red", "bird", "wings"} <= set(words.inner_text().split())
 
 

@@ -47,7 +47,7 @@ def test_the_pictures_are_those_of_generate_and_say_what_drew_them(client, bundl
         with Image.open(path) as expected:
             assert np.abs(np.asarray(drawn, int) - np.asarray(expected, int)).max() <= 1
         assert drawn.text["caption"] == "a red bird" and drawn.text["seed"] == "5"
-        assert [each["word"] for each in given["attention"]] == ["a", "red", "bird"]
+        assert [each["word"] for each in given["attention"]] == ["red", "bird"]
         assert picture(given["attention"][0]["png"]).size == (256, 256)
     assert answer["bundle"] == artifacts.check(bundle, "bundle")["fingerprint"] and answer["notes"] == []
 
@@ -268,7 +268,10 @@ def test_of_many_words_the_page_shows_the_first_ones(bundle, tmp_path, monkeypat
     monkeypatch.setattr(server, "SHOWN_VOCABULARY", 3)
     words = json.loads((bundle / "vocabulary.json").read_text())[1:]
     text = page_of(bundle)
-    assert f"Words that it knows: 3 of {len(words)}" in text and f'<p class="small">{" ".join(words[:3])}</p>' in text
+    assert (
+        f"Words that the model knows: 3 of {len(words)}" in text
+        and f'<p class="small">{" ".join(words[:3])}</p>' in text
+    )
 
 
 def tensor(name, datatype, data):

@@ -63,7 +63,7 @@ def test_variants_stand_in_the_order_of_their_score_which_is_shown(exported, gen
 
 def test_without_a_damsm_there_is_no_score_and_the_page_says_so(generator, dataset, smoke, tmp_path):
     export_samples(generator, tmp_path / "gallery", tmp_path / "bundle", smoke, dataset=dataset)
-    assert "without a DAMSM there is no score" in (tmp_path / "gallery" / "index.html").read_text()
+    assert "without the encoders there is nothing to rank them by" in (tmp_path / "gallery" / "index.html").read_text()
     said = texts_in(tmp_path / "gallery" / "000-stages.png")
     assert said["variants"] == "0 1" and "DAMSM scores" not in said
 
@@ -120,6 +120,17 @@ def test_an_overlay_is_bright_where_the_word_is_attended_to_and_words_keep_their
     assert [word for word, _ in overlays] == ["red", "wings"]
     red = overlays[0][1]
     assert red.getpixel((14, 8))[0] > 200 and red.getpixel((1, 8))[0] < 60
+
+
+def test_words_that_say_nothing_of_a_picture_are_not_shown_unless_there_are_no_others():
+    attention, white = torch.full((4, 4, 4), 0.01), Image.new("RGB", (16, 16), "white")
+    attention[0] = 0.9
+
+    def shown(*words):
+        return [word for word, _ in attention_overlays(attention, list(words), white, 3)]
+
+    assert shown("the", "bird", "with", "wings") == ["bird", "wings"]
+    assert shown("with", "a", "and", "of") == ["with", "a", "and"]
 
 
 def test_the_same_seed_draws_the_same_pictures_and_more_pictures_begin_with_the_same_ones(bundle, tmp_path):

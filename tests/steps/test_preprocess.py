@@ -78,7 +78,8 @@ def test_the_vocabulary_is_that_of_the_training_captions_and_unknown_test_words_
 
 
 def test_the_share_that_a_refusal_names_is_enough(source, out):
-    caption_file(source, 5).write_text("...\n")
+    for number in (5, 6):
+        caption_file(source, number).write_text("...\n")
     with pytest.raises(InputError, match=r"--set data\.max_rejected_share=\S+\.$") as caught:
         preprocess(source, out, settings())
     preprocess(source, out, settings(str(caught.value).removesuffix(".").rpartition(" ")[2]))

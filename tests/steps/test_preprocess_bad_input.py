@@ -14,7 +14,7 @@ from small_sources import caption_file, file_of, pack, replace_line, settings, w
 from attngan.data import dataset_writer
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.steps.preprocess import preprocess
+from attngan.steps.preprocess import look, preprocess
 from attngan.storage import artifacts, places
 
 LENIENT = settings("data.max_rejected_share=0.5")
@@ -126,9 +126,30 @@ def test_a_bad_image_is_recorded_and_skipped(source, out, kind):
 @pytest.mark.parametrize("kind", BAD)
 def test_beyond_the_stated_share_a_bad_image_stops_and_is_named(source, out, kind):
     reason = damage(source, kind)
-    sentence = refusal(source, out, settings(), "source: 1 of 6 images cannot be used, more than the 1.0% of data.max")
+    none = settings("data.max_rejected_share=0.0")
+    sentence = refusal(source, out, none, "source: 1 of 6 images cannot be used, more than the 0.0% of data.max")
     assert f"{file_of(5)}: " in sentence
     assert reason in sentence
+
+
+def test_one_bad_image_of_a_few_is_left_out_and_two_stop(source, out):
+    picture(source, 5).write_text("broken")
+    (entry,) = preprocess(source, out, settings())["rejected"]
+    assert entry["file"] == file_of(5)
+    picture(source, 6).write_text("broken")
+    with pytest.raises(InputError, match=r"2 of 6 images cannot be used, more than the 1\.0% of data.max_rejected"):
+        preprocess(source, out, settings())
+
+
+def test_a_look_at_a_source_finds_what_cannot_be_used_and_names_it(source, capsys):
+    assert look(source, settings()) == (6, 30)
+    for number in (5, 6):
+        picture(source, number).write_text("broken")
+    caption_file(source, 9).unlink()
+    with pytest.raises(InputError, match="source: 3 of 6 images cannot be used"):
+        look(source, settings())
+    assert capsys.readouterr().out.count("rejected: ") == 3
+    assert look(source, LENIENT) == (3, 30)
 
 
 def test_all_mistakes_of_a_source_are_told_at_once(source, out, capsys):
@@ -175,7 +196,11 @@ def test_a_member_with_a_backslash_does_not_cost_the_archive_and_a_line_names_it
     archive = pack(source, [path.name for path in source.iterdir()], tmp_path / f"birds.{kind}")
     assert preprocess(archive, out, settings())["rejected"] == []
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "is skipped" in line]
-    assert line.startswith(f"{archive}: the member") and "notes\\readme.txt' is skipped" in line and "\x1b" not in line
+    assert (
+        line.startswith(f"{archive.name}: the member")
+        and "notes\\readme.txt' is skipped" in line
+        and "\x1b" not in line
+    )
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])

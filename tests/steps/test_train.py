@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import drawn_things
 import pytest
@@ -58,8 +59,8 @@ def test_it_ends_with_five_figures_and_a_sentence_of_the_set(whole):
     out, said = whole
     end = said[said.index("== done ==") :].splitlines()
     assert end[1].startswith("The model has not learnt: ")
-    figures = [line for line in end if line.startswith("  ") and "(real pictures " in line]
-    assert len(figures) == 5
+    figures = [line for line in end if line.startswith("  ") and "real pictures " in line]
+    assert len(figures) == 5 and all(said.count(line) == 1 for line in (end[1], *figures))
     sentence = end[-1].split('"')[1]
     captions = [json.loads(line)["captions"] for line in (out / "dataset/test/records.jsonl").read_text().splitlines()]
     assert any(sentence in each for each in captions)
@@ -86,12 +87,39 @@ def test_the_settings_lie_in_the_folder_and_an_edited_one_does_what_it_changes_a
     out = tmp_path / "run"
     shutil.copytree(whole[0], out, symlinks=True)
     text = (out / "config.yaml").read_text()
-    assert text.startswith("# The settings of this run") and settings.load(text).generator.channels == 4
+    assert text.startswith("# The settings of this run") and "  # " in text
+    assert settings.load(text).generator.channels == 4
     (out / "config.yaml").write_text(text.replace(*edit))
     again = run(things, "--out", out)
     assert again.exit_code == 0, again.output
     assert again.output.count(": done before ==") == STEPS - 1
     assert "step 5 of 6: draw the gallery, and pack the bundle ==\n" in again.output
+
+
+def test_settings_of_the_command_line_are_those_of_the_folder_from_then_on(whole, things, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole[0], out, symlinks=True)
+    changed = run(things, "--out", out, "--set", "samples.variants=3", "--set", "watch.patience=7")
+    assert changed.exit_code == 0, changed.output
+    assert (
+        f"settings: {out}/config.yaml is written anew, with watch.patience=7 (was 0), samples.variants=3 (was 2)\n"
+        in (changed.output)
+    )
+    text = (out / "config.yaml").read_text()
+    assert "  variants: 3  # pictures a caption" in text and settings.load(text).watch.patience == 7
+    again = run(things, "--out", out)
+    assert f"settings: those of {out}/config.yaml; delete it" in again.output
+    assert again.output.count(": done before ==") == STEPS
+    other = run(things, "--out", out, *SMALL)
+    assert "is written anew, with watch.patience=0 (was 7), samples.variants=2 (was 3)\n" in other.output
+    assert settings.load_file(out / "config.yaml").samples.variants == 2
+
+
+def test_the_settings_of_a_pipeline_run_are_kept_in_its_folder_too(tmp_path):
+    first = train.settings_for("unread", tmp_path, given=[Path("smoke")], overrides=["seed=3"])
+    first.keep_settings()
+    assert settings.load_file(tmp_path / "config.yaml") == first.config
+    assert train.settings_for("unread", tmp_path).config == first.config
 
 
 def test_new_pictures_are_read_and_trained_on(whole, things, tmp_path):
@@ -204,14 +232,32 @@ def test_a_source_that_is_not_there_leaves_nothing(tmp_path):
     assert ended.exit_code == 2 and "nowhere" in ended.output and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["report.html", "config.yaml", "train.json"])
-def test_files_of_somebody_are_not_lost(things, tmp_path, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("report.html", "progress.html", "damsm-progress.html", "config.yaml", "train.json", "state", "models"),
+        *("bundle", "bundle/provenance.json", "gallery/index.html", "metrics/report.html", "damsm/unfinished/mine"),
+    ],
+)
+def test_files_of_somebody_are_not_lost_and_are_told_before_the_first_step(things, tmp_path, name):
     place = tmp_path / "run" / name
-    place.parent.mkdir()
+    place.parent.mkdir(parents=True)
     place.write_text("mine: 1\n")
-    ended = run(things, "--out", tmp_path / "run", *([] if name == "config.yaml" else SMALL))
-    assert ended.exit_code == 2 and name in ended.output, ended.output
-    assert place.read_text() == "mine: 1\n"
+    ended = run(things, "--out", tmp_path / "run", *SMALL)
+    assert ended.exit_code == 2 and f"run/{name.removesuffix('/mine')}: " in ended.output, ended.output
+    assert "==" not in ended.output and place.read_text() == "mine: 1\n"
+
+
+@pytest.mark.parametrize("minutes", [[], ["--minutes", "2"]])
+def test_a_source_is_looked_at_before_anything_is_tried(tmp_path, monkeypatch, minutes):
+    monkeypatch.setattr(train, "_measured", lambda config, weights: pytest.fail("tried"))
+    drawn_things.draw(tmp_path / "things", 12)
+    pictures = sorted((tmp_path / "things").rglob("*.png"))
+    for picture in pictures[:2]:
+        picture.write_text("broken")
+    ended = run(tmp_path / "things", "--out", tmp_path / "run", *minutes)
+    assert ended.exit_code == 2 and "2 of 12 images cannot be used" in ended.output, ended.output
+    assert ended.output.count("rejected: ") == 2 and "trying how fast" not in ended.output
 
 
 @pytest.mark.parametrize("where", ["is", "inside"])

@@ -67,7 +67,7 @@ def test_the_film_shows_the_captions_over_the_training(dataset, damsm, smoke, tm
         assert ImageStat.Stat(title).extrema[0][0] < 100  # the step stands there
     page = (tmp_path / "out" / "progress.html").read_text()
     assert page.count('src="data:image/webp;base64,') == 1 and "http-equiv" not in page
-    assert "images/s, 0:00:00 left" in page and "At 3600 an hour: " in page and "attention of the word" in page
+    assert " images/s. At 3600 an hour: " in page and "where it looks for the word" in page
 
 
 def test_the_progress_page_needs_no_network(generator):

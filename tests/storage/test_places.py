@@ -12,9 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from attngan import cli
+from attngan.config import settings
+from attngan.data.sources.source_files import Unreadable
 from attngan.data.toy import drawn_birds
 from attngan.errors import Changed, InputError
 from attngan.runtime import exit_status
+from attngan.steps import preprocess
 from attngan.storage import artifacts, cloud, delivery, places, s3_storage, uris
 from attngan.storage.result_folder import result
 
@@ -75,6 +78,19 @@ def test_a_prefix_does_not_take_its_longer_namesake(cloud_bucket, tmp_path):
 def test_a_local_input_is_given_as_it_is_and_none_stays_none(tmp_path):
     with places.local_input(str(tmp_path)) as path, places.local_input(None) as nothing:
         assert (path, nothing) == (tmp_path, None)
+
+
+@pytest.mark.parametrize("uri", ["lists", "lists/", "birds.tgz"])
+def test_a_mistake_in_a_remote_input_is_told_with_its_uri(cloud_bucket, uri):
+    cloud_bucket.put("lists/captions.jsonl", b"x" * (2**20 + 1))
+    cloud_bucket.put("birds.tgz", b"no archive")
+    with pytest.raises(InputError) as caught, places.local_input(f"{cloud_bucket.uri}/{uri}") as path:
+        preprocess.look(path, settings.load())
+    where = (
+        f"{cloud_bucket.uri}/lists/captions.jsonl: line 1: " if "lists" in uri else f"{cloud_bucket.uri}/birds.tgz: "
+    )
+    assert str(caught.value).startswith(where) and "scratch" not in str(caught.value)
+    assert isinstance(caught.value, Unreadable) == ("lists" in uri)
 
 
 def test_a_remote_input_is_gone_after_the_block(cloud_bucket):

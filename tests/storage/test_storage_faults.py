@@ -128,6 +128,23 @@ def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complet
         assert sorted(places.names(f"{cloud_bucket.uri}/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
 
 
+@pytest.mark.parametrize("fault", ["503", "reset", "slow"])
+def test_storage_that_is_waited_for_is_named_once_and_only_after_a_while(
+    fault, cloud_bucket, tmp_path, monkeypatch, capsys
+):
+    host = cloud_bucket.proxy.url.removeprefix("http://")
+    monkeypatch.setattr(cloud, "_TOLD", set())
+    cloud_bucket.put("one/a.txt", b"a")
+    cloud_bucket.proxy.choose_fault = first_of_each(fault)
+    places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "quick")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(cloud, "PATIENCE_SECONDS", 0.0)
+    cloud_bucket.proxy.choose_fault = first_of_each(fault)
+    places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "slow")
+    said = "does not answer; trying again, for about 5 minutes at most ..."
+    assert capsys.readouterr().err == f"attngan: {host} {said}\n"
+
+
 @pytest.mark.parametrize("fault", ["503 after", "reset after", "truncated"])
 def test_a_pointer_that_arrived_while_its_answer_was_lost_is_ours(fault, cloud_bucket):
     first = places.write(f"{cloud_bucket.uri}/latest.json", b"first", generation=0)

@@ -391,5 +391,5 @@ def test_encoders_that_become_nan_go_back_too(dataset, smoke, tmp_path, monkeypa
 
 def test_the_encoders_page_shows_what_pictures_find(damsm):
     page = (damsm / "progress.html").read_text()
-    assert page.count('alt="attention of the word') >= 6 and "Best epoch:" in page
+    assert page.count('alt="where the word') >= 6 and "Best epoch:" in page
     assert "http://" not in page and "https://" not in page

@@ -38,7 +38,7 @@ class _Found(NamedTuple):
 OWN = Layout("captions.jsonl", captioned_folder.find, captioned_folder.read_list)  # attngan's own rules over the others
 LAYOUTS = (
     Layout("metadata.jsonl", metadata.find, metadata.read),
-    Layout("a .csv or .tsv file with columns for picture and caption", tables.find, tables.read),
+    Layout("a .csv or .tsv file (or captions.txt) with columns for picture and caption", tables.find, tables.read),
     Layout("COCO captions (.json)", coco.find, coco.read),
 )
 EXPECTED = ", ".join(

@@ -15,6 +15,7 @@ from attngan import errors
 from attngan.errors import InputError
 
 MAX_TEXT_BYTES = 2**30  # of a list or a caption file; the captions of CUB-200-2011 have 7 MB in all
+MAX_LINE_BYTES = 2**20  # of a list or a caption file: what is said of one picture, far more than anybody writes
 CHUNK = 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8
 SHOWN = 300  # characters of a path or the like
@@ -100,9 +101,15 @@ def lines_in_bytes(path: Path) -> list[bytes]:
     """Return a text file's lines without their ends, or the byte order mark of UTF-8; what is no UTF-8 stays as it is.
 
     Raises:
-        Unreadable: see `opened`; or there is far too much of it.
+        Unreadable: see `opened`; or there is far too much of it, or of one line.
     """
-    return content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    lines = content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_LINE_BYTES:
+            raise Unreadable(
+                path, f"line {number}: expected at most {MAX_LINE_BYTES:,} bytes, found {len(line):,}; shorten it"
+            )
+    return lines
 
 
 def list_lines(path: Path, advice: str) -> list[bytes]:

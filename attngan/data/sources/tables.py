@@ -1,9 +1,10 @@
-"""A CSV or TSV file with a header -> the same records: a row has a picture's file, a caption, maybe class and split."""
+"""A CSV or TSV file with a header -> the same records: a row has a picture's file, captions, maybe class and split."""
 
 import csv
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from attngan.data.sources.source_files import (
     start_of,
 )
 
-DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}  # the first by which the header has both columns
+DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".txt": ",;\t|"}  # the first by which the header has both columns
+FLICKR = "captions.txt"  # the one table that ends in .txt: of Flickr8k
 # Names of columns, the best first; case does not count, and a space or a hyphen is an underscore.
 FILE = ("file_name", "filename", "file", "image_path", "image_file", "image", "image_name", "img", "path")
+# The same followed by a number is a further caption: caption_2, caption3.
 CAPTION = ("caption", "captions", "text", "description", "sentence", "comment", "title")
 CLASS = ("class", "class_name", "label", "category")
 SPLIT = ("split",)
@@ -37,7 +40,7 @@ class _Header:
     delimiter: str
     names: list[str]
     file: int  # number of the column
-    caption: int
+    captions: list[int]
     class_name: int | None
     split: int | None
 
@@ -90,7 +93,8 @@ def _take(row: list[str], header: _Header, pictures: PictureList, split: Split |
         if word not in SPLIT_NAMES:
             raise UnusableLine(f"expected the split to be train, test or val, found {word[:80]!r}")
         split = SPLIT_NAMES[word]
-    pictures.add(file, [row[header.caption]], class_name=class_name, split=split, folder=folder)
+    captions = [row[column] for column in header.captions]
+    pictures.add(file, captions, class_name=class_name, split=split, folder=folder)
 
 
 class _Lines:
@@ -131,7 +135,8 @@ def _rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [path for path in entries_of(folder) if path.suffix.lower() in DELIMITERS and not os.path.isdir(path)]
+    entries = [path for path in entries_of(folder) if path.suffix.lower() in DELIMITERS and not os.path.isdir(path)]
+    return [path for path in entries if path.suffix.lower() != ".txt" or path.name.lower() == FLICKR]
 
 
 def _header(path: Path) -> _Header | None:
@@ -142,9 +147,10 @@ def _header(path: Path) -> _Header | None:
         return None
     for delimiter in DELIMITERS[path.suffix.lower()]:
         names = _names(start, delimiter)
-        file, caption, class_name, split = (_column(names, known) for known in (FILE, CAPTION, CLASS, SPLIT))
-        if file is not None and caption is not None:
-            return _Header(delimiter, names, file, caption, class_name, split)
+        file, class_name, split = (_column(names, known) for known in (FILE, CLASS, SPLIT))
+        captions = _captions(names)
+        if file is not None and captions:
+            return _Header(delimiter, names, file, captions, class_name, split)
     return None
 
 
@@ -157,8 +163,19 @@ def _names(start: bytes, delimiter: str) -> list[str]:
 
 
 def _column(names: list[str], known: tuple[str, ...]) -> int | None:
-    plain = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in names]
+    plain = _plain(names)
     return next((plain.index(name) for name in known if name in plain), None)
+
+
+def _captions(names: list[str]) -> list[int]:
+    """Return the columns of captions: those of the best name, by itself and with numbers."""
+    plain = _plain(names)
+    found = ([i for i, each in enumerate(plain) if re.fullmatch(rf"{name}(_?\d+)?", each)] for name in CAPTION)
+    return next(filter(None, found), [])
+
+
+def _plain(names: list[str]) -> list[str]:
+    return [name.strip().lower().replace(" ", "_").replace("-", "_") for name in names]
 
 
 def _why_unfit(path: Path) -> str:
