@@ -35,7 +35,7 @@ app.add_typer(cluster_commands.app)
 
 
 class Results(NamedTuple):
-    """What a run leaves: the gallery and its page, the bundle, the reports, and whether the bundle is the champion."""
+    """What a run leaves: the gallery and its page, the bundle, the reports, and what was decided about the bundle."""
 
     gallery: Artifact
     page: HTML
@@ -45,7 +45,7 @@ class Results(NamedTuple):
     damsm_progress: HTML
     progress: HTML
     scores: Metrics
-    promoted: bool
+    decision: str
 
 
 class Tasks(NamedTuple):
@@ -108,7 +108,7 @@ def local_pipeline(
         damsm_progress=tasks.pretrain_damsm.outputs["progress"],
         progress=tasks.train_generator.outputs["progress"],
         scores=tasks.evaluate.outputs["scores"],
-        promoted=tasks.publish.outputs["promoted"],
+        decision=tasks.publish.outputs["reason"],
     )
 
 

@@ -152,4 +152,4 @@ def _tell(outputs: dict[str, Any], runner: Runner, out: Path) -> None:
     if earlier:
         print(f"{earlier} of {len(STEPS)} steps had finished before")
     train.tell(out, Path(outputs["metrics"].path))
-    print("the bundle is the new champion" if outputs["promoted"] else "the champion stays")
+    print(outputs["decision"])

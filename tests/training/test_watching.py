@@ -1,6 +1,7 @@
 """A training that goes wrong says so and goes back; the best snapshot is the result; all of it survives kills."""
 
 import json
+import os
 import shutil
 
 import buckets
@@ -39,6 +40,12 @@ def watched(smoke, **settings):
 
 def weights_of(folder):
     return artifacts.check(folder, "generator", contents=True)["files"]["generator.safetensors"]["sha256"]
+
+
+def delete(folder):
+    """Delete a folder in which a state may just be being written, beside the training."""
+    while os.path.exists(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def rows_of(folder):
@@ -127,7 +134,7 @@ def test_a_run_that_goes_wrong_after_its_states_were_deleted_says_both(dataset, 
 
     def deleting_step(run, batch):
         if run.step == 9:
-            shutil.rmtree(f"{tmp_path / 'out'}.state")
+            delete(f"{tmp_path / 'out'}.state")
         return spoilt(run, batch)
 
     monkeypatch.setattr(gan_step, "training_step", deleting_step)
@@ -142,7 +149,7 @@ def test_a_training_whose_states_are_deleted_ends_as_one_whose_were_not(
 ):
     def deleting_step(run, batch):
         if run.step == 9:
-            shutil.rmtree(f"{tmp_path / 'out'}.state")
+            delete(f"{tmp_path / 'out'}.state")
         return training_step(run, batch)
 
     monkeypatch.setattr(gan_step, "training_step", deleting_step)
