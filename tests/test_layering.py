@@ -100,6 +100,12 @@ def test_only_a_few_files_import_the_clients_of_kubernetes(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_one_file_imports_the_client_of_a_tracker(path):
+    for package, home in {"mlflow": "mlflow_run.py", "wandb": "wandb_run.py"}.items():
+        assert path.name == home or package not in {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
 def test_only_config_reads_yaml(path):
     if path.name not in ("yaml_text.py", "compiled.py"):  # the other reads back what kfp compiled
         assert "yaml" not in imported(path)
@@ -176,7 +182,7 @@ def test_attngan_imports_without_kfp_and_the_clients_of_clouds():
         for name in map(relative, FILES)
         if name.startswith("attngan") and not name.endswith(("google_storage.py", "s3_storage.py"))
     ]
-    packages = ["kfp", "google", "google.cloud", "boto3", "botocore", "kubernetes"]
+    packages = ["kfp", "google", "google.cloud", "boto3", "botocore", "kubernetes", "mlflow", "wandb"]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({packages}))\n"
     lines = "\n".join(f"import {name.removesuffix('.__init__')}" for name in modules if not name.endswith("__main__"))
     subprocess.run([sys.executable, "-c", blocked + lines], check=True, cwd=ROOT)

@@ -36,6 +36,8 @@ from attngan.runtime import acceleration
 from attngan.runtime.console import say
 from attngan.storage import artifacts
 from attngan.storage.result_folder import result
+from attngan.training import trackers
+from attngan.training.trackers import Trackers
 
 JUDGES = {"num_candidates", "num_colour_captions", "kid_subsets", "kid_subset_size", "num_resamples"}  # not rows
 
@@ -76,6 +78,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
         torch.no_grad(),
         inception_extractors(settings, device) as inceptions,
         open_clip(settings.clip, device) as clip,
+        trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
         open_store(state, key) as store,
     ):
         extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
@@ -92,7 +95,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
             "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
             **{judge.name: judge.conditions for judge in judges},
         }
-        return _write(out, figures, conditions, shown, model.config)
+        return _write(out, figures, conditions, shown, model.config, tracked)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
@@ -173,7 +176,12 @@ def _figures(
 
 
 def _write(
-    out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], trained_by: Config
+    out: Path,
+    figures: Figures,
+    conditions: dict[str, Any],
+    shown: dict[str, Any],
+    trained_by: Config,
+    tracked: Trackers,
 ) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
     broken, findings = controls.broken(figures), controls.findings(figures)
@@ -192,6 +200,9 @@ def _write(
     artifacts.write_text(out / "report.html", page)
     facts = {"figures": values, "generator": conditions["generator"], "not_learnt": not_learnt}
     artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
+    tracked.restart([{"step": 0, **values}])
+    tracked.file("report.html", page.encode())
+    tracked.facts(**{kind: conditions[kind] for kind in ("dataset", "damsm", "generator")})
     for sentence in (*verdict.sentences(not_learnt), *broken, *findings):
         say(sentence)
     for line in verdict.lines(summary):
