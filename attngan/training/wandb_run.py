@@ -44,16 +44,20 @@ class WandbRun(Service):
             return
         import wandb
 
-        self.run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            id=self.key,
-            name=os.environ.get("WANDB_NAME") or self.kind,
-            resume="allow",
-            reinit="create_new",
-            config=flat(self.config),
-            allow_val_change=True,
-            settings=wandb.Settings(console="off", silent=True, init_timeout=INIT_SECONDS, disable_git=True),
-        )
+        try:
+            self.run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT") or PROJECT,
+                id=self.key,
+                name=os.environ.get("WANDB_NAME") or self.kind,
+                resume="allow",
+                reinit="create_new",
+                config=flat(self.config),
+                allow_val_change=True,
+                settings=wandb.Settings(console="off", silent=True, init_timeout=INIT_SECONDS, disable_git=True),
+            )
+        except Exception:
+            wandb.teardown()  # its process would say from now on that the run is in use
+            raise
         self._last = self.run.summary.get(self._step, -1)
         self.run.define_metric(f"{self.kind}/*", step_metric=self._step)
 
