@@ -7,9 +7,10 @@ import yaml
 from kfp import compiler
 
 STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
+SWEEP = ("detect-changes", "preprocess", "sweep-encoders", "sweep-member", "sweep-table", "publish")
 
 
-def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
+def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> list[str]:
     """Compile a pipeline to YAML and return its tasks in the order they can run in.
 
     The file is checked before it takes its place at `out`.
@@ -18,6 +19,7 @@ def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
         pipeline: a pipeline of kfp.
         out: the file.
         caching: False lets no task take its outputs from an earlier run.
+        parallel: how many members of a sweep train at once; kfp takes no parameter of the pipeline for it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".attngan-") as scratch:
@@ -25,12 +27,23 @@ def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
         compiler.Compiler().compile(pipeline, str(draft))
         if not caching:
             _forbid_caching(draft)
-        specification = read(draft)[0]
-        steps = ordered_tasks(six_steps(specification))
-        assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
+        if parallel > 1:
+            _limit(draft, parallel)
+        order = _order(read(draft)[0])
         draft.replace(out)
-    before = [name for name in specification["root"]["dag"]["tasks"] if not name.startswith("condition-")]
-    return [*before, *steps]
+    return order
+
+
+def _order(specification: dict) -> list[str]:
+    """Return the tasks of the pipeline, or of a sweep, in the order they can run in."""
+    dags = [specification["root"], *specification["components"].values()]
+    names = {name for dag in dags for name in dag.get("dag", {}).get("tasks", {})}
+    plain = {name for name in names if not name.startswith(("condition-", "for-loop-"))}
+    if plain == set(SWEEP):
+        return list(SWEEP)  # in loops, which are dags of their own
+    steps = ordered_tasks(six_steps(specification))
+    assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
+    return [*(plain - set(steps)), *steps]
 
 
 def read(path: Path) -> list[dict]:
@@ -50,6 +63,15 @@ def _forbid_caching(path: Path) -> None:
     for level in [documents[0]["root"], *documents[0]["components"].values()]:
         for task in level.get("dag", {}).get("tasks", {}).values():
             task["cachingOptions"] = {}
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+
+
+def _limit(path: Path, parallel: int) -> None:
+    """Say in a compiled file how many iterations of a loop run at once."""
+    documents = read(path)
+    for task in documents[0]["root"]["dag"]["tasks"].values():
+        if "iteratorPolicy" in task:
+            task["iteratorPolicy"]["parallelismLimit"] = parallel
     path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
 

@@ -5,14 +5,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from attngan.config import yaml_text
+from attngan.config import settings, yaml_text
 from attngan.config.settings import Config
 from attngan.errors import InputError, shown
 
 MOST = 10_000  # members
+MANY = 10  # members: more are asked about before
 # Sections of what a sweep compares: the dataset is made once, and all are measured in the same way.
 _BOTH = ("seed", "precision", "text_encoder", "image_encoder", "damsm", "watch")
-TRAINED = (*_BOTH, "compile", "cuda_graph", "generator", "discriminator", "training")
+TRAINED = (*_BOTH, "compile", "generator", "discriminator", "training")
 WATCHED = ("every_epochs", "learning_rate_factor")  # of `watch`, what shapes encoders too
 REASONS = {"data": "the dataset is made once", "evaluate": "all are measured in the same way"}
 
@@ -56,11 +57,37 @@ def members(vary: Sequence[str], load: Callable[[Sequence[str]], Config]) -> lis
     return found
 
 
+def too_many(found: Sequence[Member], cost: str) -> InputError:
+    """Return what to say of many members that nobody has agreed to."""
+    return InputError(f"--vary: {len(found):,} members, {cost}; give --yes if that is meant, or vary less.")
+
+
+def in_a_pod(text: str, varied: str, *, num_gpus: int = 0) -> Member:
+    """Return a member as its step on a cluster gets it.
+
+    Args:
+        text: YAML of the settings that all share.
+        varied: what varies, a `section.name=value` a line.
+        num_gpus: that the step has asked for: it stops where they cannot be used.
+    """
+    overrides, device = varied.splitlines(), ["device=cuda"] if num_gpus else []
+    loaded = settings.load(text, overrides=[*overrides, *device], defaults=settings.IN_A_POD)
+    return Member(tuple(overrides), loaded)
+
+
 def shared(config: Config) -> dict[str, Any]:
     """Return the settings that shape encoders, as JSON holds them: members who agree in these share theirs."""
     shaping = config.shaping()
     found = {name: shaping[name] for name in (*_BOTH, "data") if name in shaping and name != "watch"}
     return {**found, "watch": config.watch.model_dump(include=set(WATCHED))}
+
+
+def with_own_encoders(members: Sequence[Member]) -> list[Member]:
+    """Return of all members who share encoders the first."""
+    first: dict[str, Member] = {}
+    for member in members:
+        first.setdefault(repr(shared(member.config)), member)
+    return list(first.values())
 
 
 def _choice(text: str, load: Callable[[Sequence[str]], Config]) -> tuple[str, list[str]]:

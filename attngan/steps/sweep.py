@@ -10,6 +10,7 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,6 @@ from attngan.training import plan
 
 MADE = {"generator": "generator", "metrics": "metrics", "gallery": "gallery", "bundle": "bundle"}  # folders and kinds
 RESULT, PAGE, TABLE = "result.json", "sweep.html", "sweep.json"
-MANY = 10  # members: more are asked about before
 STOP_SECONDS = 60.0  # for a member to save its state
 
 
@@ -51,37 +51,43 @@ class Sweep:
     """Where the parts of a sweep are.
 
     Args:
-        dataset: folder of `preprocess`.
         root: gets everything, local or in cloud storage.
         inputs: fingerprint of the sources, the pretrained weights among them.
         state: folder for states, local or in cloud storage.
     """
 
-    def __init__(self, dataset: Path, root: str, inputs: str, state: str):
-        self.dataset, self.root, self.state = dataset, root, state
-        self.made_from = [inputs, artifacts.check(dataset, "dataset")["fingerprint"]]
+    def __init__(self, root: str, inputs: str, state: str):
+        self.root, self.inputs, self.state = root, inputs, state
 
     def encoders(self, config: Config) -> str:
         """Return the place of a member's encoders: members who share them have the same."""
-        return places.keyed(self.root, "encoders", [*self.made_from, variations.shared(config)])
+        return places.keyed(self.root, "encoders", [self.inputs, variations.shared(config)])
 
     def member(self, config: Config) -> str:
         """Return the place of all that a member makes."""
-        return places.keyed(self.root, "member", [*self.made_from, config.shaping()])
+        return places.keyed(self.root, "member", [self.inputs, config.shaping()])
 
-    def train_encoders(self, member: Member, *, inception_weights: Path | None = None) -> None:
-        """Train a member's encoders, unless they are there."""
+    def dataset(self, source: str, captions: str | None, base: Config) -> Path:
+        """Return the folder of the dataset, here, which is made unless it is there."""
+        folder = Path(places.keyed(self.root, "dataset", [self.inputs, base.data.model_dump(mode="json")]))
+        if not (folder / artifacts.MANIFEST).exists():
+            with places.local_input(source) as pictures, places.local_input(captions) as texts:
+                preprocess.preprocess(pictures, folder, base, captions=texts, is_for_all=True)
+        return folder
+
+    def train_encoders(self, member: Member, dataset: Path, *, inception_weights: Path | None = None) -> None:
+        """Train a member's encoders on a dataset, unless they are there."""
         place = self.encoders(member.config)
 
         def work() -> Result:
             with delivery.output(uris.join(place, "damsm"), kind="damsm", inputs=[]) as to:
                 options = {"inception_weights": inception_weights, "state": self.state}
-                return {"figures": pretrain_damsm.pretrain_damsm(self.dataset, to, member.config, **options)}
+                return {"figures": pretrain_damsm.pretrain_damsm(dataset, to, member.config, **options)}
 
-        _done(place, "encoders", work)
+        _done(place, f"encoders of {', '.join(member.overrides)}", work)
 
-    def train_member(self, member: Member) -> Result:
-        """Train, measure and pack a member, unless it is done, and return its result."""
+    def train_member(self, member: Member, dataset: Path) -> Result:
+        """Train, measure and pack a member on a dataset, unless it is done, and return its result."""
         place, encoders = self.member(member.config), self.encoders(member.config)
 
         def work() -> Result:
@@ -90,10 +96,10 @@ class Sweep:
                 why = trained["error"] if trained else "there are none"
                 raise InputError(f"its encoders were not trained: {why}")
             with places.local_input(uris.join(encoders, "damsm")) as damsm, self._outputs(place) as to:
-                inputs, config = (self.dataset, damsm, to["generator"]), member.config
+                inputs, config = (dataset, damsm, to["generator"]), member.config
                 train_generator.train_generator(*inputs, config, state=self.state)
                 evaluate.evaluate(*inputs, to["metrics"], config, state=self.state)
-                shown = {"dataset": self.dataset, "damsm": damsm, "metrics": to["metrics"]}
+                shown = {"dataset": dataset, "damsm": damsm, "metrics": to["metrics"]}
                 export_samples.export_samples(to["generator"], to["gallery"], to["bundle"], config, **shown)
                 measured = json_text.read(to["metrics"] / "metrics.json", dict[str, Any])
             return {name: measured[name] for name in ("figures", "not_learnt", "summary")}
@@ -145,6 +151,12 @@ class Sweep:
             raise InputError(f"publish.metric {metric}: no member has such a figure; they have {known}.")
         return best
 
+    def fetch(self, member: Member, **to: Path) -> None:
+        """Copy folders that a member has made to here, by name."""
+        for name, folder in to.items():
+            with places.local_input(uris.join(self.member(member.config), name)) as found:
+                shutil.copytree(found, folder, dirs_exist_ok=True)
+
     def _row(self, member: Member, result: Result) -> dict[str, Any]:
         places_of = {"place": self.member(member.config), "encoders": self.encoders(member.config)}
         return {"varied": member.varied, **places_of, **result}
@@ -187,34 +199,26 @@ def sweep(
     given = [source, captions or "", inception_weights or ""]
     check_apart(out, model_uri or "", given)
     with folder_lock.held(out), places.local_input(inception_weights) as weights:
-        inputs = places.fingerprint(*given)
-        dataset = Path(places.keyed(str(out), "dataset", [inputs, base.data.model_dump(mode="json")]))
-        if not (dataset / artifacts.MANIFEST).exists():
-            with places.local_input(source) as pictures, places.local_input(captions) as texts:
-                preprocess.preprocess(pictures, dataset, base, captions=texts, is_for_all=True)
-        if len(members) > MANY and not is_agreed:
+        here = Sweep(str(out), places.fingerprint(*given), str(out / "state"))
+        dataset = here.dataset(source, captions, base)
+        if len(members) > variations.MANY and not is_agreed:
             parts = plan.plan(dataset, members[0].config, inception_weights=weights)
             seconds = len(members) * sum(part.total for part in parts)
-            raise too_many(members, f"about {console.duration(seconds)} of training here, one after the other")
-        here = Sweep(dataset, str(out), inputs, str(out / "state"))
-        sets = list({here.encoders(member.config): member for member in members}.values())
-        _each(functools.partial(here.train_encoders, inception_weights=weights), sets, parallel, out / "logs")
-        _each(here.train_member, members, parallel, out / "logs")
+            raise variations.too_many(
+                members, f"about {console.duration(seconds)} of training here, one after the other"
+            )
+        train_encoders = functools.partial(here.train_encoders, dataset=dataset, inception_weights=weights)
+        _each(train_encoders, variations.with_own_encoders(members), parallel, out / "logs")
+        _each(functools.partial(here.train_member, dataset=dataset), members, parallel, out / "logs")
         settings = base.publish
         best = here.table(members, out, metric=settings.metric, higher_is_better=settings.higher_is_better)
-        place = Path(here.member(best.config))
-        to = model_uri or str(out / "models")
-        decision = publish.publish(place / "bundle", place / "metrics", to, best.config, inputs=inputs, force=force)
-    tell(out / TABLE)
-    say(decision["reason"])
-    say(f"table     {out / PAGE}")
-    say(f"best      {place}")
-    return sum(bool(row["error"]) for row in json_text.read(out / TABLE, dict[str, Any])["members"])
-
-
-def too_many(members: Sequence[Member], cost: str) -> InputError:
-    """Return what to say of many members that nobody has agreed to."""
-    return InputError(f"--vary: {len(members):,} members, {cost}; give --yes if that is meant, or vary less.")
+        place, to = Path(here.member(best.config)), model_uri or str(out / "models")
+        made = place / "bundle", place / "metrics"
+        decision = publish.publish(*made, to, best.config, inputs=here.inputs, force=force)
+    num_failed = tell(out / TABLE)
+    for line in (decision["reason"], f"table     {out / PAGE}", f"best      {place}"):
+        say(line)
+    return num_failed
 
 
 def _each(work: Callable[[Member], object], members: Sequence[Member], parallel: int, logs: Path) -> None:
@@ -270,8 +274,8 @@ def write_result(place: str, result: Result) -> None:
     places.write(uri, json.dumps(result).encode(), generation=places.read(uri)[1])
 
 
-def tell(table: Path) -> None:
-    """Say how a sweep ended: each member with the figure that is compared, and why others failed."""
+def tell(table: Path) -> int:
+    """Say how a sweep ended: each member with the figure that is compared, or why it failed; return how many did."""
     found = json_text.read(table, dict[str, Any])
     for row in found["members"]:
         value = row.get("figures", {}).get(found["metric"])
@@ -279,6 +283,7 @@ def tell(table: Path) -> None:
         learnt = "; has not learnt" if row.get("not_learnt") else ""
         mark = "best" if row["place"] == found["best"] else ""
         say(f"{mark:5}{', '.join(f'{name} {value}' for name, value in row['varied'].items())}: {shown}{learnt}")
+    return sum(bool(row["error"]) for row in found["members"])
 
 
 def _done(place: str, title: str, work: Callable[[], Mapping[str, Any]]) -> Result:

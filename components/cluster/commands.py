@@ -9,7 +9,7 @@ import typer
 
 from attngan.errors import InputError
 from attngan.runtime import exit_status
-from components.cluster.options import Connection, Work, grouped
+from components.cluster.options import Connection, Sweep, Work, grouped
 
 if TYPE_CHECKING:
     from kfp import Client
@@ -42,24 +42,32 @@ def submit(
     ctx: typer.Context,
     connection: Connection,
     work: Work,
+    sweep: Sweep,
     run_name: Annotated[str, typer.Option(help="Default: the pipeline and the time.")] = "",
     wait: Wait = False,
     timeout: Timeout = None,
     retries: Retries = None,
 ) -> None:
-    """Run the pipeline on a cluster."""
+    """Run the pipeline on a cluster; with --vary a sweep, whose best member is published."""
     with exit_status.reported():
         _check_waits(wait, timeout, retries)
         from components.cluster import arguments, runs
 
+        if not sweep.vary and sweep != Sweep():
+            raise InputError("--parallel and --yes are for a sweep; give --vary too, or leave them out.")
+        if sweep.vary:
+            pipeline, given = ctx.obj["sweep"], arguments.sweep_arguments(work, sweep.vary, is_agreed=sweep.yes)
+        else:
+            pipeline, given = ctx.obj["cluster"], arguments.pipeline_arguments(work)
         client, run = runs.submit(
-            ctx.obj["cluster"],
-            arguments.pipeline_arguments(work),
+            pipeline,
+            given,
             connection,
             pipeline_root=arguments.pipeline_root(work),
             service_account=work.service_account,
             run_name=run_name,
             caching=not work.no_cache,
+            parallel=sweep.parallel,
         )
         _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
 

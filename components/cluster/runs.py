@@ -40,12 +40,13 @@ def submit(
     service_account: str = "",
     run_name: str = "",
     caching: bool = True,
+    parallel: int = 1,
 ) -> tuple["Client", Run]:
     """Compile the pipeline and start a run of it; return the client for more questions, and the run."""
     client = api.connect(connection)
     with tempfile.TemporaryDirectory() as scratch, api.explained(connection), quiet():
         package = Path(scratch) / "pipeline.yaml"
-        steps = compiled.write(pipeline, package, caching=caching)
+        steps = compiled.write(pipeline, package, caching=caching, parallel=parallel)
         run = client.run_pipeline(
             experiment_id=names.made_experiment(client, connection),
             job_name=run_name or f"{pipeline.name} {datetime.datetime.now():%Y-%m-%d %H-%M-%S}",
