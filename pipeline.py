@@ -3,20 +3,24 @@
 `run` hands the same pipeline object to `kfp.local` that `compile` writes for a cluster; `step` runs one step alone.
 """
 
+import functools
+import inspect
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Metrics, Model
 
 import components
-from attngan.runtime import exit_status
+from attngan.runtime import exit_status, webhook
 from attngan.runtime.command_group import Commands
 from components import placement, sweep
 from components.cluster import commands as cluster_commands
+from components.cluster.notice import Notice
 from components.image import IMAGE, check_pinned
 from components.local import commands as local_commands
+from components.notify import notify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -107,7 +111,11 @@ def local_pipeline(
     )
 
 
-@dsl.pipeline(name="attngan", description="AttnGAN: from captioned images to pictures drawn from a sentence.")
+CALLED = {"name": "attngan", "description": "AttnGAN: from captioned images to pictures drawn from a sentence."}
+SWEPT = {"name": "attngan-sweep", "description": "AttnGAN: every combination of some settings, and the best of all."}
+
+
+@dsl.pipeline(**CALLED)
 def attngan_pipeline(
     source: str,
     model_uri: str,
@@ -194,7 +202,7 @@ def attngan_pipeline(
     placement.everywhere([changes, *tasks], image=image)
 
 
-@dsl.pipeline(name="attngan-sweep", description="AttnGAN: every combination of some settings, and the best of all.")
+@dsl.pipeline(**SWEPT)
 def attngan_sweep(
     source: str,
     model_uri: str,
@@ -265,6 +273,46 @@ def attngan_sweep(
     placement.everywhere([changes, data, trained, member, table, published], image=image)
 
 
+def cluster_pipeline(notice: Notice | None = None) -> Any:
+    """Return the pipeline for a cluster, which sends a notice where one is wanted."""
+    return _with_notice(attngan_pipeline, CALLED, notice)
+
+
+def sweep_pipeline(notice: Notice | None = None) -> Any:
+    """Return the pipeline of a sweep, which sends a notice where one is wanted."""
+    return _with_notice(attngan_sweep, SWEPT, notice)
+
+
+def _with_notice(pipeline: Any, called: dict[str, str], notice: Notice | None) -> Any:
+    """Put a pipeline inside an exit handler, whose task sends the notice however the run ends."""
+    if notice is None:
+        return pipeline
+    steps = pipeline.pipeline_func
+
+    @dsl.pipeline(**called)
+    @functools.wraps(steps)
+    def with_notice(*parameters):
+        given = inspect.signature(steps).bind(*parameters).arguments
+        sent = notify(
+            to=notice.to,
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            page=notice.page,
+            runs=f"{notice.pipeline_root}/{pipeline.name}",
+            model_uri=given["model_uri"],
+        )
+        sent.set_caching_options(enable_caching=False)
+        if notice.secret:
+            name, key = notice.secret
+            placement.with_secret(sent, name=name, key=key, variable=webhook.VARIABLE)
+        placement.on_cpu([sent], cpu="500m", memory="2Gi")
+        placement.everywhere([sent], image=given["image"])
+        with dsl.ExitHandler(sent, name="run"):
+            steps(*parameters)
+
+    return with_notice
+
+
 @app.command("compile")
 def compile_pipeline(
     out: Annotated[Path, typer.Option("--out", "-o", help="The YAML file.")] = Path("pipeline.yaml"),
@@ -282,7 +330,7 @@ def compile_pipeline(
 @app.callback()
 def describe(context: typer.Context) -> None:
     """The AttnGAN pipeline: six steps from captioned images to pictures drawn from a sentence."""
-    context.obj = {"local": local_pipeline, "cluster": attngan_pipeline, "sweep": attngan_sweep}
+    context.obj = {"local": local_pipeline, "cluster": cluster_pipeline, "sweep": sweep_pipeline}
 
 
 if __name__ == "__main__":

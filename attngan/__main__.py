@@ -1,6 +1,6 @@
 """`python -m attngan <command>`: the same as the `attngan` command."""
 
-from attngan.cli import main
+from attngan.cli.commands import main
 
 if __name__ == "__main__":
     main()

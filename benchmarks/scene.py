@@ -16,7 +16,7 @@ from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
-from attngan.inference import weights
+from attngan.inference import trained_encoders
 from attngan.steps.preprocess import preprocess
 from attngan.storage import artifacts
 from attngan.training.damsm_run import DamsmRun
@@ -89,7 +89,7 @@ class Scene:
         out = self.folder / "damsm"
         run = self.damsm_run()
         out.mkdir(parents=True, exist_ok=True)
-        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, self.train.vocabulary, self.config)
+        files = trained_encoders.save(out, run.text_encoder, run.image_encoder, self.train.vocabulary, self.config)
         artifacts.finish(out, "damsm", files)
 
 

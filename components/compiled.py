@@ -36,14 +36,12 @@ def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> li
 
 def _order(specification: dict) -> list[str]:
     """Return the tasks of the pipeline, or of a sweep, in the order they can run in."""
-    dags = [specification["root"], *specification["components"].values()]
-    names = {name for dag in dags for name in dag.get("dag", {}).get("tasks", {})}
-    plain = {name for name in names if not name.startswith(("condition-", "for-loop-"))}
-    if plain == set(SWEEP):
-        return list(SWEEP)  # in loops, which are dags of their own
+    names = {name for tasks in _levels(specification) for name in tasks}
+    if names >= set(SWEEP):
+        return list(SWEEP)  # those in loops are on levels of their own
     steps = ordered_tasks(six_steps(specification))
     assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
-    return [*(plain - set(steps)), *steps]
+    return [*before(specification), *steps]
 
 
 def read(path: Path) -> list[dict]:
@@ -53,15 +51,26 @@ def read(path: Path) -> list[dict]:
 
 def six_steps(specification: dict) -> dict:
     """Return the tasks of the steps, wherever below conditions they are."""
+    return next(tasks for tasks in _levels(specification) if STEPS[0] in tasks)
+
+
+def before(specification: dict) -> list[str]:
+    """Return the tasks that stand beside the condition of the steps; an exit handler, and its task, stand above it."""
+    levels = (tasks for tasks in _levels(specification) if any(name.startswith("condition-") for name in tasks))
+    return [name for name in next(levels, {}) if not name.startswith("condition-")]
+
+
+def _levels(specification: dict) -> list[dict]:
+    """Return the tasks of every level: of the pipeline, and below conditions and exit handlers."""
     dags = [specification["root"], *specification["components"].values()]
-    return next(dag["dag"]["tasks"] for dag in dags if STEPS[0] in dag.get("dag", {}).get("tasks", {}))
+    return [dag["dag"]["tasks"] for dag in dags if "dag" in dag]
 
 
 def _forbid_caching(path: Path) -> None:
     """Let no task of a compiled file be cached; kfp's own switch does not reach below conditions."""
     documents = read(path)
-    for level in [documents[0]["root"], *documents[0]["components"].values()]:
-        for task in level.get("dag", {}).get("tasks", {}).values():
+    for tasks in _levels(documents[0]):
+        for task in tasks.values():
             task["cachingOptions"] = {}
     path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
@@ -69,9 +78,10 @@ def _forbid_caching(path: Path) -> None:
 def _limit(path: Path, parallel: int) -> None:
     """Say in a compiled file how many iterations of a loop run at once."""
     documents = read(path)
-    for task in documents[0]["root"]["dag"]["tasks"].values():
-        if "iteratorPolicy" in task:
-            task["iteratorPolicy"]["parallelismLimit"] = parallel
+    for tasks in _levels(documents[0]):
+        for task in tasks.values():
+            if "iteratorPolicy" in task:
+                task["iteratorPolicy"]["parallelismLimit"] = parallel
     path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
 

@@ -67,6 +67,11 @@ def on_cpu(tasks: Iterable[PipelineTask], *, cpu: str, memory: str) -> None:
         task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
 
 
+def with_secret(task: PipelineTask, *, name: str, key: str, variable: str) -> None:
+    """Give a task an entry of a Kubernetes secret as a variable; without the secret the task runs too, and says so."""
+    kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env={key: variable}, optional=True)
+
+
 def _try_again(task: PipelineTask, times: int) -> None:
     """Try again what a lost node ended; what counts as that is the retry policy of the installation's Argo."""
     task.set_retry(times, backoff_duration="60s", backoff_factor=1, backoff_max_duration=TWO_WEEKS)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from attngan.evaluation.measures import Figure, Figures
 from attngan.metrics import names
+from attngan.metrics.figures import Figure, Figures
 
 SAME = 1e-3  # of a change where nothing was changed
 Subjects = dict[str, Figure]

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from attngan.data.toy import drawn_templates
-from attngan.evaluation.measures import Figures, MetricMaker
+from attngan.evaluation.measures import MetricMaker
 from attngan.evaluation.picture_sets import EvaluationPictures
 from attngan.metrics.colour_fidelity import read_colours
+from attngan.metrics.figures import Figures
 from attngan.pages import pictures, report
 from attngan.runtime.console import say
 

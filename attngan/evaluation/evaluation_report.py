@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attngan.evaluation.measures import Figure, Figures
 from attngan.evaluation.picture_sets import EvaluationPictures
 from attngan.evaluation.verdict import Line
 from attngan.metrics import names
+from attngan.metrics.figures import Figure, Figures
 from attngan.pages import pictures, report
 
 NUM_COPIES, NUM_SWAPS = 6, 6

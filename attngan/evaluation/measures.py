@@ -15,36 +15,11 @@ from attngan.evaluation.extractors import PIXELS
 from attngan.evaluation.picture_sets import Query
 from attngan.metrics import distribution, intervals, nearest, retrieval
 from attngan.metrics.distribution import Rows
+from attngan.metrics.figures import Figure, Figures
 from attngan.runtime.console import say
 
 CHUNK = 500  # queries of R-precision at a time
 Table = dict[str, Rows]
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One number.
-
-    Args:
-        value: of all pictures.
-        low: end of the 95 % interval.
-        high: the other end.
-        generated: how many pictures were judged.
-        reference: how many real ones they were compared with, 0 where there is no comparison.
-        features: name of the extractor; "" where no network sees the picture.
-        candidates: captions that each picture chose among, 0 where it did not choose.
-    """
-
-    value: float
-    low: float
-    high: float
-    generated: int
-    reference: int = 0
-    features: str = ""
-    candidates: int = 0
-
-
-Figures = dict[str, dict[str, Figure]]  # metric -> whose pictures ("generated", or a control) -> figure
 
 
 class MetricMaker:

@@ -3,8 +3,8 @@
 from typing import TypedDict
 
 from attngan.config.settings import Config
-from attngan.evaluation.measures import Figure, Figures
 from attngan.metrics import names
+from attngan.metrics.figures import Figure, Figures
 
 GREY = 0.5  # of the contrast of real pictures: drawn ones with less are grey
 NUM_LINES = 5

@@ -18,7 +18,7 @@ from attngan.config import settings
 from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
-from attngan.inference import plain_pickle, weights
+from attngan.inference import plain_pickle, trained_encoders
 from attngan.inference.bundle import write_bundle
 from attngan.inference.text_to_image import TextToImage
 from attngan.models.discriminator import Discriminator
@@ -179,7 +179,7 @@ def import_released(
     with contextlib.ExitStack() as stack:
         drafts = {kind: stack.enter_context(result(out / kind, kind, inputs=files.values())) for kind in kinds}
         if images is not None:
-            written = weights.save_damsm(drafts["damsm"], encoder, images, words, settings)
+            written = trained_encoders.save(drafts["damsm"], encoder, images, words, settings)
             artifacts.finish(drafts["damsm"], "damsm", written, imported=imported)
         written = TextToImage(settings, words, encoder, network, torch.device("cpu")).save(drafts["generator"])
         artifacts.finish(drafts["generator"], "generator", written, imported=imported)

@@ -10,9 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from attngan.config import settings as configs
 from attngan.config.settings import Config
-from attngan.data.captions import Vocabulary
 from attngan.errors import InputError, shown
 from attngan.models.discriminator import Discriminator
 from attngan.models.generator import Generator
@@ -174,42 +172,3 @@ def _check_header(path: Path, entries: Mapping[str, Any], own: Mapping[str, Tens
             raise InputError(
                 f"{path}: {name} holds {dtype}, this {kind} needs {expected}; use the file as it was made."
             )
-
-
-def save_damsm(
-    folder: Path,
-    text_encoder: TextEncoder,
-    image_encoder: PretrainedImageEncoder | SmallImageEncoder,
-    vocabulary: Vocabulary,
-    config: Config,
-) -> list[str]:
-    """Write what `load_damsm` reads, and return the files' names for the manifest, which is yet to come."""
-    save_weights(folder / "text_encoder.safetensors", text_encoder)
-    save_weights(folder / "image_encoder.safetensors", image_encoder)
-    vocabulary.save(folder / "vocabulary.json")
-    artifacts.write_text(folder / "config.yaml", configs.dump(config))
-    return ["text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "config.yaml"]
-
-
-def load_damsm(
-    folder: Path, config: Config, vocabulary_size: int, device: torch.device
-) -> tuple[TextEncoder, PretrainedImageEncoder | SmallImageEncoder]:
-    """Return the frozen encoders of a `damsm` folder, in evaluation mode.
-
-    Raises:
-        InputError: the folder is incomplete, or its encoders are not the ones that `config` describes.
-    """
-    artifacts.check(folder, "damsm", contents=True)
-    theirs = configs.load_file(folder / "config.yaml")
-    for section in ("text_encoder", "image_encoder"):
-        if getattr(theirs, section) != getattr(config, section):
-            raise InputError(
-                f"{folder}: its {section} was trained as {getattr(theirs, section)}, the config asks for "
-                f"{getattr(config, section)}; use the config that the damsm folder was made with."
-            )
-    with torch.device("meta"):  # sizes alone: a config that claims more than its files hold is refused
-        encoders = build_text_encoder(config, vocabulary_size), build_image_encoder(config)
-    for name, encoder in zip(("text_encoder", "image_encoder"), encoders, strict=True):
-        load_weights(folder / f"{name}.safetensors", encoder)
-        encoder.to(device).eval().requires_grad_(False)
-    return encoders

@@ -27,11 +27,12 @@ from attngan.evaluation.extractors import (
     inception_extractors,
     pixels_apart,
 )
-from attngan.evaluation.measures import Figures, MetricMaker, Table
+from attngan.evaluation.measures import MetricMaker, Table
 from attngan.evaluation.picture_sets import EvaluationPictures, Query
 from attngan.evaluation.row_store import Made, RowStore, open_store
-from attngan.inference import weights
+from attngan.inference import trained_encoders
 from attngan.inference.text_to_image import TextToImage
+from attngan.metrics.figures import Figures
 from attngan.runtime import acceleration
 from attngan.runtime.console import say
 from attngan.storage import artifacts
@@ -69,7 +70,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
     """Measure a generator, and write the folder where it is made; return every figure by name."""
     subject = _open(dataset, generator, config)
     model, settings, device = subject.model, config.evaluate, subject.model.device
-    image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), device)[1]
+    image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), device)[1]
     folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
     inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
     looks = settings.model_dump(exclude=JUDGES)

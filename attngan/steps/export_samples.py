@@ -8,7 +8,7 @@ from attngan.data.captions import colours_before, words_of
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
-from attngan.inference import weights
+from attngan.inference import trained_encoders
 from attngan.inference.bundle import write_bundle
 from attngan.inference.gallery import Gallery
 from attngan.inference.text_to_image import TextToImage
@@ -56,7 +56,7 @@ def export_samples(
         model = TextToImage.open(generator, kind="generator", device=acceleration.set_up_device(config))
         image_encoder = None
         if damsm is not None:
-            image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), model.device)[1]
+            image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), model.device)[1]
         captions = _captions(config, dataset)
         provenance = write_bundle(generator, packed_in, metrics, examples=captions[:NUM_EXAMPLES])
         fingerprint = artifacts.check(packed_in, "bundle")["fingerprint"]

@@ -10,7 +10,7 @@ from typing import Any
 from attngan.config.settings import Config
 from attngan.data import feasible
 from attngan.data.dataset import Dataset
-from attngan.inference import weights
+from attngan.inference import trained_encoders
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, delivery
@@ -75,7 +75,7 @@ def _pretrained(
             loop.train(run, train, damsm_step, watcher)
         if distributed.is_first():
             run.load_best()
-            files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
+            files = trained_encoders.save(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
             artifacts.write_json(out / "retrieval.json", run.best)
             files += ["retrieval.json", PAGE, *log.close()]
             made_from, start_from = train.manifest["fingerprint"], run.start_from or None

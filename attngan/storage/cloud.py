@@ -7,7 +7,7 @@ import importlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from attngan.errors import InputError, TransientError
 from attngan.storage import uris
@@ -19,6 +19,7 @@ MAX_READ = 2**28  # bytes of what is read at once: pointers, notes, logs
 CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of this size
 WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
 
+Object = TypeVar("Object")  # one that lies in a storage, as its client describes it
 Generation = int | str  # of an object, whatever its storage tells versions apart by; 0 where there is none
 
 FAULTS = {  # what keeps cloud storage from us, and what to do
@@ -81,11 +82,25 @@ def of(uri: str) -> Cloud:
         ) from None
 
 
-def safe(name: str, uri: str) -> str:
-    """Return the name of an object below `uri`, if a file in a folder can have it."""
-    if any(part in ("..", ".", "") for part in name.split("/")):
-        raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
-    return name
+def placed(found: Iterable[tuple[str, Object]], uri: str, target: Path) -> list[tuple[Object, Path]]:
+    """Return objects with the files that they become, whose folders are made.
+
+    Args:
+        found: the objects below `uri`, each with its relative name, which is "" where `uri` is the object itself.
+        uri: where they lie.
+        target: the folder, or the file, that is made of them.
+
+    Raises:
+        InputError: a name that no file in a folder can have.
+    """
+    pairs = []
+    for name, each in found:
+        if name and any(part in ("..", ".", "") for part in name.split("/")):
+            raise InputError(f"{uri}: the object name {name!r} leads out of its folder; remove or rename that object.")
+        pairs.append((each, target / name))
+    for folder in {path.parent for _, path in pairs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    return pairs
 
 
 def too_large(uri: str, size: int) -> InputError:

@@ -30,11 +30,7 @@ def fetch(uri: str, into: Path) -> Path:
     with _explained(uri):
         bucket, name = _split(uri)
         target = into / (PurePosixPath(name).name or bucket.name)
-        found = _found(bucket, name, uri)
-        pairs = [(blob, target / cloud.safe(relative, uri) if relative else target) for relative, blob in found]
-        for folder in {path.parent for _, path in pairs}:
-            folder.mkdir(parents=True, exist_ok=True)
-        _download(pairs)
+        _download(cloud.placed(_found(bucket, name, uri), uri, target))
     return target
 
 

@@ -7,7 +7,6 @@ time holds.
 """
 
 import contextlib
-import fcntl
 import fnmatch
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attngan.errors import InputError, TransientError
-from attngan.storage import artifacts, json_text, uris
+from attngan.storage import artifacts, folder_lock, json_text, uris
 from attngan.storage.artifacts import MANIFEST
 
 UNFINISHED = "unfinished"  # inside a result folder, until the result is whole
@@ -166,17 +165,12 @@ def _marked(draft: Path) -> int:
     """Return the mark of a draft that this process holds, as a file that stays open."""
     while True:
         draft.mkdir(parents=True, exist_ok=True)
-        # Nothing is written there, and no link followed: the name may be somebody else's.
-        mark = os.open(draft / MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mark = folder_lock.lock(draft / MARK)
         except BlockingIOError:
-            os.close(mark)
             raise TransientError(
                 f"{draft.parent}: another process is making a result there; wait for it, or name another folder."
             ) from None
-        except OSError:
-            return mark  # a file system that knows no locks
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(mark), os.stat(draft / MARK)):
                 return mark

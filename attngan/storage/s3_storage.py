@@ -55,10 +55,7 @@ def fetch(uri: str, into: Path) -> Path:
     with _explained(uri):
         client, bucket, name = _split(uri)
         target = into / (PurePosixPath(name).name or bucket)
-        found = _found(client, bucket, name, uri)
-        pairs = [(each, target / cloud.safe(relative, uri) if relative else target) for relative, each in found]
-        for folder in {path.parent for _, path in pairs}:
-            folder.mkdir(parents=True, exist_ok=True)
+        pairs = cloud.placed(_found(client, bucket, name, uri), uri, target)
         with ThreadPoolExecutor(NUM_WORKERS) as pool:
             small = [pair for pair in pairs if pair[0]["Size"] <= cloud.CHUNK_BYTES]
             list(pool.map(lambda pair: _again(lambda: _download(client, bucket, *pair)), small))

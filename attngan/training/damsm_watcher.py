@@ -5,7 +5,7 @@ from attngan.runtime import distributed
 from attngan.runtime.console import say
 from attngan.training.damsm_progress import DamsmProgress
 from attngan.training.damsm_run import DamsmRun
-from attngan.training.damsm_step import validate
+from attngan.training.damsm_validation import validate
 from attngan.training.run_log import RunLog
 from attngan.training.states import StateStore
 from attngan.training.watcher import Watcher

@@ -12,7 +12,7 @@ from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.inference import weights
+from attngan.inference import trained_encoders, weights
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.models.ema import averaged_copy
@@ -50,7 +50,7 @@ class GanRun(TrainingRun):
         self.damsm_fingerprint = artifacts.check(damsm, "damsm")["fingerprint"]
         if Vocabulary.load(damsm / "vocabulary.json").words != train.vocabulary.words:
             raise InputError(f"{damsm}: its vocabulary is not the dataset's; pretrain the DAMSM on this dataset.")
-        self.text_encoder, self.image_encoder = weights.load_damsm(damsm, config, len(train.vocabulary), device)
+        self.text_encoder, self.image_encoder = trained_encoders.load(damsm, config, len(train.vocabulary), device)
         self.captions = CaptionFeatures(
             self.text_encoder,
             train,

@@ -21,12 +21,12 @@ from attngan.config.settings import Config
 from attngan.data import feasible
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead
-from attngan.inference import weights
+from attngan.inference import trained_encoders
 from attngan.runtime import acceleration, launcher, machine, scratch
 from attngan.runtime.console import say
 from attngan.runtime.step_graph import NUM_WARM_UPS
 from attngan.storage import artifacts
-from attngan.training import damsm_features, damsm_step, gan_step, trunk_features
+from attngan.training import damsm_features, damsm_step, damsm_validation, gan_step, trunk_features
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
 from attngan.training.run import TrainingRun
@@ -127,14 +127,14 @@ def encoders(
     share = _share(config, device, batch_size)
     with _steps(run, train, damsm_step, share) as step, _fitting(run, train, damsm_step, share):
         parts.append(Part("steps of the encoders", timed(step), run.schedule.total))
-    parts.append(Part("validations", timed(lambda: damsm_step.validate(run, test)), run.schedule.num_looks))
+    parts.append(Part("validations", timed(lambda: damsm_validation.validate(run, test)), run.schedule.num_looks))
     with _state() as store:
         saved = timed(lambda: run.is_finite() and store.save(run.step, run.state(), good=True))
         parts.append(
             Part("states saved", saved, -(-run.schedule.num_looks // max(1, round(config.watch.every_epochs))))
         )
     if out is not None:
-        files = weights.save_damsm(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
+        files = trained_encoders.save(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
         artifacts.finish(out, "damsm", files)
     return parts
 

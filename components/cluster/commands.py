@@ -1,4 +1,4 @@
-"""The commands that concern a cluster: submit and retry, schedule and what belongs to it. `ctx.obj` holds pipelines."""
+"""The commands that concern a cluster: submit and retry, schedule and what belongs to it. `ctx.obj` makes pipelines."""
 
 import datetime
 import sys
@@ -56,11 +56,11 @@ def submit(
         if not sweep.vary and sweep != Sweep():
             raise InputError("--parallel and --yes are for a sweep; give --vary too, or leave them out.")
         if sweep.vary:
-            pipeline, given = ctx.obj["sweep"], arguments.sweep_arguments(work, sweep.vary, is_agreed=sweep.yes)
+            given = arguments.sweep_arguments(work, sweep.vary, is_agreed=sweep.yes)
         else:
-            pipeline, given = ctx.obj["cluster"], arguments.pipeline_arguments(work)
+            given = arguments.pipeline_arguments(work)
         client, run = runs.submit(
-            pipeline,
+            _pipeline(ctx, connection, work, "sweep" if sweep.vary else "cluster"),
             given,
             connection,
             pipeline_root=arguments.pipeline_root(work),
@@ -87,11 +87,18 @@ def retry(
         _check_waits(wait, timeout, retries)
         from components.cluster import runs
 
-        client, run = runs.find(ctx.obj["cluster"], run_id, connection)
+        client, run = runs.find(ctx.obj["cluster"](), run_id, connection)
         if wait:
             run.logs.remember(run.steps)
         runs.retry(client, run, connection)
         _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
+
+
+def _pipeline(ctx: typer.Context, connection: Connection, work: Work, name: str = "cluster") -> Any:
+    """Return the pipeline, or that of a sweep, with a notice at its end where one is wanted."""
+    from components.cluster import arguments, notice
+
+    return ctx.obj[name](notice.notice_of(work.notify, connection, arguments.pipeline_root(work)))
 
 
 def _check_waits(wait: bool, timeout: float | None, retries: int | None) -> None:
@@ -146,7 +153,7 @@ def schedule(
             paused=paused,
             caching=not work.no_cache,
         )
-        action, link = schedules.schedule(ctx.obj["cluster"], plan, connection)
+        action, link = schedules.schedule(_pipeline(ctx, connection, work), plan, connection)
         print(f"{name}: {action}\ncron  {plan.cron} (seconds first)")
         for moment in crontab.next_times(plan.cron, now, count=3):
             print(f"next  {_shown(moment, time_zone)}" + (", if it were not paused" if paused else ""))
@@ -155,8 +162,8 @@ def schedule(
 
 @app.command("schedules")
 @grouped
-def list_schedules(connection: Connection, time_zone: Zone = "UTC") -> None:
-    """List the schedules of an experiment."""
+def list_schedules(ctx: typer.Context, connection: Connection, time_zone: Zone = "UTC") -> None:
+    """List the schedules of an experiment: when each fires, what became of its last runs, how old the champion is."""
     with exit_status.reported():
         from components.cluster import schedules
 
@@ -165,11 +172,9 @@ def list_schedules(connection: Connection, time_zone: Zone = "UTC") -> None:
         if not found:
             print(f"no schedules in the experiment {connection.experiment}")
             return
-        rows = [("NAME", "CRON", "STATE", "NEXT", "CHANGED", "VERSION")]
-        rows += [_row(one, version, zone, time_zone) for one, version in found]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        from components.cluster import schedule_table
+
+        schedule_table.show(schedule_table.rows_of(found, ctx.obj["cluster"]().name, zone, time_zone), time_zone)
 
 
 @app.command()
@@ -181,24 +186,6 @@ def unschedule(name: Name, connection: Connection) -> None:
 
         count = schedules.unschedule(name, connection)
         print(f"{name}: removed" + (f" ({count} of that name)" if count > 1 else ""))
-
-
-def _row(recurring_run: Any, version: str, zone: datetime.tzinfo, time_zone: str) -> tuple[str, ...]:
-    from components.cluster import crontab, schedules
-
-    trigger = recurring_run.trigger
-    cron = (trigger.cron_schedule.cron if trigger and trigger.cron_schedule else "") or ""
-    enabled = schedules.is_enabled(recurring_run)
-    times = crontab.next_times(cron, datetime.datetime.now(zone), count=1) if enabled else []
-    changed = recurring_run.updated_at or recurring_run.created_at
-    return (
-        recurring_run.display_name,
-        cron or "an interval",
-        "enabled" if enabled else "paused",
-        _shown(times[0], time_zone) if times else "-",
-        _shown(changed.astimezone(zone), time_zone) if changed else "-",
-        version or "-",
-    )
 
 
 def _zone(name: str) -> datetime.tzinfo:

@@ -22,6 +22,8 @@ class Field(NamedTuple):
 
 MONTHS = tuple("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split())
 DAYS = tuple("SUN MON TUE WED THU FRI SAT".split())
+WEEKDAYS = tuple("Sundays Mondays Tuesdays Wednesdays Thursdays Fridays Saturdays".split())
+MONTH_NAMES = tuple("January February March April May June July August September October November December".split())
 FIELDS = (
     Field("second", 0, 59),
     Field("minute", 0, 59),
@@ -78,13 +80,68 @@ def next_times(cron: str, after: datetime.datetime, *, count: int) -> list[datet
     limit = after + datetime.timedelta(days=366 * YEARS)
     times: list[datetime.datetime] = []
     try:
-        for moment in CronSim(cron, after):
+        for moment in CronSim(cron.replace("?", "*"), after):  # the scheduler takes one for the other
             if len(times) == count or moment > limit:
                 break
             times.append(moment)
     except CronSimError:  # such as February 30, or what cronsim does not know
         return []
     return times
+
+
+def in_words(cron: str, time_zone: str) -> str:
+    """Return when a schedule fires as a person says it, such as "Mondays at 03:00 UTC"; what is rarer stays a crontab.
+
+    Args:
+        cron: as the scheduler has it.
+        time_zone: the scheduler's, by name.
+    """
+    fields = [*cron.replace("?", "*").split(), "*"][:6]
+    time, days = (_time(*fields[:3]), _days(*fields[3:])) if len(fields) == 6 else ("", "")
+    if not (time and days and next_times(cron, datetime.datetime.now(datetime.UTC), count=1)):
+        return f"cron {cron} {time_zone}"
+    if not time.startswith("at "):
+        return time if days == "every day" else f"{time}, {days} {time_zone}"
+    return f"{days} {time} {time_zone}"
+
+
+def _time(second: str, minute: str, hour: str) -> str:
+    """Return the time of day in words, "" where there are none."""
+    if second != "0":
+        return ""
+    if minute.isdecimal() and re.fullmatch(r"\d+(,\d+)*", hour):
+        return f"at {_listed([f'{int(each):02}:{int(minute):02}' for each in hour.split(',')])}"
+    if (minute, hour) == ("0", "*"):
+        return "every hour"
+    if (minute, hour) == ("*", "*"):
+        return "every minute"
+    for field, rest, size, name in ((minute, hour == "*", 60, "minutes"), (hour, minute == "0", 24, "hours")):
+        every = re.fullmatch(r"\*/([1-9]\d*)", field)
+        if every and rest and size % int(every[1]) == 0:
+            return f"every {every[1]} {name}"
+    return ""
+
+
+def _days(day: str, month: str, weekday: str) -> str:
+    """Return the days in words, "" where there are none."""
+    if not all(re.fullmatch(r"\*|\d+(,\d+)*", text) for text in (day, weekday)):
+        return ""
+    match (day, month, weekday):
+        case ("*", "*", "*"):
+            return "every day"
+        case ("*", "*", "1,2,3,4,5"):
+            return "Mondays to Fridays"
+        case ("*", "*", _):
+            return _listed([WEEKDAYS[int(each) % 7] for each in weekday.split(",")])
+        case (_, "*", "*"):
+            return f"{'days' if ',' in day else 'day'} {_listed(day.split(','))} of every month"
+        case (_, _, "*") if day.isdecimal() and month.isdecimal() and 1 <= int(month) <= 12:
+            return f"every {MONTH_NAMES[int(month) - 1]} {day}"
+    return ""
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _field(text: str, field: Field, expression: str) -> str:

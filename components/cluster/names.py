@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from kfp import Client
 
 
-def equals(name: str) -> str:
-    """Return the filter for what has this name.
+def equals(value: str, key: str = "display_name") -> str:
+    """Return the filter for what has this name, or this value of another key.
 
     The server unescapes a filter twice, so it is escaped once here and once more by the client: a `+` would arrive as a
     space, and a `%` as nothing or as an error.
     """
-    wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
+    wanted = {"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]}
     return urllib.parse.quote(json.dumps(wanted))
 
 

@@ -81,6 +81,13 @@ class Work:
         list[str] | None, typer.Option(metavar="KEY[=VALUE][:EFFECT]", help="As kubectl taint writes it. Repeatable.")
     ] = None
     service_account: Annotated[str, typer.Option(help="Kubernetes service account of the steps.")] = ""
+    notify: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|SECRET",
+            help="Say there how a run ended: an address without a secret, or NAME[/KEY] of a Kubernetes secret.",
+        ),
+    ] = ""
 
 
 @dataclasses.dataclass(frozen=True)

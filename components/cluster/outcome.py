@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 from typing import Any
 
-from components.cluster.step_logs import Reason
+from attngan.storage.step_logs import Reason
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 BUSY = ("RUNNING", "CANCELING")
@@ -122,12 +122,12 @@ def _only_first_ran(steps: list[Step]) -> bool:
 
 
 def _started(task: Any) -> float:
-    moment = _moment(task.start_time)
-    return moment.timestamp() if moment else 0.0
+    start = moment(task.start_time)
+    return start.timestamp() if start else 0.0
 
 
 def _seconds(task: Any) -> float | None:
-    start, end = _moment(task.start_time), _moment(task.end_time)
+    start, end = moment(task.start_time), moment(task.end_time)
     if start is None:
         return None
     return max(0.0, ((end or datetime.datetime.now(datetime.UTC)) - start).total_seconds())
@@ -138,6 +138,6 @@ def _duration(seconds: int) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _moment(moment: datetime.datetime | None) -> datetime.datetime | None:
+def moment(told: datetime.datetime | None) -> datetime.datetime | None:
     """Return a moment, None for the API's way of saying that it has not come: a date before 1971."""
-    return moment if moment and moment.year > 1970 else None
+    return told if told and told.year > 1970 else None

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attngan.errors import InputError
+from attngan.storage.step_logs import StepLogs
 from components import compiled
 from components.cluster import client as api
 from components.cluster import names
 from components.cluster.options import Connection
-from components.cluster.step_logs import StepLogs
 
 if TYPE_CHECKING:
     from kfp import Client

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attngan.errors import InputError
 from components import compiled
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MARK = "attngan-spec:"
 PAGE = 100
+LAST_RUNS = 3  # of a schedule that are told of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +82,32 @@ def schedule(pipeline: Any, plan: Plan, connection: Connection) -> tuple[str, st
     return action, api.link(connection, f"recurringrun/details/{kept.recurring_run_id}")
 
 
-def schedules(connection: Connection) -> list[tuple[Any, str]]:
-    """Return the schedules of the experiment, each with the name of its pipeline version."""
+class Schedule(NamedTuple):
+    """A schedule as the cluster has it.
+
+    Args:
+        recurring_run: what the API tells of it.
+        version: name of its version of the pipeline, "" for none.
+        runs: what the API tells of its last runs, the newest first.
+        is_ours: it was made by `schedule`, for this pipeline.
+    """
+
+    recurring_run: Any
+    version: str
+    runs: list[Any]
+    is_ours: bool
+
+
+def schedules(connection: Connection) -> list[Schedule]:
+    """Return the schedules of the experiment by name."""
     client = api.connect(connection)
     with api.explained(connection):
         experiment = names.experiment(client, connection)
         found = list(_pages(client, experiment)) if experiment else []
-        return [(one, _version_name(client, one)) for one in sorted(found, key=lambda one: one.display_name)]
+        return [
+            Schedule(one, _version_name(client, one), _last_runs(client, one), MARK in (one.description or ""))
+            for one in sorted(found, key=lambda one: one.display_name)
+        ]
 
 
 def unschedule(name: str, connection: Connection) -> int:
@@ -143,6 +163,20 @@ def _version_name(client: "Client", recurring_run: Any) -> str:
         return ""
     version = client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
     return version.display_name or reference.pipeline_version_id
+
+
+def _last_runs(client: "Client", recurring_run: Any) -> list[Any]:
+    """Return the last runs of a schedule; what is not asked otherwise, the API tells of the oldest first."""
+    wanted = names.equals(recurring_run.recurring_run_id, key="recurring_run_id")
+    how = {"experiment_id": recurring_run.experiment_id, "sort_by": "created_at desc", "filter": wanted}
+    runs: list[Any] = []
+    token = ""
+    while True:
+        page = client.list_runs(page_size=LAST_RUNS, page_token=token, **how)
+        runs += page.runs or []
+        token = page.next_page_token
+        if not token or len(runs) >= LAST_RUNS:
+            return runs[:LAST_RUNS]
 
 
 def _divided(found: list[Any], mark: str) -> tuple[Any, list[Any]]:

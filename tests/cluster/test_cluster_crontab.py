@@ -100,3 +100,48 @@ def test_a_time_that_the_clocks_skip_is_skipped():
     berlin = zoneinfo.ZoneInfo("Europe/Berlin")
     before = datetime.datetime(2026, 3, 28, 12, tzinfo=berlin)  # clocks go from 2 to 3 on March 29
     assert fires("0 30 2 * * *", before, 1) == ["03-30 02:30:00"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("0 3 * * 1", "Mondays at 03:00 Asia/Tokyo"),
+        ("30 3,15 * * 1,4,0", "Sundays, Mondays and Thursdays at 03:30 and 15:30 Asia/Tokyo"),
+        ("0 6 * * mon-fri", "Mondays to Fridays at 06:00 Asia/Tokyo"),
+        ("@weekly", "Sundays at 00:00 Asia/Tokyo"),
+        ("@daily", "every day at 00:00 Asia/Tokyo"),
+        ("@monthly", "day 1 of every month at 00:00 Asia/Tokyo"),
+        ("0 2 1,15 * *", "days 1 and 15 of every month at 02:00 Asia/Tokyo"),
+        ("@yearly", "every January 1 at 00:00 Asia/Tokyo"),
+        ("@hourly", "every hour"),
+        ("* * * * *", "every minute"),
+        ("*/15 * * * *", "every 15 minutes"),
+        ("0 */6 * * *", "every 6 hours"),
+        ("*/15 * * * sat", "every 15 minutes, Saturdays Asia/Tokyo"),
+        ("*/7 * * * *", "cron 0 */7 * * * * Asia/Tokyo"),  # seven do not make an hour
+        ("30 0 3 * * 1", "cron 30 0 3 * * 1 Asia/Tokyo"),
+        ("0 0 4 * 1", "cron 0 0 0 4 * 1 Asia/Tokyo"),  # either day
+        ("0 0 */2 * *", "cron 0 0 0 */2 * * Asia/Tokyo"),
+        ("0 0 1 1,7 *", "cron 0 0 0 1 1,7 * Asia/Tokyo"),
+        ("0 0 * 6 *", "cron 0 0 0 * 6 * Asia/Tokyo"),
+    ],
+)
+def test_a_crontab_is_said_in_words_where_there_are_some(given, said):
+    assert crontab.in_words(crontab.six_fields(given), "Asia/Tokyo") == said
+
+
+@pytest.mark.parametrize(
+    ("made_elsewhere", "said"),
+    [
+        ("0 0 3 * *", "every day at 03:00 UTC"),  # five fields: without the day of the week
+        ("0 0 3 ? * 1", "Mondays at 03:00 UTC"),
+        ("@every 1h", "cron @every 1h UTC"),
+        ("0 0 3 * * MON", "cron 0 0 3 * * MON UTC"),
+        ("0 0 3 * * 99", "cron 0 0 3 * * 99 UTC"),
+        ("0 99 3 * * 1", "cron 0 99 3 * * 1 UTC"),
+        ("0 3 * 1 1", "cron 0 3 * 1 1 UTC"),
+        ("", "cron  UTC"),
+    ],
+)
+def test_a_crontab_made_elsewhere_is_said_as_the_scheduler_reads_it(made_elsewhere, said):
+    assert crontab.in_words(made_elsewhere, "UTC") == said

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("kfp")
 
+from attngan.storage.step_logs import Reason
 from components.cluster import follow, outcome
 from components.cluster.outcome import Outcome, Step
-from components.cluster.step_logs import Reason
 
 MISTAKE, LOST = Reason("raise it.", True), Reason("its log is missing.", False)
 

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("kfp")
 
+from attngan.storage.step_logs import StepLogs
 from components.cluster import commands, follow
-from components.cluster.step_logs import StepLogs
 
 ROOT = "gs://pictures/runs"
 BEFORE = {"detect-changes": "SUCCEEDED", "preprocess": "SUCCEEDED"}

@@ -222,7 +222,9 @@ def test_a_timeout_without_wait_is_refused(cluster):
     assert cluster.state.requests == []
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_leaves_the_run_running_and_says_so(signum, status):
     with local_server.running(kfp_server.Server()) as cluster:
         cluster.state.script = [("RUNNING", {})]

@@ -19,7 +19,9 @@ import pytest
 import safetensors.torch
 import saved_states
 import torch
+from typer.testing import CliRunner
 
+from attngan import cli
 from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.models.batch_norm import SynchronizedBatchNorm, synchronize_batch_norms_
@@ -305,9 +307,10 @@ def test_there_is_a_process_for_each_gpu_that_shares_the_batch(text, batch_size,
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_a_step_that_must_have_a_gpu_and_has_none_says_so(dataset, smoke, tmp_path):
-    done = ran(command("pretrain-damsm", smoke, tmp_path, dataset=dataset, out=tmp_path / "out", set="device=cuda"), 0)
-    assert done.returncode == 2 and "'cuda' cannot be used here" in done.stderr, done.stderr
+def test_a_step_that_must_have_a_gpu_and_has_none_says_so(dataset, tmp_path):
+    arguments = ["pretrain-damsm", "--dataset", str(dataset), "--out", str(tmp_path / "out"), "--config", "smoke"]
+    done = CliRunner().invoke(cli.app, [*arguments, "--set", "device=cuda", "--set", "num_processes=0"])
+    assert done.exit_code == exit_status.PERSON and "'cuda' cannot be used here" in done.stderr, done.output
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

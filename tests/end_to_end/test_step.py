@@ -1,8 +1,6 @@
 """One step alone: what it is given, where its inputs come from, and that it runs in this process."""
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from typer.testing import CliRunner
 pytest.importorskip("kfp")
 
 import pipeline
+from attngan import cli
 from attngan.storage import json_text
 from components.local import step as steps
 
@@ -73,7 +72,8 @@ def test_a_step_in_this_process_writes_what_its_command_writes(birds, dataset, t
     assert fingerprint(tmp_path / "dataset") == fingerprint(dataset)
     flags = ["--source", str(birds), "--out", str(tmp_path / "dataset"), "--config", "smoke"]
     assert result.commands[0] == ["attngan", "preprocess", *flags]
-    subprocess.run([sys.executable, "-m", "attngan", "preprocess", *flags], check=True, capture_output=True)
+    ended = CliRunner().invoke(cli.app, ["preprocess", *flags])
+    assert ended.exit_code == 0, ended.output
     assert fingerprint(tmp_path / "dataset") == fingerprint(dataset)
 
 

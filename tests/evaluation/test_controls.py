@@ -3,8 +3,8 @@
 import pytest
 
 from attngan.evaluation import controls
-from attngan.evaluation.measures import Figure
 from attngan.metrics import names
+from attngan.metrics.figures import Figure
 
 
 def figure(value, spread=0.01):

@@ -4,7 +4,7 @@ import pytest
 
 from attngan.config import settings
 from attngan.evaluation import verdict
-from attngan.evaluation.measures import Figure
+from attngan.metrics.figures import Figure
 
 
 def figure(value, spread=0.02):

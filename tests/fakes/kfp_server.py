@@ -65,11 +65,26 @@ class State:
         (entry,) = self.tables[table].values()
         return entry
 
-    def fire(self, recurring_run_id: str) -> str:
-        """Start a run of a schedule and return its ID."""
+    def fire(self, recurring_run_id: str, *, at: str = "", **what: Any) -> str:
+        """Start a run of a schedule and return its ID.
+
+        Source: it is named by the scheduler, and has the schedule's experiment, parameters and version; a run that
+        nothing has scheduled was so at the beginning of 1970.
+        """
         run_id = str(uuid.uuid4())
-        entry = {"run_id": run_id, "recurring_run_id": recurring_run_id, "state": "RUNNING", "state_history": []}
-        self.tables["runs"][run_id] = entry
+        number = sum(run.get("recurring_run_id") == recurring_run_id for run in self.tables["runs"].values())
+        schedule = self.tables["recurringruns"].get(recurring_run_id, {})
+        self.tables["runs"][run_id] = {
+            "run_id": run_id,
+            "recurring_run_id": recurring_run_id,
+            "display_name": f"{schedule.get('display_name')}-{number + 1}-3716264829",
+            "experiment_id": schedule.get("experiment_id"),
+            "runtime_config": schedule.get("runtime_config"),
+            "state": "RUNNING",
+            "state_history": [],
+            "created_at": at or now(),
+            "scheduled_at": at or UNSET,
+        } | what
         self.workflows.add(run_id)
         return run_id
 
@@ -186,6 +201,8 @@ class Handler(local_server.Handler):
                 self.run(state, urllib.parse.unquote(key))
             case ("POST", "runs", action) if action.endswith(":retry"):
                 self.retry(state, urllib.parse.unquote(action.removesuffix(":retry")))
+            case ("GET", "runs"):
+                self.listing("runs", "runs", request["query"], {"experiment_id": request["query"]["experiment_id"]})
             case ("GET", table):
                 owned = {"namespace": namespace} if namespace and state.namespaces is not None else {}
                 self.listing(table, table, request["query"], owned)
@@ -222,6 +239,9 @@ class Handler(local_server.Handler):
             for entry in self.server.state.tables[table].values()
             if all(entry.get(key) == value for key, value in wanted.items())
         ]
+        # Source: the oldest come first where nothing else is asked.
+        field, _, direction = query.get("sort_by", "created_at").partition(" ")
+        entries.sort(key=lambda entry: entry.get(field, ""), reverse=direction == "desc")
         start = int(query.get("page_token") or 0)
         rest = {"next_page_token": str(start + 2)} if len(entries) > start + 2 else {}
         self.answer(200, {name: entries[start : start + 2], "total_size": len(entries)} | rest)
@@ -248,8 +268,9 @@ class Handler(local_server.Handler):
             run |= {"state": now_state, "state_history": [*run["state_history"], {"state": now_state}]}
             if now_state in ENDED and state.logs and "pipeline_spec" in run:
                 leave_logs(run, state.logs.pop(0))
-        # Real: what never ran is PENDING when all is over.
-        named = {name: "PENDING" for name in step_names(run) if now_state in ENDED} | tasks
+        # Real: what never ran is PENDING when all is over. Source: an exit task is run however the others ended.
+        at_end = {name: "SUCCEEDED" if is_exit else "PENDING" for name, is_exit in step_names(run).items()}
+        named = (at_end if now_state in ENDED else {}) | tasks
         self.answer(200, run | {"run_details": {"task_details": [detail(key, *each) for each in named.items()]}})
 
     def retry(self, state: State, key: str) -> None:
@@ -305,12 +326,18 @@ def specification(run: dict[str, Any]) -> dict[str, Any]:
     return run["pipeline_spec"].get("pipeline_spec", run["pipeline_spec"])
 
 
-def step_names(run: dict[str, Any]) -> list[str]:
+def step_names(run: dict[str, Any]) -> dict[str, bool]:
+    """Return the tasks of a run by name, and whether each is an exit task."""
     if "pipeline_spec" not in run:  # it names a version of a pipeline instead
-        return []
+        return {}
     pipeline = specification(run)
     dags = [pipeline["root"], *pipeline["components"].values()]
-    return [name for dag in dags for name in dag.get("dag", {}).get("tasks", {}) if not name.startswith("condition-")]
+    tasks = {name: task for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()}
+    return {
+        name: "triggerPolicy" in task
+        for name, task in tasks.items()
+        if not name.startswith(("condition-", "exit-handler-"))
+    }
 
 
 def leave_logs(run: dict[str, Any], logs: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from two_processes import in_float64
 
 from attngan.config.settings import Config
 from attngan.data.dataset import Dataset
-from attngan.inference import weights
+from attngan.inference import trained_encoders, weights
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.storage import artifacts
 from attngan.training import damsm_step
@@ -123,7 +123,7 @@ def test_the_first_five_steps_of_the_generator_have_the_promised_losses(dataset,
     cpu = torch.device("cpu")
     with in_float64():
         encoders = DamsmRun(smoke, train, cpu, None)
-        files = weights.save_damsm(tmp_path, encoders.text_encoder, encoders.image_encoder, train.vocabulary, smoke)
+        files = trained_encoders.save(tmp_path, encoders.text_encoder, encoders.image_encoder, train.vocabulary, smoke)
         artifacts.finish(tmp_path, "damsm", files)
         run = GanRun(smoke, train, tmp_path, cpu)
         steps = []

@@ -11,7 +11,7 @@ import yaml
 from attngan.config import settings as configs
 from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
-from attngan.inference import weights
+from attngan.inference import trained_encoders, weights
 from attngan.inference.text_to_image import TextToImage
 from attngan.models.text_encoder import TextEncoder, read_packed
 from attngan.runtime import acceleration, machine
@@ -68,7 +68,7 @@ def test_a_cuda_device_has_its_number_and_is_the_current_one(monkeypatch, asked,
 def test_encoders_of_another_config_are_refused(damsm, smoke):
     other = smoke.model_copy(update={"text_encoder": smoke.text_encoder.model_copy(update={"embedding_dim": 8})})
     with pytest.raises(InputError, match="its text_encoder was trained as"):
-        weights.load_damsm(damsm, other, 50, torch.device("cpu"))
+        trained_encoders.load(damsm, other, 50, torch.device("cpu"))
 
 
 def test_encoders_with_a_trunk_come_back_as_they_were_and_not_as_another_kind(smoke, tmp_path):
@@ -77,8 +77,8 @@ def test_encoders_with_a_trunk_come_back_as_they_were_and_not_as_another_kind(sm
 
     config, words, cpu = seeing("mobilenet_v2"), Vocabulary(["<end>", "a", "bird"]), torch.device("cpu")
     originals = weights.build_text_encoder(config, len(words)), weights.build_image_encoder(config).eval()
-    artifacts.finish(tmp_path, "damsm", weights.save_damsm(tmp_path, *originals, words, config))
-    read = weights.load_damsm(tmp_path, config, len(words), cpu)[1]
+    artifacts.finish(tmp_path, "damsm", trained_encoders.save(tmp_path, *originals, words, config))
+    read = trained_encoders.load(tmp_path, config, len(words), cpu)[1]
     assert not read.training and not any(each.requires_grad for each in read.parameters())
     images = torch.rand(2, 3, 32, 32)
     for ours, theirs in zip(read(images), originals[1](images)):
@@ -87,7 +87,7 @@ def test_encoders_with_a_trunk_come_back_as_they_were_and_not_as_another_kind(sm
         with pytest.raises(
             InputError, match=rf"trained as kind='mobilenet_v2'.* asks for kind='{kind}'.*; use the config"
         ):
-            weights.load_damsm(tmp_path, seeing(kind), len(words), cpu)
+            trained_encoders.load(tmp_path, seeing(kind), len(words), cpu)
 
 
 def test_a_network_built_without_memory_gets_it_with_its_weights(tmp_path):

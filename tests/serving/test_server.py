@@ -3,12 +3,9 @@
 import base64
 import io
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -331,23 +328,16 @@ def test_kserves_protocol_says_what_is_wrong(path, body, status, sentence, clien
     assert response.status_code == status and sentence in response.json()["error"]
 
 
-def command(bundle, *more):
-    return [sys.executable, "-m", "attngan", "serve", str(bundle), *more]
-
-
-def test_the_command_serves_until_it_is_told_to_stop(bundle):
+def test_the_command_serves_until_it_is_told_to_stop(bundle, tmp_path):
     import httpx
 
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GOOGLE")}
-    process = subprocess.Popen(
-        command(bundle, "--port", "0"), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    address = process.stdout.readline().split()[-1]
-    assert address.startswith("http://127.0.0.1:"), process.communicate()
+    process = Command(["serve", str(bundle), "--port", "0"], tmp_path / "said")
+    said = process.wait_for_line("", seconds=60)
+    address = said.split()[-1]
+    assert address.startswith("http://127.0.0.1:"), said
     assert httpx.get(address + "/healthz", timeout=60).json()["status"] == "ok"
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and err == "", out + err
+    assert process.wait() == 0 and process.said == said
 
 
 def test_a_taken_port_and_a_missing_bundle_are_said(bundle, tmp_path):

@@ -113,6 +113,7 @@ def test_one_colour_word_is_swapped_and_nothing_else(subject):
     assert all((drawn[name] - drawn["first"]).abs().max() > 1e-3 for name in ("noise", "swapped", "caption"))
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on(dataset, damsm, generator, metrics, smoke, tmp_path):
     script = f"""
 import os, signal, sys

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from attngan.errors import InputError
-from attngan.inference import weights
+from attngan.inference import trained_encoders
 from attngan.inference.generate import generate
 from attngan.inference.text_to_image import TextToImage
 from attngan.pages.pictures import attention_overlays
@@ -43,7 +43,7 @@ def test_variants_stand_in_the_order_of_their_score_which_is_shown(exported, gen
     gallery, bundle = exported
     caption = artifacts.check(gallery, "gallery")["captions"][0]
     model = TextToImage.open(bundle, kind="bundle")
-    image_encoder = weights.load_damsm(damsm, model.config, len(model.vocabulary), torch.device("cpu"))[1]
+    image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), torch.device("cpu"))[1]
     word_ids, lengths = model.read([caption])
     scores = []
     noise, epsilon = model.noise(smoke.samples.variants, smoke.seed, "gallery")

@@ -14,7 +14,7 @@ from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.steps.pretrain_damsm import pretrain_damsm
 from attngan.storage import artifacts
-from attngan.training import damsm_step
+from attngan.training import damsm_step, damsm_validation
 from attngan.training.damsm_run import DamsmRun
 
 
@@ -147,9 +147,9 @@ def test_validation_asks_with_five_captions_of_every_picture(dataset, smoke, mon
         asked.append((k, captions))
         return 0.25 * k
 
-    monkeypatch.setattr(damsm_step, "recall_at", recall)
+    monkeypatch.setattr(damsm_validation, "recall_at", recall)
     test = Dataset.open(dataset, "test")
     run = DamsmRun(smoke, test, torch.device("cpu"), None)
-    assert damsm_step.validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
+    assert damsm_validation.validate(run, test) == pytest.approx({"recall_at_1": 0.25, "recall_at_5": 1.25})
     texts = [text for k, captions in asked if k == 1 for text in captions]
     assert sorted(texts) == sorted(text for record in test.records for text in record["captions"][:5])

@@ -120,7 +120,7 @@ def test_both_trainings_see_through_mobilenet(dataset, smoke, imagenet, tmp_path
     assert not run.image_encoder.training and all(torch.equal(after[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 9])
+@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 5, 9])
 def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
     stop_at, dataset, damsm, generator, smoke, tmp_path, monkeypatch
 ):
@@ -138,7 +138,14 @@ def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
     assert weights_of(tmp_path / "generator") == weights_of(generator)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
 def test_a_command_that_is_stopped_goes_on_when_run_again(
     number, status, dataset, damsm, generator, smoke, tmp_path, monkeypatch
 ):

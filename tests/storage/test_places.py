@@ -122,9 +122,9 @@ def test_what_is_missing_is_named(cloud_bucket, tmp_path, name, said):
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil", "a//b"])
-def test_an_object_name_that_leads_out_of_the_folder_is_refused(name):
+def test_an_object_name_that_leads_out_of_the_folder_is_refused(name, tmp_path):
     with pytest.raises(InputError, match="leads out of its folder"):
-        cloud.safe(name, "gs://pictures/one")
+        cloud.placed([(name, None)], "gs://pictures/one", tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):

@@ -16,7 +16,8 @@ from botocore.retries import standard
 
 from attngan.storage import google_storage, s3_storage
 
-PASSING = ["503", "503 after", "reset", "reset after", "truncated", "slow"]  # gone when tried again
+SLOW = pytest.param("slow", marks=pytest.mark.slow)  # an answer that comes too late, and is waited for
+PASSING = ["503", "503 after", "reset", "reset after", "truncated", SLOW]  # gone when tried again
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,7 @@ def test_what_is_damaged_on_its_way_is_refused_not_kept(cloud_bucket, tmp_path):
         places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "back")
 
 
-@pytest.mark.parametrize("fault", ["503", "reset", "slow"])
+@pytest.mark.parametrize("fault", ["503", "reset", SLOW])
 def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complete(
     fault, cloud_bucket, tmp_path, monkeypatch
 ):

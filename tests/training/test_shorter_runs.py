@@ -2,6 +2,7 @@
 
 import types
 
+import buckets
 import pytest
 
 from attngan.data.dataset import Dataset
@@ -43,6 +44,7 @@ def content(root):
     return {name: places.read(uris.join(root, name))[0] for name in names}
 
 
+@buckets.slow_in_clouds
 def test_fewer_steps_get_a_folder_of_their_own_and_the_result_of_so_many_from_the_beginning(
     training, root, tmp_path, capsys
 ):
@@ -62,6 +64,7 @@ def test_fewer_steps_get_a_folder_of_their_own_and_the_result_of_so_many_from_th
     assert training.train(2 * EPOCH, root) == longer
 
 
+@pytest.mark.slow
 def test_a_shorter_run_that_dies_goes_on_in_its_own_folder(training, tmp_path, monkeypatch):
     step, root = training.module.training_step, str(tmp_path / "root")
     training.train(2 * EPOCH, root)

@@ -259,7 +259,9 @@ def test_without_a_cluster_the_sentence_says_where_to_run(monkeypatch, tmp_path)
         train_job_cluster.Cluster()
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_coordinator_that_is_stopped_deletes_its_job(api, sent, status):
     api.script = [[]]
     script = (

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import buckets
 import pytest
 import saved_states
 import torch
@@ -84,7 +85,9 @@ def test_a_nan_before_the_first_snapshot_goes_back_to_the_start(dataset, damsm, 
     assert taken == [0, 1, *range(24)]
 
 
-@pytest.mark.parametrize("stop_at", [9, 11, 14])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param(9, marks=pytest.mark.slow), 11, pytest.param(14, marks=pytest.mark.slow)]
+)
 def test_a_run_that_goes_back_and_is_killed_ends_as_one_that_was_not_killed(
     stop_at, dataset, damsm, config, tmp_path, monkeypatch
 ):
@@ -302,6 +305,7 @@ def test_training_ends_where_patience_does_and_goes_on_with_more(dataset, damsm,
     assert artifacts.check(tmp_path / "out", "generator")["steps"] == 24
 
 
+@buckets.slow_in_clouds
 def test_a_run_that_goes_on_elsewhere_shows_the_snapshots_from_before(
     dataset, damsm, config, tmp_path, root, monkeypatch
 ):

@@ -3,9 +3,16 @@
 import datetime
 from typing import Any, Protocol
 
+import pytest
 from storage_server import Proxy
 
 NAME = "pictures"
+
+slow_in_clouds = pytest.mark.parametrize(
+    "root",
+    ["local", pytest.param("gs", marks=pytest.mark.slow), pytest.param("s3", marks=pytest.mark.slow)],
+    indirect=True,
+)
 
 
 class Bucket(Protocol):

@@ -5,13 +5,10 @@ import time
 
 import pytest
 
-pytest.importorskip("kfp")
-
 from attngan.errors import InputError
 from attngan.runtime import exit_status, launcher
-from attngan.storage import places
-from components.cluster import step_logs
-from components.cluster.step_logs import Reason, StepLogs
+from attngan.storage import places, step_logs
+from attngan.storage.step_logs import Reason, StepLogs
 
 STEP = "train-generator"
 BEFORE = "step 100, loss 0.5\nTraceback (most recent call last):\n"

@@ -5,16 +5,16 @@ A log is there when a step ended by itself. Of a pod that was lost with its node
 
 import contextlib
 import re
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from attngan.errors import shown
+from attngan.runtime.time_limit import within
 from attngan.storage import places, uris
 
 SECONDS = 30.0  # for the logs of a run; storage that does not answer would be asked for minutes
 MOST = 400  # characters of a reason
-LOG = re.compile(r"[^/]+/executor-logs(?:-(?P<attempt>\d+))?")
+LOG = re.compile(r"[^/]+/executor-logs(-\d+)?")
 # How the last line of a step begins that attngan ended; a step repeats what the first of several nodes said.
 SENTENCE = re.compile(r"(?:node 0 \| )?attngan: (?P<said>.+)")
 # Sentences that name no mistake: memory ran out, one of several nodes was lost, the step was told to stop.
@@ -52,8 +52,17 @@ class StepLogs:
             for step in list(found):
                 found[step] = self._reason(step)
 
-        _within(SECONDS, read)
+        within(SECONDS, read)
         return dict(found)
+
+    def newest(self) -> dict[str, str]:
+        """Return the log of the last attempt of every step that left one; the folder of the run is listed once."""
+        found: dict[str, list[str]] = {}
+        for name in places.names(self.folder):
+            step, _, log = name.partition("/")
+            if LOG.fullmatch(log):
+                found.setdefault(step, []).append(uris.join(self.folder, name))
+        return {step: _newest({uri: places.modified(uri) for uri in logs}) for step, logs in found.items()}
 
     def remember(self, steps: Iterable[str]) -> None:
         """Let the logs that are there now count no more, since the next attempt may leave none."""
@@ -63,7 +72,7 @@ class StepLogs:
                 with contextlib.suppress(Exception):  # then the same keeps them from us after the next attempt
                     self.before |= self._written(step)
 
-        _within(SECONDS, look)
+        within(SECONDS, look)
 
     def _where(self, step: str) -> str:
         return f"its log below {uris.join(self.folder, step)}" if self.folder else "its log"
@@ -74,14 +83,14 @@ class StepLogs:
             return Reason(f"{where} cannot be read here: the API does not tell the run's pipeline root.", False)
         try:
             new = {uri: key for uri, key in self._written(step).items() if self.before.get(uri) != key}
-            newest = max(new, key=lambda uri: (new[uri], _attempt(uri)), default="")
+            newest = _newest(new)
             text = places.read(newest)[0].decode(errors="replace") if newest else ""
         except Exception as error:  # whatever it is, it must not hide that the run failed
             line = next(iter(str(error).splitlines()), type(error).__name__)
             return Reason(f"{where} cannot be read here: {shown(line, MOST)}", False)
         if not newest:
             return Reason(f"{where} is missing: its pod was lost, or never started.", False)
-        return _reason_in(text, newest)
+        return reason_in(text, newest)
 
     def _written(self, step: str) -> dict[str, float]:
         """Return the logs of all attempts of a step, and when each was written."""
@@ -90,12 +99,17 @@ class StepLogs:
         return {uri: places.modified(uri) for uri in logs}
 
 
+def _newest(written: dict[str, float]) -> str:
+    """Return the log that was written last, "" where there is none."""
+    return max(written, key=lambda uri: (written[uri], _attempt(uri)), default="")
+
+
 def _attempt(uri: str) -> int:
     number = uri.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
 
 
-def _reason_in(log: str, uri: str) -> Reason:
+def reason_in(log: str, uri: str) -> Reason:
     """Return the reason that a log ends with."""
     lines = [line for line in log.splitlines() if line.strip()]
     said = [found["said"] for found in map(SENTENCE.match, lines) if found]
@@ -106,10 +120,3 @@ def _reason_in(log: str, uri: str) -> Reason:
         return Reason(shown(said[-1], MOST), False)
     last = f"its last line is: {shown(lines[-1], MOST)}" if lines else "it is empty"
     return Reason(f"its log {uri} has no sentence of attngan; {last}", False)
-
-
-def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do something for at most so many seconds; it may go on after that, unheeded, until the process ends."""
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    worker.join(seconds)
