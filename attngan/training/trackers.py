@@ -108,8 +108,10 @@ class Sender(threading.Thread):
             for name, content in files.items():
                 self.files.pop(name, None)
                 self.files[name] = content
-            while sum(map(_size, self.files.values())) > MAX_BYTES and len(self.files) > 1:
-                self.files.pop(next(iter(self.files)))
+            contents = {name: content for name, content in self.files.items() if isinstance(content, bytes)}
+            while sum(map(len, contents.values())) > MAX_BYTES and len(contents) > 1:
+                oldest = next(iter(contents))
+                del self.files[oldest], contents[oldest]
                 self.num_dropped += 1
             self._changed.notify()
 

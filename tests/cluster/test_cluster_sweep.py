@@ -81,6 +81,17 @@ def test_the_table_is_made_whatever_became_of_members_and_the_gate_follows_it(do
     assert "sweep-table" in tasks["publish"]["dependentTasks"]
 
 
+def test_a_notice_stands_around_a_sweep(cluster):
+    ended = submit(cluster, *VARY, "--parallel", "2", "--notify", "attngan-notify")
+    assert ended.status == 0, ended
+    specification = cluster.state.only("runs")["pipeline_spec"]
+    specification = specification.get("pipeline_spec", specification)
+    root = specification["root"]["dag"]["tasks"]
+    assert set(root) == {"exit-handler-1", "notify"}
+    inside = specification["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert inside["for-loop-2"]["iteratorPolicy"] == {"parallelismLimit": 2}
+
+
 def test_members_are_placed_as_trainings_are(documents):
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in ("exec-sweep-encoders", "exec-sweep-member"):

@@ -106,7 +106,7 @@ def test_a_config_of_a_name_too_long_is_refused(program, name, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     command = command_of(program, name)
     files = [each for each in command.params if each.name in ("config", "token_file", "ca_cert")]
-    known = {**PLAIN, "host": "http://127.0.0.1:1", "image": "attngan/python:0123456789ab"}
+    known = {**PLAIN, "host": "http://127.0.0.1:1", "image": "attngan/python:0123456789ab", "vary": "seed=0,1"}
     known |= {each: f"gs://bucket/{each}" for each in ("source", "model_uri", "pipeline_root")}
     for each in files:
         line = one_line(call(program, name, *filled(command, "x", **known), *given(each, LONG)))

@@ -180,13 +180,18 @@ def test_without_variables_nothing_is_tracked(smoke):
         assert tracked.senders == []
 
 
-def test_pictures_that_wait_take_only_so_much_memory(smoke, monkeypatch):
+def test_pictures_that_wait_take_only_so_much_memory(smoke, tmp_path, monkeypatch):
     monkeypatch.setattr(trackers, "MAX_BYTES", 100)
     sender = trackers.Sender(mlflow_run.MlflowRun("generator", "key", smoke))
+    sender.add(files={"samples/bundle": tmp_path})  # stays on the disk
     for number in range(5):
         sender.add(files={f"generator/{number}.png": b"." * 40})
     sender.add(files={"generator/4.png": b"," * 40})  # a newer one of that name
-    assert sender.files == {"generator/3.png": b"." * 40, "generator/4.png": b"," * 40}
+    assert sender.files == {
+        "samples/bundle": tmp_path,
+        "generator/3.png": b"." * 40,
+        "generator/4.png": b"," * 40,
+    }
     assert sender.num_dropped == 3
 
 
