@@ -87,7 +87,7 @@ def retry(
         _check_waits(wait, timeout, retries)
         from components.cluster import runs
 
-        client, run = runs.find(ctx.obj["cluster"](), run_id, connection)
+        client, run = runs.find([ctx.obj["cluster"](), ctx.obj["sweep"]()], run_id, connection)
         if wait:
             run.logs.remember(run.steps)
         runs.retry(client, run, connection)

@@ -5,7 +5,7 @@ import datetime
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,8 +58,8 @@ def submit(
     return client, _run(run.run_id, steps, connection, f"{pipeline_root}/{pipeline.name}")
 
 
-def find(pipeline: Any, run_id: str, connection: Connection) -> tuple["Client", Run]:
-    """Return the client, and a run of the pipeline that can be retried.
+def find(pipelines: Sequence[Any], run_id: str, connection: Connection) -> tuple["Client", Run]:
+    """Return the client, and a run that can be retried, of one of the pipelines, the first where it says none.
 
     Raises:
         InputError: there is no such run, or it has not failed.
@@ -83,6 +83,9 @@ def find(pipeline: Any, run_id: str, connection: Connection) -> tuple["Client", 
             f"{run_id}: expected a run that failed, found one that is {found.state}; wait for its end, or terminate it "
             "on its page."
         )
+    given = found.pipeline_spec or {}
+    name = given.get("pipeline_spec", given).get("pipelineInfo", {}).get("name")
+    pipeline = next((each for each in pipelines if each.name == name), pipelines[0])
     with tempfile.TemporaryDirectory() as scratch, quiet():
         steps = compiled.write(pipeline, Path(scratch) / "pipeline.yaml")
     root = (found.runtime_config and found.runtime_config.pipeline_root) or ""

@@ -17,6 +17,7 @@ import pipeline
 from attngan.config import settings
 from attngan.storage.champion import ModelFolder
 from components import compiled, sweep
+from components.cluster import follow
 from components.local.processes import ProcessRunner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +91,18 @@ def test_a_notice_stands_around_a_sweep(cluster):
     assert set(root) == {"exit-handler-1", "notify"}
     inside = specification["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert inside["for-loop-2"]["iteratorPolicy"] == {"parallelismLimit": 2}
+
+
+def test_a_sweep_that_failed_is_retried_as_one(cluster, bucket, monkeypatch):
+    monkeypatch.setattr(follow, "POLL_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.2)
+    cluster.state.script = [("FAILED", {"preprocess": "FAILED"})]
+    assert submit(cluster, *VARY, "--wait", "--retries", "0").status == 1
+    cluster.state.attempts = [[("SUCCEEDED", dict.fromkeys(compiled.SWEEP, "SUCCEEDED"))]]
+    run_id = cluster.state.only("runs")["run_id"]
+    ended = cluster_cli.run("retry", run_id, "--host", cluster.host, "--wait")
+    assert ended.status == 0, ended
+    assert "sweep-member" in ended.out and "train-generator" not in ended.out
 
 
 def test_members_are_placed_as_trainings_are(documents):
