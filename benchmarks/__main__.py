@@ -43,7 +43,7 @@ def main(
     found = acceleration.set_up_device(recipe(resolution, 2, 2, device))
     gan_size = gan_batch or (4 if quick else 64 if found.type == "cuda" else 10)
     damsm_size = damsm_batch or (16 if quick else 48)
-    ways = {"compile": compiled, "cuda_graph": graph}
+    ways = {"compile": "on" if compiled else "off", "cuda_graph": "on" if graph else "off"}
     config = recipe(resolution, damsm_size, gan_size, device).model_copy(update=ways)
     rounds = 2 if quick else 5
     conditions = measure.conditions(found, "benchmarks") | _peaks(found)

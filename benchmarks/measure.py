@@ -5,7 +5,6 @@ import ctypes
 import dataclasses
 import datetime
 import math
-import platform
 import resource
 import statistics
 import sys
@@ -127,26 +126,16 @@ def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
 
 def conditions(device: torch.device, module: str) -> dict[str, object]:
     """Return what the figures of a module that was started hold for: date, command, device, versions."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "date": datetime.date.today().isoformat(),
         "command": " ".join([f"python -m {module}", *sys.argv[1:]]),
         "device": str(device),
-        "name": name,
+        "name": acceleration.name_of(device),
         "cores": machine.num_cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "attngan": f"{attngan.__version__} {artifacts.code_revision()}",
     }
-
-
-def _processor() -> str:
-    """Return the CPU's own name, or its kind where the system does not tell the name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _set_memory(*, keep: bool) -> None:

@@ -32,8 +32,8 @@ def switches(scene: Scene) -> Iterator[Case]:
         label = f"{'toy ' if where is small else ''}step but for {name}"
         yield Case(label, less, steps[where], count, "images", plain_keeps_memory=True)
     for setting in ("compile", "cuda_graph"):
-        if getattr(scene.config, setting):
-            less = our_gan_step(scene.gan_run(**{setting: False}), scene)
+        if getattr(scene.config, setting) == "on":
+            less = our_gan_step(scene.gan_run(**{setting: "off"}), scene)
             yield Case(f"step but for {setting}", less, step, size, "images", plain_keeps_memory=True)
     yield Case("step but for kept memory", our_gan_step(scene.gan_run(), scene), step, size, "images")
 

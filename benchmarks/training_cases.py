@@ -26,12 +26,15 @@ GAMMAS = {"gamma1": 4.0, "gamma2": 5.0}
 
 def damsm(scene: Scene) -> Iterator[Case]:
     """A step of pretraining: the trunk in each step, or asked once."""
-    ours, plain_run = scene.damsm_run(), plain.PlainDamsm(scene.damsm_run(precision="float32"))
+    ours, anew, plain_run = scene.damsm_run(), scene.damsm_run(), plain.PlainDamsm(scene.damsm_run(precision="float32"))
     size = scene.config.damsm.batch_size
-    asked_anew, step = our_damsm_step(scene.damsm_run(), scene), our_damsm_step(ours, scene)
+    asked_anew, step = our_damsm_step(anew, scene), our_damsm_step(ours, scene)
     plain_step = _one_after_another(plain_run.run, plain_run.step, damsm_step.batch_for, scene)
     with kept_features(ours, scene.train, scene.test, dict.fromkeys(("dataset", "inception"), "bench")):
-        yield _counted("DAMSM step", plain_step, step, size, ours)
+        case = _counted("DAMSM step", plain_step, step, size, ours)
+        for run, work in ((ours, step), (anew, asked_anew)):
+            _warm_up(run, work)
+        yield case
         yield Case("  but for the kept features", asked_anew, step, size, "images", plain_keeps_memory=True)
         if scene.device.type == "cpu":
             packed = within(plain.reading_packed_captions, step)
@@ -61,7 +64,7 @@ def word_loss(scene: Scene) -> Iterator[Case]:
 def gan(scene: Scene) -> Iterator[Case]:
     """A step of the adversarial training, whole and by part."""
     plain_gan, ours = (
-        plain.PlainGan(scene.gan_run(precision="float32", compile=False, cuda_graph=False)),
+        plain.PlainGan(scene.gan_run(precision="float32", compile="off", cuda_graph="off")),
         scene.gan_run(),
     )
     size = scene.config.training.batch_size
@@ -80,7 +83,9 @@ def toy(scene: Scene) -> Iterator[Case]:
     plain_damsm, damsm_run = plain.PlainDamsm(small.damsm_run()), small.damsm_run()
     plain_step = _one_after_another(plain_damsm.run, plain_damsm.step, damsm_step.batch_for, small)
     step = our_damsm_step(damsm_run, small)
-    yield _counted("DAMSM step (toy)", plain_step, step, small.config.damsm.batch_size, damsm_run)
+    case = _counted("DAMSM step (toy)", plain_step, step, small.config.damsm.batch_size, damsm_run)
+    _warm_up(damsm_run, step)
+    yield case
     plain_gan, gan_run = plain.PlainGan(small.gan_run()), small.gan_run()
     plain_step = _one_after_another(plain_gan.run, plain_gan.step, gan_step.batch_for, small)
     step, size = our_gan_step(gan_run, small), small.config.training.batch_size
@@ -108,7 +113,7 @@ def _gan_step(run: GanRun, scene: Scene) -> Work:
     return _one_after_another(run, functools.partial(gan_step.training_step, run), gan_step.batch_for, scene)
 
 
-def _warm_up(run: GanRun, step: Work) -> None:
+def _warm_up(run: TrainingRun, step: Work) -> None:
     """Take steps until one is recorded, if any is; its operations cannot be counted any more."""
     if run.recorder is not None:
         for _ in range(NUM_WARM_UPS + 1):

@@ -4,9 +4,9 @@ Every number has both bounds and every text a length: settings come from strange
 and what is far beyond any use is refused before memory or time is spent on it.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from attngan.config.bounds import FEW, LARGEST, LONGEST, MOST, WIDEST
 
@@ -15,6 +15,10 @@ def _writable(text: str) -> str:
     if "\0" in text:
         raise ValueError("expected text, found NUL in it")
     return text
+
+
+def _switched(value: Any) -> Any:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -31,6 +35,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Text = Annotated[str, Field(max_length=LONGEST), AfterValidator(_writable)]  # strict mode refuses half a surrogate pair
+# YAML reads on, off, true, yes ... as true or false.
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switched)]
 Digest = Annotated[str, Field(max_length=64, pattern="^[0-9a-fA-F]*$")]  # of sha256, or its first digits
 
 

@@ -29,6 +29,7 @@ from attngan.config.section import (
     Several,
     Share,
     Side,
+    Switch,
     Text,
     Width,
 )
@@ -173,6 +174,13 @@ class Samples(Section):
     interpolation_steps: Several = 7  # pictures from one to the other
 
 
+class Card(Section):
+    """What the model card says of pictures and captions that they do not say themselves."""
+
+    dataset: Annotated[Text, INCIDENTAL] = ""  # their name, or their id on Hugging Face's Hub
+    license: Annotated[Text, INCIDENTAL] = ""  # theirs, and so the model's: the Hub's id, such as cc-by-4.0, or a name
+
+
 class Publish(Section):
     """The gate between a new bundle and the champion."""
 
@@ -186,9 +194,12 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is random
     device: Annotated[Text, INCIDENTAL] = "auto"  # "auto" (a CUDA device where there is one), "cpu", "cuda", "cuda:1"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of trained networks; auto: bfloat16 where it is fast
-    compile: bool = False  # the networks of the adversarial training, by torch.compile
-    cuda_graph: Annotated[bool, INCIDENTAL] = False  # repeats a recorded step of it, on one CUDA device
+    # Of trained networks; auto: bfloat16 where it is fast, float16 (losses scaled) on a GPU that has that alone.
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    # torch.compile of the adversarial training; auto: of recorded steps, if that saves more time than it takes.
+    compile: Annotated[Switch, INCIDENTAL] = "auto"
+    # Repeats a recorded step, on one CUDA device; auto: where there is exactly one.
+    cuda_graph: Annotated[Switch, INCIDENTAL] = "auto"
     num_processes: Annotated[FewOrNone, INCIDENTAL] = 0  # that share each training batch; 0: one a CUDA device
     num_threads: Annotated[FewOrNone, INCIDENTAL] = 0  # CPU threads of each process, 0: one a core
     data: Data = Data()
@@ -201,6 +212,7 @@ class Config(Section):
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     samples: Samples = Samples()
+    card: Card = Card()
     publish: Publish = Publish()
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ MOST = 10_000  # members
 MANY = 10  # members: more are asked about before
 # Sections of what a sweep compares: the dataset is made once, and all are measured in the same way.
 _BOTH = ("seed", "precision", "text_encoder", "image_encoder", "damsm", "watch")
-TRAINED = (*_BOTH, "compile", "generator", "discriminator", "training")
+TRAINED = (*_BOTH, "generator", "discriminator", "training")
 WATCHED = ("every_epochs", "learning_rate_factor")  # of `watch`, what shapes encoders too
 REASONS = {"data": "the dataset is made once", "evaluate": "all are measured in the same way"}
 

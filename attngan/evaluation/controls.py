@@ -86,7 +86,7 @@ _FINDINGS: list[tuple[str, Callable[[Subjects], bool], str]] = [
         "near_copies_",
         lambda subjects: subjects["generated"].low > max(subjects["real"].high, subjects["blurred"].high, 0.05),
         "more than held-out pictures show, blurred or not. The generator may repeat its training pictures; look at the "
-        "pairs below.",
+        "pairs in the report.",
     ),
     (
         "diversity_",

@@ -32,6 +32,10 @@ def word_scores(
         gamma1: how sharply a word looks at the regions.
         gamma2: how much the best matching word counts.
     """
+    if region_features.dtype == torch.float16:  # which cannot hold a sum over all regions
+        with torch.autocast(region_features.device.type, enabled=False):
+            exact = at_least_float32(region_features), at_least_float32(word_features)
+            return word_scores(*exact, is_padding, gamma1=gamma1, gamma2=gamma2)
     regions = region_features.flatten(2).transpose(1, 2)  # (I, R, D)
     packed = PackedWords.of(is_padding)
     words = packed.pack(word_features)  # (N, D)

@@ -38,8 +38,8 @@ class PackedWords:
 
     @classmethod
     def of(cls, is_padding: Tensor) -> "PackedWords":
-        """Pack captions (J, T) without their padding on a CPU; elsewhere it stays, since that would have to wait."""
-        if is_padding.device.type != "cpu":
+        """Pack captions (J, T) without their padding on a CPU; elsewhere, or compiled, it stays."""
+        if is_padding.device.type != "cpu" or torch.compiler.is_compiling():
             return cls.padded(is_padding)
         count, longest = is_padding.shape
         lengths = longest - is_padding.sum(dim=1)

@@ -65,6 +65,14 @@ def words_of(name: str) -> Words:
     return found._replace(title=f"{found.title}, by {known}") if known and kind != "clip_score" else found
 
 
+def words_or_name(name: str) -> Words:
+    """Return the words of a figure, or its name for one that nobody knows, as of another version of attngan."""
+    try:
+        return words_of(name)
+    except KeyError:
+        return Words(name, "")
+
+
 def text_of(name: str, value: float) -> str:
     """Return a figure as people read it."""
-    return f"{100 * value:.1f}\u00a0%" if words_of(name).is_share else f"{value:.3g}"
+    return f"{100 * value:.1f}\u00a0%" if words_or_name(name).is_share else f"{value:.3g}"

@@ -19,12 +19,11 @@ def update_average_(average: nn.Module, network: nn.Module, *, decay: float) -> 
     The released code averages the parameters and keeps the live network's statistics, which belong to other weights.
     """
     theirs = network.state_dict()
-    floats, news = [], []
+    floats, news, counters, counts = [], [], [], []
     for name, own in average.state_dict().items():
-        if own.is_floating_point():
-            floats.append(own)
-            news.append(theirs[name])
-        else:
-            own.copy_(theirs[name])
+        (floats if own.is_floating_point() else counters).append(own)
+        (news if own.is_floating_point() else counts).append(theirs[name])
+    if counters:
+        torch._foreach_copy_(counters, counts)
     torch._foreach_mul_(floats, decay)  # two roundings, as in the released code: its numbers are the promise
     torch._foreach_add_(floats, news, alpha=1 - decay)

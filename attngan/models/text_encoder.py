@@ -56,13 +56,14 @@ class TextEncoder(nn.Module):
 
         Args:
             word_ids: (B, T) int64, padded with 0 behind each caption's end.
-            lengths: (B,) int64, from 1 to T.
+            lengths: (B,) int64, from 1 to T, on the CPU or where the words are. On CUDA captions are packed where they
+                lie on the CPU; nothing is asked of it otherwise.
 
         Returns:
             word_features (B, D, T), 0 on padding, and sentence_feature (B, D): the last state of each direction.
         """
         embedded = self.dropout(self.embedding(word_ids))
-        read = read_packed if embedded.is_cuda else read_turned
+        read = read_turned if lengths.device == embedded.device else read_packed
         features, last = read(self.lstm, embedded, lengths)
         return features.transpose(1, 2), last
 

@@ -1,21 +1,18 @@
-"""Arithmetic and memory layout that a device is fast with: bfloat16, channels last, compiled networks."""
+"""Arithmetic and memory layout that a device is fast with: half precision, channels last; what fits in its memory."""
 
 import contextlib
 import ctypes
-import functools
 import platform
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 from attngan.config.settings import Config
 from attngan.errors import InputError, TransientError
 from attngan.runtime import distributed, machine
-from attngan.runtime.console import say
 from attngan.runtime.step_graph import Recorder, record_on_cuda
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -24,7 +21,8 @@ OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_S
 NO_KERNEL = ("unable to find an engine to execute this computation", "Unable to find a valid cuDNN algorithm")
 Result = TypeVar("Result")
 DEVICE_TYPES = ("cpu", "cuda")
-MIN_CAPABILITY = (8, 0)  # of a CUDA device that multiplies bfloat16 matrices
+# Of a CUDA device that multiplies matrices of bfloat16, and of float16 (V100, T4), in hardware.
+MIN_CAPABILITY, MIN_CAPABILITY_FLOAT16 = (8, 0), (7, 0)
 
 
 def set_up_device(config: Config) -> torch.device:
@@ -53,6 +51,8 @@ def set_up_device(config: Config) -> torch.device:
         if device.type not in DEVICE_TYPES:
             raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
     except (RuntimeError, AssertionError) as error:
+        if _is_out_of_memory(error):
+            raise _no_memory(device) from None
         reason = str(error).splitlines()[0]
         raise TransientError(  # the next node may have one
             f"device: {config.device!r} cannot be used here ({reason}); set device to auto or cpu."
@@ -72,17 +72,32 @@ def has_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def has_float16(device: torch.device) -> bool:
+    """Return whether a device multiplies float16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= MIN_CAPABILITY_FLOAT16
+    return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+
+
+def name_of(device: torch.device) -> str:
+    """Return what a device calls itself, such as "NVIDIA L4"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
+
+
 def choose_precision(setting: str, device: torch.device) -> torch.dtype:
-    """Return what networks compute in: `auto` takes bfloat16 where the device has it.
+    """Return what networks compute in: `auto` takes bfloat16 where the device has it, or float16 on such a GPU.
 
     Raises:
-        InputError: bfloat16 is asked for and the device lacks it.
+        InputError: the device lacks what is asked for.
     """
-    if setting == "float32" or (setting == "auto" and not has_bfloat16(device)):
-        return torch.float32
-    if not has_bfloat16(device):
-        raise InputError(f"precision: {device} has no instructions for bfloat16; set precision to auto or float32.")
-    return torch.bfloat16
+    if setting == "auto":
+        if has_bfloat16(device):
+            return torch.bfloat16
+        return torch.float16 if device.type == "cuda" and has_float16(device) else torch.float32
+    has = {"float32": lambda _: True, "bfloat16": has_bfloat16, "float16": has_float16}[setting]
+    if not has(device):
+        raise InputError(f"precision: {device} has no instructions for {setting}; set precision to auto or float32.")
+    return getattr(torch, setting)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[None]:
@@ -110,60 +125,63 @@ def keep_freed_memory() -> None:
             mallopt(parameter, 2**31 - 1)
 
 
-def compile_(modules: Iterable[nn.Module], device: torch.device) -> bool:
-    """Compile modules in place where that works here, or say that it does not; weights and names stay.
-
-    Each is compiled at its first call for each shape; what the compiler cannot do then runs as it is from there on.
-
-    Returns:
-        Whether they are compiled.
-    """
-    try:
-        torch.compile(lambda numbers: numbers.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
-    except Exception as error:  # whatever the compiler, its compiler or the platform comes up with
-        say(f"compiling does not work here, so networks run as they are: {_in_short(error)}")
-        return False
-    for module in modules:
-        # Not module.compile(), which leaves alone what has the forward of one of torch's own classes (nn.Sequential).
-        module.forward = _compiled(module.forward, type(module).__name__)
-    return True
-
-
-def _compiled(forward: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Return a forward that is compiled, and is the plain one again, with one line, once the compiler has failed."""
-    chosen = torch.compile(forward)
-
-    @functools.wraps(forward)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        nonlocal chosen
-        try:
-            return chosen(*args, **kwargs)
-        except TorchDynamoException as error:
-            say(f"{name} cannot be compiled here and runs as it is: {_in_short(error)}")
-            chosen = forward
-            return forward(*args, **kwargs)
-
-    return run
-
-
-def _in_short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def wait(device: torch.device) -> None:
     """Wait until a device has done what it was given, as a clock must that is read on the host."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def choose_recorder(is_wanted: bool, device: torch.device) -> Recorder | None:
-    """Return how steps are recorded as a graph, or None where they are not, with one line if that was wanted."""
-    if not is_wanted:
-        return None
-    if device.type != "cuda" or distributed.world_size() > 1:
-        say(f"cuda_graph: a step is recorded on one CUDA device alone; on {device} the steps run as they are.")
-        return None
-    return record_on_cuda
+def choose_recorder(setting: str, device: torch.device) -> Recorder | None:
+    """Return how steps are recorded as a graph, or None where they are not: `auto` records on exactly one CUDA device.
+
+    Raises:
+        InputError: they shall be recorded, and cannot.
+    """
+    count = distributed.world_size()
+    if setting == "on" and (device.type != "cuda" or count > 1):
+        found = f"{count} processes" if count > 1 else str(device)
+        raise InputError(
+            f"cuda_graph: a step is recorded on one CUDA device alone, found {found}; set cuda_graph to auto."
+        )
+    return record_on_cuda if setting != "off" and device.type == "cuda" and count == 1 else None
+
+
+@contextlib.contextmanager
+def beginning(device: torch.device) -> Iterator[None]:
+    """Say, where the block finds too little of a CUDA device's memory to begin with, how much is free.
+
+    Raises:
+        TransientError: another process may have taken it, and may end.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if device.type != "cuda" or not _is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        raise _no_memory(device) from None
+
+
+def _no_memory(device: torch.device) -> TransientError:
+    """Return the error for a CUDA device without room for even the networks; what they took is free again."""
+    free = "none of its memory is free"
+    with contextlib.suppress(RuntimeError):  # not even enough to ask
+        torch.cuda.empty_cache()
+        there, total = torch.cuda.mem_get_info(device)
+        free = f"{there / 2**30:.1f} of {total / 2**30:.1f} GiB are free"
+    return TransientError(
+        f"device: {device} has too little memory to begin with: {free}; wait for the processes that hold it "
+        "(nvidia-smi names them), or set device to another one."
+    )
+
+
+def _held_by_others(device: torch.device) -> str:
+    """Return in parentheses how much of a CUDA device's memory other processes hold, if that is a tenth or more."""
+    if device.type != "cuda":
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    held = total - free - torch.cuda.memory_reserved(device)
+    return f" (other processes hold {held / 2**30:.1f} of its {total / 2**30:.1f} GiB)" if held > 0.1 * total else ""
 
 
 @contextlib.contextmanager
@@ -193,7 +211,8 @@ def fitting(setting: str, batch_size: int, device: torch.device, step: Callable[
     if fits < 2 and any(text in str(failure) for text in NO_KERNEL):
         raise failure  # for want of something else, as far as anyone can tell
     would = f"one of {fits} does" if fits >= 2 else "set a smaller one, or a lower resolution"
-    raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in the memory of {device}; {would}.")
+    where = f"the memory of {device}{_held_by_others(device)}"
+    raise InputError(f"{setting}: a batch of {batch_size} pictures does not fit in {where}; {would}.")
 
 
 def with_room(work: Callable[[], Result], make_room: Callable[[], None], device: torch.device, what: str) -> Result:

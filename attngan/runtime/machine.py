@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -19,6 +20,15 @@ def memory_bytes() -> int:
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = _numbers("memory.max") or _numbers("memory/memory.limit_in_bytes") or [installed]
     return min(installed, *limits)
+
+
+def processor() -> str:
+    """Return the CPU's own name, or its kind where the system does not tell the name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _numbers(*names: str) -> list[int] | None:

@@ -44,7 +44,11 @@ class StepGraph:
                 return self._step(*inputs)
             self._make_room()
             self._inputs = [each.clone(memory_format=torch.preserve_format) for each in inputs]
-            self._outputs, self._replay = self._record(lambda: self._step(*self._inputs))
+            try:
+                self._outputs, self._replay = self._record(lambda: self._step(*self._inputs))
+            except RuntimeError as error:  # of the device or its libraries; a record that broke off spoils the process
+                error.add_note("This step was being recorded; with cuda_graph=off, steps are taken one by one.")
+                raise
             # What was recorded has not run yet.
         elif _shapes(inputs) != _shapes(self._inputs):
             return self._step(*inputs)  # a smaller batch, tried for its memory

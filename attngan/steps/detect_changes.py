@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attngan.config.settings import Config
+from attngan.pages import model_page
 from attngan.storage import places
 from attngan.storage.champion import ModelFolder, Origin, origin
 
@@ -44,6 +45,7 @@ def detect_changes(
         )
         if remember:
             folder.remember_unchanged(made_from, reason)
+            model_page.write(model_uri)
     return {"retrain": retrain, "reason": reason, "inputs": inputs}
 
 

@@ -100,7 +100,9 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
-    model = TextToImage.open(generator, kind="generator", device=acceleration.set_up_device(config))
+    device = acceleration.set_up_device(config)
+    with acceleration.beginning(device):
+        model = TextToImage.open(generator, kind="generator", device=device)
     test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
     if model.vocabulary.words != test.vocabulary.words:
         raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")

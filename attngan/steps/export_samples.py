@@ -9,7 +9,7 @@ from attngan.data.dataset import Dataset
 from attngan.data.sampling import spread
 from attngan.errors import InputError
 from attngan.inference import trained_encoders
-from attngan.inference.bundle import write_bundle
+from attngan.inference.bundle import draw_examples, write_bundle
 from attngan.inference.gallery import Gallery
 from attngan.inference.text_to_image import TextToImage
 from attngan.pages import report
@@ -39,10 +39,10 @@ def export_samples(
         generator: folder of `train_generator`.
         gallery: gets `index.html` and the PNG files, each of which says what drew it, and of what.
         bundle: gets all that drawing needs, and where it comes from.
-        config: reads `samples`, `seed`, `device`; the networks' settings come with the generator.
+        config: reads `samples`, `card`, `seed`, `device`; the networks' settings come with the generator.
         dataset: its test split gives captions beside those of `samples.captions`.
         damsm: folder of `pretrain_damsm`, which orders the variants of a caption; None: they stay in their own order.
-        metrics: folder of `evaluate`, kept in the bundle's provenance.
+        metrics: folder of `evaluate`, kept in the bundle's provenance and told on its model card.
 
     Returns:
         The bundle's provenance.
@@ -53,12 +53,17 @@ def export_samples(
         result(gallery, "gallery", inputs=[*inputs, bundle]) as shown_in,
         result(bundle, "bundle", inputs=[*inputs, gallery]) as packed_in,
     ):
-        model = TextToImage.open(generator, kind="generator", device=acceleration.set_up_device(config))
+        device = acceleration.set_up_device(config)
+        with acceleration.beginning(device):
+            model = TextToImage.open(generator, kind="generator", device=device)
         image_encoder = None
         if damsm is not None:
             image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), model.device)[1]
         captions = _captions(config, dataset)
-        provenance = write_bundle(generator, packed_in, metrics, examples=captions[:NUM_EXAMPLES])
+        examples = captions[:NUM_EXAMPLES]
+        drawn = draw_examples(model, packed_in, examples, config.seed)
+        about = {"examples": examples, "drawn": drawn, "dataset": dataset, "card": config.card}
+        provenance = write_bundle(generator, packed_in, metrics, **about)
         fingerprint = artifacts.check(packed_in, "bundle")["fingerprint"]
         draw = Gallery(
             model,
@@ -74,12 +79,17 @@ def export_samples(
         page = report.render("gallery.html.j2", resolutions=resolutions, is_ranked=image_encoder is not None, **shown)
         artifacts.write_text(shown_in / "index.html", page)
         artifacts.finish(shown_in, "gallery", [*draw.files, "index.html"], captions=captions, bundle=fingerprint)
-    with trackers.opened("samples", config, trackers.absolute(bundle)) as tracked:
-        tracked.file("gallery.html", page.encode())
-        tracked.file("bundle", bundle)
-        tracked.facts(generator=provenance["generator"], bundle=fingerprint)
+    _track(config, page, bundle, generator=provenance["generator"], bundle=fingerprint)
     say(f"gallery: {len(captions)} captions, {len(draw.files)} pictures")
     return provenance
+
+
+def _track(config: Config, page: str, folder: Path, **facts: str) -> None:
+    """Send the gallery's page, the bundle's folder and fingerprints to the trackers that there are."""
+    with trackers.opened("samples", config, trackers.absolute(folder)) as tracked:
+        tracked.file("gallery.html", page.encode())
+        tracked.file("bundle", folder)
+        tracked.facts(**facts)
 
 
 def _drawn(draw: Gallery, captions: list[str]) -> dict[str, list[dict[str, Any]]]:

@@ -99,7 +99,7 @@ class _Run:
     ):
         self.source, self.out, self.config, self.where, self.given = source, out, config, where, given
         self.is_for_all = is_for_all
-        self.pictures: dict[Split, list[bytes]] = {split: [] for split in SPLITS}  # a digest of each
+        self.test_pictures: list[bytes] = []  # a digest of each
         self.num_images = len(source.records) + len(source.rejected)
         self.unknown = {split: collections.Counter[str]() for split in SPLITS}  # words that the vocabulary lacks
         self.dropped: list[dict[str, str]] = []  # captions without a usable word
@@ -161,7 +161,8 @@ class _Run:
                 else:
                     writer.append(pixels)
                     self.records[split].append(record)
-                    self.pictures[split].append(hashlib.sha256(pixels).digest())
+                    if split == "test":
+                        self.test_pictures.append(hashlib.sha256(pixels).digest())
                 advance(1)
             self.indices[split] = writer.index
             self.digests[f"{split}/{dataset_files.PIXELS}"] = writer.digest()
@@ -231,7 +232,7 @@ class _Run:
         )
 
     def _finish(self, vocabulary: Vocabulary) -> dict[str, Any]:
-        tests = self.pictures["test"]
+        tests = self.test_pictures
         are_alike = all(one == tests[(number + len(tests) // 2) % len(tests)] for number, one in enumerate(tests))
         enough = self._tell_enough(self.records, are_alike=are_alike)
         ids = iter(number_classes([record for split in SPLITS for record in self.records[split]]))

@@ -56,7 +56,9 @@ def _pretrained(
     """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
-    run = DamsmRun(config, train, acceleration.set_up_device(config), inception_weights)
+    device = acceleration.set_up_device(config)
+    with acceleration.beginning(device):
+        run = DamsmRun(config, train, device, inception_weights)
     key = {
         "config": _shaping(config),
         "dataset": train.manifest["fingerprint"],

@@ -6,7 +6,9 @@ from typing import Any
 
 from attngan.config.settings import Config
 from attngan.errors import Changed, InputError
-from attngan.storage import artifacts
+from attngan.inference import champion_pictures
+from attngan.pages import model_card, model_page
+from attngan.storage import artifacts, json_text
 from attngan.storage.champion import Entry, ModelFolder, now, origin
 from attngan.storage.uris import check_apart
 
@@ -25,7 +27,8 @@ def publish(
         force: promote whatever the metrics say.
 
     Returns:
-        The decision: promoted, reason, metric, challenger's and champion's value, the bundle's fingerprint.
+        The decision: promoted, reason, metric, challenger's and champion's value, the interval of the challenger's if
+        there is one, the bundle's fingerprint.
     """
     check_apart([model_uri], [bundle, metrics])
     manifest = artifacts.check(bundle, "bundle", contents=True)
@@ -58,10 +61,14 @@ def publish(
         "metric": config.publish.metric,
         "challenger": challenger,
         "champion": champion,
+        **_interval(metrics, config.publish.metric),
         "bundle": manifest["fingerprint"],
         "origin": origin(inputs, config) if inputs else None,
     }
     folder.remember(decision)
+    if promoted:
+        champion_pictures.draw(folder, bundle, manifest["fingerprint"])
+    model_page.write(model_uri)
     return decision
 
 
@@ -85,6 +92,7 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
         raise InputError(f"{model_uri}: the champion has just changed; look who it is, then decide again.") from None
     decision = {"promoted": True, "reason": reason, "bundle": folder.champion["fingerprint"], "origin": None}
     folder.remember(decision)
+    model_page.write(model_uri)
     return decision
 
 
@@ -114,6 +122,13 @@ def _decide(
     if force:
         return True, f"promoted by force: {compared}"
     return False, f"not promoted: {compared}; better by more than {settings.min_improvement:g} is asked for"
+
+
+def _interval(metrics: Path, metric: str) -> dict[str, float]:
+    """Return the ends of a figure's interval, "low" and "high"; nothing where older metrics do not say."""
+    path = metrics / "metrics.json"
+    details = json_text.read(path, model_card.Evaluation).get("details", {}) if path.is_file() else {}
+    return {end: details[metric][end] for end in ("low", "high")} if metric in details else {}
 
 
 def _value(figures: dict[str, float], metric: str, metrics: Path) -> float:

@@ -40,7 +40,7 @@ _ENCODERS = ("seed", "precision", "data", "text_encoder", "image_encoder", "dams
 READ = {  # sections of the settings that shape what a step makes, beside what it is made from
     "preprocess": ("data",),
     "pretrain_damsm": _ENCODERS,
-    "train_generator": (*_ENCODERS, "compile", "generator", "discriminator", "training"),
+    "train_generator": (*_ENCODERS, "generator", "discriminator", "training"),
     "evaluate": ("seed", "evaluate"),
     "export_samples": ("seed", "samples"),
     "publish": ("publish",),
@@ -168,7 +168,7 @@ def _from_encoders(
     shown = {"dataset": to.dataset, "damsm": to.damsm, "metrics": to.metrics}
     run.step(
         "export_samples",
-        [*inputs, metrics],
+        [*inputs, metrics, config.card.model_dump_json()],
         lambda: export_samples.export_samples(to.generator, to.gallery, to.bundle, config, **shown),
     )
     if not models.history():

@@ -9,7 +9,7 @@ from attngan.data.dataset import Dataset
 from attngan.inference.text_to_image import TextToImage
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
-from attngan.storage import artifacts, delivery
+from attngan.storage import artifacts, delivery, uris
 from attngan.training import gan_step, loop, start, states, trackers
 from attngan.training.gan_run import GanRun
 from attngan.training.gan_watcher import GanWatcher
@@ -17,6 +17,7 @@ from attngan.training.run_log import RunLog
 from attngan.training.snapshot_metrics import SnapshotMetrics
 from attngan.training.snapshots import Snapshots
 
+COMPILED = "compiled"  # folder beside the states: what torch's compiler made of the step
 GOES_ON = {  # settings of what comes, and of what only judges it: a run with others of these goes on from what is there
     "data": ("min_word_count", "max_rejected_share"),  # of the dataset, which is told by its fingerprint
     "training": ("epochs", "steps"),
@@ -60,14 +61,18 @@ def _trained(
     """Train the generator, and write its folder where it is made; return the last logged losses and figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
-    run = GanRun(config, train, damsm, acceleration.set_up_device(config))
-    figures = SnapshotMetrics(run, train, test, damsm)
+    device = acceleration.set_up_device(config)
+    with acceleration.beginning(device):
+        run = GanRun(config, train, damsm, device)
+        figures = SnapshotMetrics(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
     if start_from is not None:
         run.start_from = facts["start_from"] = start.generator_from(start_from, run)
     store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
     store = run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
+    if not uris.is_remote(state):  # what is compiled will be run, and a bucket may be others' to write
+        run.compute.keep_in(Path(state) / COMPILED)
     with trackers.opened("generator", config, trackers.absolute(store.uri), is_first=distributed.is_first()) as tracked:
         log = RunLog(out if distributed.is_first() else None, run.rows, tracked)
         snapshots = None
@@ -81,7 +86,9 @@ def _trained(
                 run.generator_ema.load_state_dict(run.best_weights)
             files += TextToImage(config, train.vocabulary, run.text_encoder, run.generator_ema, run.device).save(out)
             files += log.close()
-            made = artifacts.finish(out, "generator", files, **facts, steps=run.step, best=run.best)
+            ended = {"steps": run.step, "best": run.best, "seconds": run.spent}
+            device = acceleration.name_of(run.device)
+            made = artifacts.finish(out, "generator", files, **facts, **ended, device=device)
             tracked.facts(**facts, generator=made["fingerprint"])
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 

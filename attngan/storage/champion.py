@@ -4,11 +4,15 @@
 decision, named by its stamp and by what was trained on: a later run sees there whether anything is new. That nothing
 was is a decision too, in a file of its own kind, which names the decision on a model that it goes back to. Stamps are
 times that never go back, whatever the clocks of the machines do: of two decisions the newer has the later one.
+`pictures/` has what each champion draws of the same sentences; `index.html` and `README.md`, for people, are made of
+all that.
 """
 
 import datetime
 import json
 import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -17,9 +21,11 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from attngan.config.settings import Config
 from attngan.errors import Changed, InputError
-from attngan.storage import artifacts, json_text, places, uris
+from attngan.storage import artifacts, cloud, json_text, places, uris
 
 POINTER = "champion.json"
+PICTURES = "pictures"
+SENTENCES = f"{PICTURES}/sentences.json"
 STAMP = "%Y%m%dT%H%M%S.%fZ"
 DECISION = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{16}|unknown)(-unchanged)?\.json")
 UNCHANGED = "-unchanged"  # at the end of the name of a decision that nothing was new
@@ -59,6 +65,20 @@ class Decision(TypedDict):
     time: str
     promoted: bool
     origin: Origin | None
+
+
+class Told(TypedDict, total=False):
+    """What people are told of a file of the history; an older one says less."""
+
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012
+    promoted: bool
+    retrain: bool  # False where nothing was new
+    reason: str
+    metric: str
+    challenger: float | None
+    low: float | None  # ends of the interval of the challenger's figure
+    high: float | None
+    bundle: str
 
 
 def origin(inputs: str, config: Config) -> Origin:
@@ -149,7 +169,7 @@ class ModelFolder:
 
     def history(self) -> list[str]:
         """Return the names of all decisions, also of those that nothing was new, the oldest first."""
-        return [name for name in places.names(uris.join(self.uri, "history")) if _stamp_in(name)]
+        return [name for name in places.names(uris.join(self.uri, "history")) if time_of(name)]
 
     def decisions(self) -> list[str]:
         """Return the names of all decisions on models, the oldest first."""
@@ -166,6 +186,44 @@ class ModelFolder:
         if not name.endswith(f"-{_short(decision['origin'])}.json"):
             raise InputError(f"{uri}: expected a decision on the origin in its name, found another origin; {mend}.")
         return decision
+
+    def told(self, names: Sequence[str]) -> list[Told | None]:
+        """Return what people are told of some decisions, None for each that cannot be read."""
+        contents = self.read_all([uris.join("history", name) for name in names])
+        return [_told(content, name) for content, name in zip(contents, names, strict=True)]
+
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
+        """Return the contents of small files of the folder, empty where there is none."""
+        with ThreadPoolExecutor(cloud.NUM_WORKERS) as readers:
+            return list(readers.map(lambda name: places.read(uris.join(self.uri, name))[0], names))
+
+    def rewrite(self, name: str, make: Callable[[], str], *, mark: str) -> None:
+        """Write a file that is made of what the folder holds.
+
+        Of two who rewrite it at once the later one shows what both have written before: it is made of what was there
+        after its last version was read, and where another one has come since, it is made again.
+
+        Args:
+            name: of the file.
+            make: returns its text; reads what it needs of the folder anew each time.
+            mark: what a file holds that may be replaced.
+
+        Raises:
+            InputError: somebody else has put a file there.
+        """
+        uri = uris.join(self.uri, name)
+        while True:
+            before, generation = places.read(uri)
+            if generation and mark.encode() not in before:
+                raise InputError(f"{uri}: stands in the way, and attngan did not write it; move it away.")
+            text = make().encode()
+            if text == before:
+                return
+            try:
+                places.write(uri, text, generation=generation)
+                return
+            except Changed:
+                continue
 
     def find(self, made_from: Origin) -> Decision | None:
         """Return the latest decision on a model of this origin, or None."""
@@ -189,7 +247,7 @@ class ModelFolder:
 
     def _next_stamp(self) -> datetime.datetime:
         """Return a time that is later than that of any decision so far, and no earlier than it is."""
-        stamps = [self._stamp, *map(_stamp_in, self.history()[-1:])]
+        stamps = [self._stamp, *map(time_of, self.history()[-1:])]
         return max(now(), *(stamp + TICK for stamp in stamps if stamp))
 
     def _problem(self, uri: str, fingerprint: str) -> str | None:
@@ -204,9 +262,21 @@ class ModelFolder:
         return None if found == fingerprint else f"{uri}: it is the bundle {found}, not {fingerprint}."
 
 
+def strip_of(fingerprint: str) -> str:
+    """Return the name of the file with what a champion draws."""
+    return f"{PICTURES}/{re.sub('[^0-9a-f]', '', fingerprint)[:16]}.webp"
+
+
 def now() -> datetime.datetime:
     """Return what the clock says; it may stand still, or have been set back."""
     return datetime.datetime.now(datetime.UTC)
+
+
+def _told(content: bytes, name: str) -> Told | None:
+    try:
+        return json_text.parse(content, name, Told)
+    except InputError:
+        return None
 
 
 def _time(text: str) -> datetime.datetime | None:
@@ -218,7 +288,7 @@ def _time(text: str) -> datetime.datetime | None:
     return time if time.year < LAST_YEAR else None
 
 
-def _stamp_in(name: str) -> datetime.datetime | None:
+def time_of(name: str) -> datetime.datetime | None:
     """Return the time of a decision from its name, None for a file that is none."""
     match = DECISION.fullmatch(name)
     return _time(match[1]) if match else None

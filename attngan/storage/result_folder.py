@@ -33,7 +33,7 @@ HOLDS = {  # what a folder of each kind may hold
     "generator": (*_MODEL, *_WATCHED, "film.webp", "samples/step-*.png"),
     "metrics": ("metrics.json", "report.html"),
     "gallery": ("index.html", "[0-9][0-9][0-9]*-*.png"),
-    "bundle": (*_MODEL, "provenance.json"),
+    "bundle": (*_MODEL, "provenance.json", "README.md", "pictures/[0-9][0-9].png"),
     "onnx": ("text_encoder.onnx", "generator.onnx", "vocabulary.json", "onnx.json"),
 }
 

@@ -16,9 +16,9 @@ from attngan.models.image_encoder import PretrainedImageEncoder, SmallImageEncod
 from attngan.models.text_encoder import TextEncoder
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.console import say
-from attngan.runtime.gradient_average import GradientAverage
 from attngan.storage import artifacts, tensor_files
 from attngan.training import schedule
+from attngan.training.learner import Learner
 from attngan.training.run import TrainingRun
 from attngan.training.trunk_features import TrunkFeatures
 
@@ -42,7 +42,8 @@ class DamsmRun(TrainingRun):
     remembered = (*TrainingRun.remembered, "best", "best_weights")
 
     def __init__(self, config: Config, train: Dataset, device: torch.device, inception_weights: Path | None):
-        super().__init__("DAMSM", config, device, len(DAMSM_LOSSES))
+        cuda_graph = "on" if config.cuda_graph == "on" else "off"  # recorded on no GPU yet: not by itself
+        super().__init__("DAMSM", config, device, len(DAMSM_LOSSES), cuda_graph=cuda_graph, compiles="off")
         torch.manual_seed(seeding.seed_for(config.seed, "damsm weights"))
         self.text_encoder: TextEncoder = weights.build_text_encoder(config, len(train.vocabulary)).to(device)
         self.image_encoder: PretrainedImageEncoder | SmallImageEncoder = weights.build_image_encoder(config).to(device)
@@ -53,10 +54,13 @@ class DamsmRun(TrainingRun):
         acceleration.channels_last_([self.image_encoder])
         if distributed.world_size() > 1:
             synchronize_batch_norms_(self.image_encoder, device)
-        trained = [*self.text_encoder.parameters(), *self.image_encoder.parameters()]
-        trained = [parameter for parameter in trained if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True)
-        self.gradients = GradientAverage(trained)
+        encoders = nn.ModuleList([self.text_encoder, self.image_encoder])
+        trained = [parameter for parameter in encoders.parameters() if parameter.requires_grad]
+        in_graph = self.recorder is not None
+        self.optimizer = torch.optim.Adam(trained, betas=(0.5, 0.999), fused=True, capturable=in_graph)
+        self.learner = Learner(encoders, self.optimizer, self.new_loss_scale())
+        # Words that the captions of every batch are padded to, so that all steps have the same shapes; 0: of its own.
+        self.padded_to = min(config.data.max_words, train.longest_caption) if device.type == "cuda" else 0
         self.trunk: TrunkFeatures | None = None  # of the training pictures; None: the trunk runs in each step
         self.test_trunk: TrunkFeatures | None = None
         self.schedule = schedule.of_encoders(config, len(train))
@@ -93,25 +97,27 @@ class DamsmRun(TrainingRun):
             return False
         return self.config.damsm.trunk_views > 0 and not self.config.image_encoder.noise
 
-    def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return region and image features of this process's part of a training batch."""
-        own = distributed.part(len(batch.lengths))
+    def pictures_of(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return this process's part of a training batch: images, or what the trunk saw of them."""
         if self.trunk is None:
-            noisy = add_noise(batch.images[-1], self.config.image_encoder.noise, distributed.randn_like)
-            with self.autocast():
-                seen = self.image_encoder(noisy)
-        else:
-            rng = seeding.rng_for(self.seed, "trunk view", self.step)
-            views = torch.randint(self.trunk.records.shape[1], (len(batch.lengths),), generator=rng)
-            with self.autocast():
-                seen = self.image_encoder.project(
-                    *self.trunk.take(batch.indices[own], views[own], self.device, self.precision)
-                )
-        return seen
+            return (batch.images[-1],)
+        own = distributed.part(len(batch.lengths))
+        rng = seeding.rng_for(self.seed, "trunk view", self.step)
+        views = torch.randint(self.trunk.records.shape[1], (len(batch.lengths),), generator=rng)
+        return self.trunk.take(batch.indices[own], views[own], self.device, self.precision)
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimizer."""
-        return {"optimizer": self.optimizer}
+    def see(self, *looked_at: Tensor) -> tuple[Tensor, Tensor]:
+        """Return region and image features of what `pictures_of` returned."""
+        if self.trunk is not None:
+            with self.autocast():
+                return self.image_encoder.project(*looked_at)
+        noisy = add_noise(*looked_at, self.config.image_encoder.noise, distributed.randn_like)
+        with self.autocast():
+            return self.image_encoder(noisy)
+
+    def learners(self) -> dict[str, Learner]:
+        """Return that of both encoders."""
+        return {"optimizer": self.learner}
 
     def synchronize_losses(self) -> dict[str, float]:
         """Return the sums of the epoch so far by name; every process computes those of whole batches."""
@@ -124,8 +130,11 @@ class DamsmRun(TrainingRun):
             settings.learning_rate_decay ** (self.step // self.schedule.steps_per_epoch),
             settings.min_learning_rate_share,
         )
+        rate = settings.learning_rate * share * self.rate_factor
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * share * self.rate_factor
+            if self.graph is not None and group["lr"] != rate:
+                self.graph.forget()  # it holds the rate
+            group["lr"] = rate
 
     def keep_if_best(self, figures: dict[str, float]) -> None:
         """Keep a copy of both encoders if no validation before found captions better; of equals, the later ones."""

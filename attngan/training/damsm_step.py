@@ -1,7 +1,10 @@
 """One step of the encoders' training (the DAMSM, section 3.2)."""
 
+import functools
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from attngan import seeding
 from attngan.data.dataset import Batch, Dataset
@@ -29,7 +32,8 @@ def batch_for(run: DamsmRun, train: Dataset, step: int, seed: int) -> Batch:
 
 
 def try_step(run: DamsmRun, train: Dataset, size: int) -> None:
-    """Take a step on the first `size` pictures of its batch, to see whether they fit in the memory."""
+    """Take a step on the first `size` pictures of its batch, to see whether they fit in the memory; never recorded."""
+    run.try_out()
     training_step(run, batch_for(run, train, run.step, run.seed).first(size))
 
 
@@ -50,13 +54,38 @@ def training_step(run: DamsmRun, batch: Batch) -> None:
     run.text_encoder.train()
     run.image_encoder.train()
     batch = batch.to(run.device)
-    images, captions = run.see(batch), run.text_encoder(batch.word_ids, batch.lengths)
+    missing = (0, max(0, run.padded_to - batch.word_ids.shape[1]))
+    word_ids, is_padding = (
+        functional.pad(batch.word_ids, missing),
+        functional.pad(batch.is_padding, missing, value=True),
+    )
+    # In a recorded step nothing can be asked of the CPU.
+    lengths = batch.lengths if run.recorder is None else batch.lengths.to(run.device, non_blocking=True)
+    inputs = (word_ids, lengths, is_padding, batch.class_ids, *run.pictures_of(batch))
+    run.loss_sums += run.perform(functools.partial(_update, run), *inputs)["losses"]
+
+
+def _update(
+    run: DamsmRun, word_ids: Tensor, lengths: Tensor, is_padding: Tensor, class_ids: Tensor, *looked_at: Tensor
+) -> dict[str, Tensor]:
+    """Take a step on what lies on the device; nothing here waits for it or looks at a value, so a graph can hold it.
+
+    Args:
+        run: changed in place.
+        word_ids: (B, T), of the whole batch.
+        lengths: (B,), words of each caption.
+        is_padding: (B, T), True where a caption has no word.
+        class_ids: (B,).
+        looked_at: by this process, what `DamsmRun.pictures_of` returns.
+
+    Returns:
+        The parts of the loss (4,) as "losses".
+    """
+    images, captions = run.see(*looked_at), run.text_encoder(word_ids, lengths)
     gammas, gather = run.config.damsm.gammas, distributed.gather
     with run.autocast():
-        parts = damsm_losses(images, captions, batch.is_padding, batch.class_ids, **gammas, gather=gather)
+        parts = damsm_losses(images, captions, is_padding, class_ids, **gammas, gather=gather)
     losses = torch.stack(list(parts.values()))
-    run.optimizer.zero_grad(set_to_none=True)
-    run.gradients.backward(losses.sum())
-    nn.utils.clip_grad_norm_(run.text_encoder.parameters(), run.config.damsm.max_text_gradient_norm)
-    run.optimizer.step()
-    run.loss_sums += losses.detach()
+    text, most = run.text_encoder.parameters(), run.config.damsm.max_text_gradient_norm
+    run.learner.learn(losses.sum(), before_step=lambda: nn.utils.clip_grad_norm_(text, most))
+    return {"losses": losses.detach()}

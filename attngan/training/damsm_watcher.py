@@ -59,7 +59,7 @@ class DamsmWatcher(Watcher):
         means = {name: total / num_summed for name, total in losses.items()}
         rate = run.optimizer.param_groups[0]["lr"]
         loss = sum(means.values())
-        self.log.write(step=run.step, epoch=epoch, **found, **means, loss=loss, learning_rate=rate)
+        self.log.write(step=run.step, epoch=epoch, **found, **means, loss=loss, learning_rate=rate, **self.skipped())
         if is_snapshot:
             self.save(good=True)
-        return f"loss {loss:.2f}, R@1 {found['recall_at_1']:.1%}"
+        return f"loss {loss:.2f}, R@1 {found['recall_at_1']:.1%}{self.skipped_note()}"

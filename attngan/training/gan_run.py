@@ -1,8 +1,6 @@
 """Everything an adversarial training run holds: networks, optimizers, the best so far."""
 
-import functools
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +15,11 @@ from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.models.ema import averaged_copy
 from attngan.runtime import acceleration, distributed
-from attngan.runtime.step_graph import StepGraph
 from attngan.storage import artifacts
 from attngan.training import schedule
 from attngan.training.caption_features import CaptionFeatures
 from attngan.training.learner import Learner
 from attngan.training.run import TrainingRun
-from attngan.training.states import StateStore
 
 NUM_LOSSES = 4 + len(DAMSM_LOSSES)  # those that a training step returns, beside the discriminators' opinions
 OPINIONS = ("real", "generated", "mismatched")  # a discriminator has one of each kind of picture
@@ -44,8 +40,9 @@ class GanRun(TrainingRun):
     remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best", "judged_by")
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
-        num_opinions = len(OPINIONS) * config.generator.num_stages
-        super().__init__("generator", config, device, NUM_LOSSES + num_opinions)
+        num_losses = NUM_LOSSES + len(OPINIONS) * config.generator.num_stages
+        ways = {"cuda_graph": config.cuda_graph, "compiles": config.compile}
+        super().__init__("generator", config, device, num_losses, **ways)
         self.schedule = schedule.of_generator(config, len(train))
         self.damsm_fingerprint = artifacts.check(damsm, "damsm")["fingerprint"]
         if Vocabulary.load(damsm / "vocabulary.json").words != train.vocabulary.words:
@@ -55,7 +52,7 @@ class GanRun(TrainingRun):
             self.text_encoder,
             train,
             max_words=config.data.max_words,
-            precision=self.precision if self.precision == torch.bfloat16 else None,
+            precision=None if self.precision == torch.float32 else self.precision,
             device=device,
         )
 
@@ -67,15 +64,9 @@ class GanRun(TrainingRun):
         if distributed.world_size() > 1:
             synchronize_batch_norms_(self.generator, device)
             synchronize_batch_norms_(self.discriminators, device)
-        self.recorder = acceleration.choose_recorder(config.cuda_graph, device)
-        adam = functools.partial(_adam, beta1=config.training.beta1, in_graph=self.recorder is not None)
-        self.generator_learner = Learner(self.generator, adam(self.generator))
-        self.discriminator_learners = [Learner(each, adam(each)) for each in self.discriminators]
-        self.graph: StepGraph | None = None  # of a step, once one was recorded
+        self.generator_learner = self._learner(self.generator)
+        self.discriminator_learners = [self._learner(each) for each in self.discriminators]
         self.set_learning_rates()
-        if config.compile:
-            encoders = [discriminator.encode for discriminator in self.discriminators]
-            acceleration.compile_([self.generator, self.image_encoder, *encoders], device)
         self.num_summed = 0  # steps, since the losses were last logged
         self.loss_names: list[str] = []
         self.best: dict[str, float] = {}  # snapshot
@@ -91,11 +82,10 @@ class GanRun(TrainingRun):
             "discriminators": self.discriminators,
         }
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimizers by name."""
+    def learners(self) -> dict[str, Learner]:
+        """Return the generator's and the discriminators'."""
         others = {f"optimizer of discriminator {i}": each for i, each in enumerate(self.discriminator_learners)}
-        learners = {"generator's optimizer": self.generator_learner, **others}
-        return {name: learner.optimizer for name, learner in learners.items()}
+        return {"generator's optimizer": self.generator_learner, **others}
 
     @property
     def batch_ratio(self) -> float:
@@ -120,24 +110,7 @@ class GanRun(TrainingRun):
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
         if self.graph is not None:
-            self.graph.forget()  # it holds the rates, and optimizers may have new state
-
-    def free_gradients(self) -> None:
-        """Free the gradients, which every step makes anew."""
-        for optimizer in self.optimizers().values():
-            optimizer.zero_grad(set_to_none=True)
-
-    def make_room(self) -> None:
-        """Free all memory that the next step takes again: gradients, and the record of a step."""
-        self.free_gradients()
-        if self.graph is not None:
-            self.graph.forget()
-
-    def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
-        super()._restore(saved, store)
-        for optimizer in self.optimizers().values():
-            for group in optimizer.param_groups:
-                group["capturable"] = self.recorder is not None  # whatever the run did that the state is of
+            self.graph.forget()  # it holds the rates
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to what will be logged."""
@@ -169,6 +142,7 @@ class GanRun(TrainingRun):
             self.best = {"step": self.step, **figures}
             self.best_weights = {name: tensor.clone() for name, tensor in self.generator_ema.state_dict().items()}
 
-
-def _adam(network: nn.Module, *, beta1: float, in_graph: bool) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), betas=(beta1, 0.999), fused=True, capturable=in_graph)
+    def _learner(self, network: nn.Module) -> Learner:
+        betas, in_graph = (self.config.training.beta1, 0.999), self.recorder is not None
+        adam = torch.optim.Adam(network.parameters(), betas=betas, fused=True, capturable=in_graph)
+        return Learner(network, adam, self.new_loss_scale())

@@ -3,7 +3,7 @@
 import functools
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import cached
 
 from attngan import seeding
@@ -12,11 +12,10 @@ from attngan.data.sampling import batch_of_step
 from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
 from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
-from attngan.models.generator import Generated
+from attngan.models.generator import Generated, Generator
 from attngan.models.image_encoder import add_noise
 from attngan.models.text_encoder import TextFeatures
 from attngan.runtime import distributed
-from attngan.runtime.step_graph import Step, StepGraph
 from attngan.training.gan_run import OPINIONS, GanRun
 from attngan.training.learner import Learner
 from attngan.training.watchdog import opinion
@@ -43,12 +42,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     """
     torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
     batch = batch.to(run.device)
-    update: Step = functools.partial(_update, run)
-    if run.recorder is not None:
-        if run.graph is None:
-            run.graph = StepGraph(update, run.recorder, run.free_gradients)
-        update = run.graph
-    return update(*run.captions.take(batch), batch.class_ids, *batch.images)
+    return run.perform(functools.partial(_update, run), *run.captions.take(batch), batch.class_ids, *batch.images)
 
 
 def _update(
@@ -87,7 +81,11 @@ def _generate(run: GanRun, text: TextFeatures) -> Generated:
     epsilon = torch.randn(size, run.generator.condition_dim, device=run.device)[own]
     mine = text.part(own)
     with run.autocast():
-        return run.generator(noise, mine.sentence, mine.words, mine.is_padding, epsilon=epsilon)
+        return run.compute(_drawn, run.generator, mine, noise, epsilon)
+
+
+def _drawn(generator: Generator, text: TextFeatures, noise: Tensor, epsilon: Tensor) -> Generated:
+    return generator(noise, text.sentence, text.words, text.is_padding, epsilon=epsilon)
 
 
 def _update_discriminator(
@@ -101,8 +99,8 @@ def _update_discriminator(
     with cached():  # spectral norms are computed once an update, not once a forward
         discriminator.normalize()
         with run.autocast():
-            loss, opinions = discriminator_loss(
-                discriminator, real_images, generated_images, sentence[own], wrong, weight
+            loss, opinions = run.compute(
+                discriminator_loss, discriminator, real_images, generated_images, sentence[own], wrong, weight
             )
     learner.learn(loss)
     discriminator.requires_grad_(False)  # the generator's loss needs no gradient of theirs
@@ -118,18 +116,22 @@ def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, cla
             discriminator.normalize()
         with run.autocast():
             adversarial = sum(
-                generator_loss(discriminator, images, sentence)
+                run.compute(generator_loss, discriminator, images, sentence)
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
     noisy = add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
-        seen, captions = run.image_encoder(noisy), (text.words, text.sentence)
-        matching = damsm_losses(
-            seen, captions, text.is_padding, class_ids, **run.config.damsm.gammas, gather=distributed.gather
-        )
-    kl = kl_loss(generated.mean, generated.log_variance)
+        matching = run.compute(_matching_losses, run.image_encoder, noisy, text, class_ids, run.config.damsm.gammas)
+    kl = run.compute(kl_loss, generated.mean, generated.log_variance)
     total = adversarial + settings.damsm_weight * sum(matching.values()) + settings.kl_weight * kl
     return {"generator": total, "adversarial": adversarial, "kl": kl, **matching}
+
+
+def _matching_losses(
+    image_encoder: nn.Module, images: Tensor, text: TextFeatures, class_ids: Tensor, gammas: dict[str, float]
+) -> dict[str, Tensor]:
+    captions, gather = (text.words, text.sentence), distributed.gather
+    return damsm_losses(image_encoder(images), captions, text.is_padding, class_ids, **gammas, gather=gather)
 
 
 def batch_for(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
@@ -149,6 +151,5 @@ def batch_for(run: GanRun, train: Dataset, step: int, seed: int) -> Batch:
 
 def try_step(run: GanRun, train: Dataset, size: int) -> None:
     """Take a step on the first `size` pictures of its batch, to see whether they fit in the memory; never recorded."""
-    run.make_room()
-    run.recorder = None
+    run.try_out()
     training_step(run, batch_for(run, train, run.step, run.seed).first(size))

@@ -70,10 +70,10 @@ class GanWatcher(Watcher):
             return None
         if is_snapshot:
             figures |= distributed.from_first(lambda: self._with_room(self.figures.measure))
-        self.log.write(step=run.step, epoch=run.step / run.schedule.steps_per_epoch, **figures)
+        self.log.write(step=run.step, epoch=run.step / run.schedule.steps_per_epoch, **figures, **self.skipped())
         if is_snapshot:
             self._take_snapshot()
-        return f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}"
+        return f"D {figures['discriminator']:.2f}, G {figures['generator']:.2f}{self.skipped_note()}"
 
     def answer(self, problem: str, *, can_ignore: bool = False) -> None:
         """Do what the setting says; where the run goes back, pictures from after that step go too."""

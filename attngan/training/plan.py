@@ -118,15 +118,17 @@ def encoders(
     batch_size = config.damsm.batch_size
     device = acceleration.set_up_device(config)
     timed, parts = functools.partial(_seconds, device=device, at_least=seconds or SECONDS), []
-    run = DamsmRun(config, train, device, inception_weights)
+    with acceleration.beginning(device):
+        run = DamsmRun(config, train, device, inception_weights)
     if run.can_keep_features():
         some = range(min(trunk_features.BATCH_SIZE, len(train)))
         each = timed(lambda: damsm_features.extract(run, train, some)) / len(some)
         parts.append(Part("views of pictures", each, len(train) * config.damsm.trunk_views + len(test)))
         say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
     share = _share(config, device, batch_size)
+    warm_up = _warm_up(run)
     with _steps(run, train, damsm_step, share) as step, _fitting(run, train, damsm_step, share):
-        parts.append(Part("steps of the encoders", timed(step), run.schedule.total))
+        parts.append(Part("steps of the encoders", timed(step, warm_up=warm_up), run.schedule.total))
     parts.append(Part("validations", timed(lambda: damsm_validation.validate(run, test)), run.schedule.num_looks))
     with _state() as store:
         saved = timed(lambda: run.is_finite() and store.save(run.step, run.state(), good=True))
@@ -153,9 +155,14 @@ def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | No
     batch_size = config.training.batch_size
     device = acceleration.set_up_device(config)
     timed, parts = functools.partial(_seconds, device=device, at_least=seconds or SECONDS), []
-    run = GanRun(config, train, damsm, device)
+    if config.compile == "auto":  # that would take minutes
+        config = config.model_copy(update={"compile": "off"})
+        if device.type == "cuda":
+            say("compile=auto is not measured here: where a training is long, its steps may take less")
+    with acceleration.beginning(device):
+        run = GanRun(config, train, damsm, device)
     share = _share(config, device, batch_size)
-    warm_up = WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
+    warm_up = _warm_up(run)
     with _steps(run, train, gan_step, share) as step, _fitting(run, train, gan_step, share):
         parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), run.schedule.total))
         losses = step()
@@ -233,6 +240,11 @@ def _state() -> Iterator[StateStore]:
     """Give a store of states in a scratch folder."""
     with scratch.folder("plan") as folder, StateStore(str(folder), step_name="plan", key="") as store:
         yield store
+
+
+def _warm_up(run: TrainingRun) -> int:
+    """Return how many steps are not representative: until one is recorded, if any is."""
+    return WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
 
 
 def _share(config: Config, device: torch.device, batch_size: int) -> int:

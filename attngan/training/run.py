@@ -2,17 +2,22 @@
 
 import abc
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attngan import seeding
 from attngan.config.settings import Config
 from attngan.runtime import acceleration, distributed
+from attngan.runtime.compilation import Compilation
 from attngan.runtime.console import say
+from attngan.runtime.loss_scale import LossScale
+from attngan.runtime.step_graph import Step, StepGraph
 from attngan.training import states
+from attngan.training.learner import Learner
 from attngan.training.schedule import Schedule
 from attngan.training.states import StateStore
 
@@ -25,6 +30,8 @@ class TrainingRun(abc.ABC):
         config: the run's settings.
         device: where everything lives.
         num_losses: how many a step returns.
+        cuda_graph: whether steps are recorded: "auto", "on" or "off".
+        compiles: the same, whether they are compiled.
     """
 
     section: str  # of the settings
@@ -37,23 +44,30 @@ class TrainingRun(abc.ABC):
         "start_from",
     )  # attributes that the state holds as they are
 
-    def __init__(self, name: str, config: Config, device: torch.device, num_losses: int):
+    def __init__(
+        self, name: str, config: Config, device: torch.device, num_losses: int, *, cuda_graph: str, compiles: str
+    ):
         self.name, self.config, self.device = name, config, device
         self.precision = acceleration.choose_precision(config.precision, device)
+        self.recorder = acceleration.choose_recorder(cuda_graph, device)
+        self.graph: StepGraph | None = None  # of a step, once one was recorded
+        self.compute = Compilation(compiles, device, is_recorded=self.recorder is not None, name=name)
         self.step = 0
         self.loss_sums = torch.zeros(num_losses, device=device)  # since they were last logged
         self.rows: list[dict[str, float]] = []
         self.attempt = 0  # how often the run went back
         self.events: list[dict[str, int | str]] = []  # what went wrong: step, text
         self.start_from = ""  # fingerprint of the model whose weights it began with
+        self._spent_before: float | None = 0.0  # seconds, of the processes before; None: one of them did not say
+        self._began = time.monotonic()
 
     @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""
 
     @abc.abstractmethod
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimizers by name."""
+    def learners(self) -> dict[str, Learner]:
+        """Return what is trained, by the names of the optimizers."""
 
     @abc.abstractmethod
     def set_learning_rates(self) -> None:
@@ -63,10 +77,59 @@ class TrainingRun(abc.ABC):
     def synchronize_losses(self) -> dict[str, float]:
         """Make sums of losses the same in all processes, and return them by name."""
 
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by name."""
+        return {name: learner.optimizer for name, learner in self.learners().items()}
+
+    def loss_scales(self) -> dict[str, LossScale]:
+        """Return the scales of losses by name, none where nothing computes in float16."""
+        scales = {f"loss scale of {name}": learner.scale for name, learner in self.learners().items()}
+        return {name: scale for name, scale in scales.items() if scale is not None}
+
+    def num_skipped(self) -> int:
+        """Return how many updates were left out since their gradients overflowed."""
+        return round(sum(scale.num_skipped.item() for scale in self.loss_scales().values()))
+
+    def new_loss_scale(self) -> LossScale | None:
+        """Return a scale for a loss where one is needed."""
+        return LossScale(self.device) if self.precision == torch.float16 else None
+
+    def perform(self, update: Step, *inputs: Tensor) -> dict[str, Tensor]:
+        """Take a step: as it is, or repeat the record of one; first decide, as soon as can be, how."""
+        if self.compute.begins(self.schedule.total - self.step) and self.graph is not None:
+            self.graph.forget()
+        if self.recorder is None:
+            return update(*inputs)
+        if self.graph is None:
+            self.graph = StepGraph(update, self.recorder, self.free_gradients)
+        return self.graph(*inputs)
+
+    def free_gradients(self) -> None:
+        """Free the gradients, which every step makes anew."""
+        for optimizer in self.optimizers().values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def make_room(self) -> None:
+        """Free all memory that the next step takes again: gradients, and the record of a step."""
+        self.free_gradients()
+        if self.graph is not None:
+            self.graph.forget()
+
+    def try_out(self) -> None:
+        """Make ready for a step on another number of pictures, to see whether they fit: as it is, never recorded."""
+        self.make_room()
+        self.recorder = None
+        self.compute.stop()
+
     @property
     def settings(self) -> Any:
         """The settings of this training alone."""
         return getattr(self.config, self.section)
+
+    @property
+    def spent(self) -> float | None:
+        """How many seconds the training took so far, in all its processes one after the other; None: not known."""
+        return None if self._spent_before is None else self._spent_before + time.monotonic() - self._began
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Let networks compute in the run's precision inside the block."""
@@ -90,9 +153,10 @@ class TrainingRun(abc.ABC):
 
     def state(self) -> dict[str, Any]:
         """Return everything that shapes the rest of the run; random states follow from seed and step."""
-        parts = {**self.networks(), **self.optimizers()}
+        parts = {**self.networks(), **self.optimizers(), **self.loss_scales()}
         remembered = {name: getattr(self, name) for name in self.remembered}
-        return {**{name: part.state_dict() for name, part in parts.items()}, "loss_sums": self.loss_sums, **remembered}
+        own = {"loss_sums": self.loss_sums, "spent": self.spent}
+        return {**{name: part.state_dict() for name, part in parts.items()}, **own, **remembered}
 
     def resume(self, store: StateStore) -> StateStore:
         """Go on from the newest state in `store`, if there is one, and return where the run keeps its states.
@@ -142,15 +206,25 @@ class TrainingRun(abc.ABC):
 
     def go_back(self, store: StateStore) -> None:
         """Go on from the newest good state in `store`, with lower learning rates."""
-        attempt, events = self.attempt + 1, self.events
+        attempt, events, spent = self.attempt + 1, self.events, self.spent
         self._restore(store.load(good=True) or {}, store)
-        self.attempt, self.events = attempt, events
+        self.attempt, self.events, self._spent_before = attempt, events, spent
         self.set_learning_rates()
 
     def _restore(self, saved: dict[str, Any], store: StateStore) -> None:
         for name, part in {**self.networks(), **self.optimizers()}.items():
             states.restore(part, saved.get(name), name=name, where=store.uri)
+        for name, scale in self.loss_scales().items():
+            if name in saved:  # not in a state of another precision
+                states.restore(scale, saved[name], name=name, where=store.uri)
+        for optimizer in self.optimizers().values():
+            for group in optimizer.param_groups:
+                group["capturable"] = self.recorder is not None  # whatever the run did that the state is of
+        if self.graph is not None:
+            self.graph.forget()  # it is of the optimizers' state before
         self.step = saved["step"]
         self.loss_sums = saved["loss_sums"].to(self.device)
         for name in self.remembered:
             setattr(self, name, saved.get(name, getattr(self, name)))
+        spent = saved.get("spent")  # older states do not say
+        self._spent_before, self._began = spent if isinstance(spent, float) else None, time.monotonic()

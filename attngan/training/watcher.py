@@ -15,6 +15,8 @@ from attngan.training.run import TrainingRun
 from attngan.training.run_log import RunLog
 from attngan.training.states import StateStore
 
+SKIPPED = "skipped_updates"  # name of a figure
+
 
 class Watcher(abc.ABC):
     """Saves a run's states, and answers when it goes wrong. A subclass says what it looks at.
@@ -62,6 +64,15 @@ class Watcher(abc.ABC):
         if thoroughly and not problem and not self.run.is_finite():
             problem = "a weight is not a finite number"
         return problem
+
+    def skipped(self) -> dict[str, float]:
+        """Return what a row of the log says of updates that were left out, since float16 overflowed in them."""
+        return {SKIPPED: float(self.run.num_skipped())} if self.run.loss_scales() else {}
+
+    def skipped_note(self) -> str:
+        """Return what the bar says of them, if the last row of the log does."""
+        count = self.log.rows[-1].get(SKIPPED) if self.log.rows else 0
+        return f", {count:,.0f} updates skipped" if count else ""
 
     def save_or_answer(self) -> None:
         """Save the state, unless it is that of a run gone wrong: answer then."""

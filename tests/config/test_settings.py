@@ -39,6 +39,27 @@ def test_every_kind_of_image_encoder_can_be_written_down_and_built(kind):
     assert regions.shape == (1, 256, sides[kind], sides[kind]) and image.shape == (1, 256)
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("auto", "auto"), ("on", "on"), ("off", "off"), ("true", "on"), ("false", "off"), ("'on'", "on"), ("Yes", "on")],
+)
+def test_a_switch_is_written_in_any_of_yamls_ways(written, expected):
+    """True and false are what configs of before hold; on and off are the same to YAML."""
+    config = configs.load(f"cuda_graph: {written}", overrides=[f"compile={written}"])
+    assert config.cuda_graph == config.compile == expected
+    assert configs.load(configs.dump(config)) == configs.load(overrides=configs.overrides(config)) == config
+
+
+@pytest.mark.parametrize("written", ["maybe", "1", "[on]", "null"])
+def test_another_value_of_a_switch_is_refused(written):
+    with pytest.raises(InputError, match="compile: input should be 'auto', 'on' or 'off', found"):
+        configs.load(f"compile: {written}")
+
+
+def test_how_steps_are_taken_is_no_part_of_what_a_run_is_known_by():
+    assert configs.load(overrides=["compile=on", "cuda_graph=off"]).shaping() == configs.load().shaping() == {}
+
+
 def test_unknown_settings_are_named_with_the_nearest_known_one():
     with pytest.raises(InputError, match=r"unknown setting damsm\.epoch \(did you mean damsm\.epochs\?\)"):
         configs.load("damsm: {epoch: 3}", where="my.yaml")
@@ -105,9 +126,7 @@ def test_every_setting_says_beside_it_what_it_is():
 
 
 def test_what_shapes_a_result_leaves_out_what_is_marked_as_incidental():
-    changed = configs.load(
-        "{device: cpu, num_threads: 3, training: {price_per_hour: 2.0}, damsm: {inception_sha256: 0c}}"
-    )
+    changed = configs.load("{device: cpu, num_threads: 3, training: {price_per_hour: 2.0}, card: {license: mit}}")
     assert changed.shaping() == Config().shaping()
     assert configs.load("training: {epochs: 3}").shaping()["training"]["epochs"] == 3
 

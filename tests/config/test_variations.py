@@ -19,8 +19,8 @@ def test_members_are_all_combinations_the_first_setting_slowest():
 
 
 def test_values_are_yaml_and_may_be_texts():
-    found = variations.members(["watch.metric=kid, 'r_precision'", "compile=true,false"], load)
-    assert len(found) == 4 and found[0].overrides == ("watch.metric=kid", "compile=true")
+    found = variations.members(["watch.metric=kid, 'r_precision'", "discriminator.spectral_norm=true,false"], load)
+    assert len(found) == 4 and found[0].overrides == ("watch.metric=kid", "discriminator.spectral_norm=true")
     assert found[3].config.watch.metric == "r_precision"
 
 
@@ -35,7 +35,7 @@ def test_only_what_encoders_are_made_from_divides_them():
         *("seed=7", "precision=bfloat16", "damsm.learning_rate=0.1", "damsm.gamma1=3", "damsm.steps=5"),
         *("text_encoder.dropout=0.1", "image_encoder.kind=small", "data.max_words=7", "watch.every_epochs=3"),
         *("watch.metric=r_precision", "watch.num_images=40", "training.batch_size=8", "generator.num_stages=2"),
-        *("device=cuda", "compile=true", "evaluate.num_images=40", "watch.on_trouble=stop"),
+        *("device=cuda", "discriminator.spectral_norm=true", "evaluate.num_images=40", "watch.on_trouble=stop"),
     ],
 )
 def test_members_share_encoders_where_a_training_of_them_would_be_the_same(override):

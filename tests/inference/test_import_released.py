@@ -45,6 +45,8 @@ def test_the_bundle_draws_what_the_authors_networks_draw(tmp_path):
     assert torch.equal(drawn.images[-1], expected.images[-1])
     provenance = json.loads((tmp_path / "out" / "bundle" / "provenance.json").read_text())
     assert provenance["imported"] == {name: artifacts.sha256_of(path) for name, path in files.items()}
+    card = (tmp_path / "out" / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "attngan has not trained them" in card and "| data.resolution | 256 |" in card and "| training." not in card
 
 
 @pytest.mark.parametrize("named", ["out", "out/bundle"])

@@ -22,7 +22,6 @@ from attngan.losses.adversarial import discriminator_loss, kl_loss, real_loss
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.models import generator as generator_module
 from attngan.models.ema import averaged_copy
-from attngan.runtime.gradient_average import GradientAverage
 from attngan.training import damsm_step, gan_step
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.learner import Learner
@@ -48,6 +47,11 @@ class KeptWords(nn.Module):
         return embedded * self.kept / 0.5
 
 
+def as_it_is(function, *arguments):
+    """Stand in for what records and compiles."""
+    return function(*arguments)
+
+
 def damsm_parameters(run):
     ours = named(run.text_encoder, lambda name: f"text_encoder.{text_encoder_name(name)}")
     return ours | named(run.image_encoder, lambda name: f"image_encoder.{image_encoder_name(name)}")
@@ -66,15 +70,16 @@ def test_steps_of_damsm_pretraining(reference, load, monkeypatch, which):
         loss_sums=torch.zeros(4),
     )
     run.text_encoder, run.image_encoder, run.trunk = load("text_encoder"), load("image_encoder"), None
-    run.see = functools.partial(DamsmRun.see, run)
+    run.recorder, run.padded_to, run.perform = None, 0, as_it_is
+    run.see, run.pictures_of = functools.partial(DamsmRun.see, run), functools.partial(DamsmRun.pictures_of, run)
     shape = (*reference["inputs/captions_a"].shape, 300)
     kept = np.unpackbits(reference.arrays["inputs/dropout_keep_packed"])[: np.prod(shape)].reshape(shape)
     run.text_encoder.dropout = KeptWords(torch.from_numpy(kept)) if which == "damsm_step_dropout" else nn.Identity()
-    trained = [*run.text_encoder.parameters(), *run.image_encoder.parameters()]
-    trained = [parameter for parameter in trained if parameter.requires_grad]
+    encoders = nn.ModuleList([run.text_encoder, run.image_encoder])
+    trained = [parameter for parameter in encoders.parameters() if parameter.requires_grad]
     assert len(trained) == 12
     run.optimizer = torch.optim.Adam(trained, lr=config.damsm.learning_rate, betas=(0.5, 0.999))
-    run.gradients = GradientAverage(trained)
+    run.learner = Learner(encoders, run.optimizer)
     batch, found = batch_of(reference, "img299"), {}
     parameters = damsm_parameters(run)
     before = {name: tensor.detach().clone() for name, tensor in parameters.items()}
@@ -158,7 +163,7 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     def read(batch):
         return *run.text_encoder(batch.word_ids, batch.lengths), batch.is_padding
 
-    run.captions, run.recorder = types.SimpleNamespace(take=read), None
+    run.captions, run.perform, run.compute = types.SimpleNamespace(take=read), as_it_is, as_it_is
     run.ema_decay = config.training.ema_decay
     run.generator_learner = Learner(run.generator, adam(run.generator))
     run.discriminator_learners = [Learner(each, adam(each)) for each in run.discriminators]

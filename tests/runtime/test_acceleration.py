@@ -1,8 +1,6 @@
 """What makes a step faster leaves what is computed: each against the plain step."""
 
-import functools
 import threading
-import types
 
 import pytest
 import torch
@@ -39,17 +37,35 @@ def bfloat16(monkeypatch):
         ("auto", False, torch.float32),
         ("float32", True, torch.float32),
         ("bfloat16", True, torch.bfloat16),
+        ("float16", True, torch.float16),
     ],
 )
 def test_the_precision_is_what_is_asked_for_or_what_the_device_is_fast_with(setting, has, expected, monkeypatch):
     monkeypatch.setattr(acceleration, "has_bfloat16", lambda device: has)
+    monkeypatch.setattr(acceleration, "has_float16", lambda device: True)
     assert acceleration.choose_precision(setting, CPU) == expected
 
 
-def test_bfloat16_where_there_is_none_is_refused(monkeypatch):
-    monkeypatch.setattr(acceleration, "has_bfloat16", lambda device: False)
-    with pytest.raises(InputError, match="precision: cpu has no instructions for bfloat16; set precision to auto"):
-        acceleration.choose_precision("bfloat16", CPU)
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((6, 1), torch.float32),
+        ((7, 0), torch.float16),  # V100
+        ((7, 5), torch.float16),  # T4
+        ((8, 0), torch.bfloat16),
+        ((9, 0), torch.bfloat16),
+    ],
+)
+def test_a_gpu_computes_in_what_it_multiplies_fast(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert acceleration.choose_precision("auto", torch.device("cuda", 0)) == expected
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_precision_that_the_device_lacks_is_refused(precision, monkeypatch):
+    monkeypatch.setattr(acceleration, f"has_{precision}", lambda device: False)
+    with pytest.raises(InputError, match=f"precision: cpu has no instructions for {precision}; set precision to auto"):
+        acceleration.choose_precision(precision, CPU)
 
 
 def steps(dataset, damsm, config, count=3, change=lambda run: None):
@@ -128,72 +144,6 @@ def test_spectral_norms_are_computed_in_float32():
     assert kept.dtype == torch.float32 and torch.equal(kept, weight)
 
 
-def test_where_compiling_fails_it_is_said_once_and_networks_run_as_they_are(monkeypatch, capsys):
-    def fail(*_, **__):
-        raise RuntimeError("no compiler")
-
-    network = torch.nn.Linear(2, 2)
-    monkeypatch.setattr(torch, "compile", fail)
-    assert not acceleration.compile_([network], CPU)
-    assert capsys.readouterr().out == "compiling does not work here, so networks run as they are: no compiler\n"
-    assert network(torch.ones(1, 2)).shape == (1, 2)
-
-
-@pytest.fixture
-def compiler(monkeypatch):
-    """Stand in for torch's compiler: counts the graphs it is given, and fails where it is told to."""
-    graphs, fails = [], []
-
-    def backend(graph, _):
-        graphs.append(graph)
-        if fails:
-            raise RuntimeError("no such kernel")
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
-    yield types.SimpleNamespace(graphs=graphs, fails=fails)
-    torch._dynamo.reset()
-
-
-@pytest.mark.slow
-def test_every_network_of_the_step_is_compiled(dataset, damsm, smoke, compiler):
-    plain, _ = steps(dataset, damsm, smoke, count=1)
-    run = GanRun(smoke.model_copy(update={"compile": True}), Dataset.open(dataset, "train"), damsm, CPU)
-    probe = len(compiler.graphs)
-    for discriminator in run.discriminators:
-        before = len(compiler.graphs)
-        discriminator.features(torch.zeros(2, 3, 32, 32))
-        assert len(compiler.graphs) > before
-    run.image_encoder(torch.zeros(2, 3, 32, 32))
-    assert len(compiler.graphs) > probe + len(run.discriminators)
-    compiler.graphs.clear()
-    torch._dynamo.reset()
-    ours, _ = steps(dataset, damsm, smoke.model_copy(update={"compile": True}), count=1)
-    assert len(compiler.graphs) > 3 and ours[0] == pytest.approx(plain[0], rel=1e-4, abs=1e-5)
-
-
-def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_is_named_once(compiler, capsys):
-    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    plain = network(torch.ones(1, 2))
-    assert acceleration.compile_([network], CPU)
-    compiler.fails.append(True)
-    for _ in range(2):
-        assert torch.equal(network(torch.ones(1, 2)), plain)
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 1 and said[0].startswith("Sequential cannot be compiled here and runs as it is: ")
-    assert "no such kernel" in said[0]
-
-
-@pytest.mark.slow
-def test_compiled_networks_take_the_same_steps(dataset, damsm, smoke, capsys):
-    ours, run = steps(dataset, damsm, smoke.model_copy(update={"compile": True}))
-    assert "compiling does not work" not in capsys.readouterr().out
-    plain, other = steps(dataset, damsm, smoke)
-    for row, expected in zip(ours, plain):
-        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    assert_same(run, other, 2e-3)
-
-
 OTHER = torch.device("meta")  # any that is not this processor
 
 
@@ -269,6 +219,43 @@ def test_what_a_training_can_do_without_makes_room_for_a_snapshot(words):
         acceleration.with_room(lambda: fail(words), lambda: None, CPU, "pictures")
     with pytest.raises(RuntimeError, match="shapes"):
         acceleration.with_room(lambda: fail("shapes"), lambda: None, CPU, "pictures")
+
+
+@pytest.fixture
+def full_gpu(monkeypatch):
+    """A CUDA device of 15 GiB, 0.25 of which are free; this process holds 1."""
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gib // 4, 15 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: gib)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    return torch.device("cuda", 0)
+
+
+def test_a_gpu_taken_by_others_is_told_from_one_that_is_too_small(full_gpu):
+    sentence = r"device: cuda:0 has too little memory to begin with: 0\.2 of 15\.0 GiB are free; wait for the processes"
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(acceleration.OUT_OF_MEMORY[2])):
+        with pytest.raises(InputError, match=sentence), acceleration.beginning(full_gpu):
+            raise error
+    with pytest.raises(RuntimeError, match="shapes"), acceleration.beginning(full_gpu):
+        fail("shapes")
+    with pytest.raises(RuntimeError, match="alloc"), acceleration.beginning(CPU):
+        fail("can't allocate memory")
+    others = r"does not fit in the memory of cuda:0 \(other processes hold 13\.8 of its 15\.0 GiB\); one of 4 does"
+    with (
+        pytest.raises(InputError, match=others),
+        acceleration.fitting("training.batch_size", 8, full_gpu, lambda size: None),
+    ):
+        fail("CUDA error: out of memory")
+
+
+def test_a_gpu_without_memory_for_anything_is_named(monkeypatch, smoke):
+    def ask(*_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", lambda *_, device: ask())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", ask)
+    with pytest.raises(InputError, match="device: cuda:1 has too little memory to begin with: none of its memory is"):
+        acceleration.set_up_device(smoke.model_copy(update={"device": "cuda:1"}))
 
 
 def fail(words):

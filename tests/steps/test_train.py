@@ -81,12 +81,13 @@ def test_the_same_command_again_says_that_it_is_done(whole, things, tmp_path):
     assert again.output.count(": done before ==") == STEPS and "== done ==" in again.output
 
 
-def test_the_settings_lie_in_the_folder_and_an_edited_one_does_what_it_changes_alone(whole, things, tmp_path):
+@pytest.mark.parametrize("edit", [("variants: 2", "variants: 3"), ("license: ''", "license: mit")])
+def test_the_settings_lie_in_the_folder_and_an_edited_one_does_what_it_changes_alone(edit, whole, things, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(whole[0], out, symlinks=True)
     text = (out / "config.yaml").read_text()
     assert text.startswith("# The settings of this run") and settings.load(text).generator.channels == 4
-    (out / "config.yaml").write_text(text.replace("variants: 2", "variants: 3"))
+    (out / "config.yaml").write_text(text.replace(*edit))
     again = run(things, "--out", out)
     assert again.exit_code == 0, again.output
     assert again.output.count(": done before ==") == STEPS - 1

@@ -40,6 +40,20 @@ def test_parts_are_counted_as_the_trainings_count_them(dataset, smoke):
     assert all(part.seconds > 0 for part in parts)
 
 
+@pytest.mark.parametrize(("setting", "measured"), [("auto", "off"), ("on", "on")])
+def test_nothing_is_compiled_for_minutes_only_to_be_measured(dataset, damsm, smoke, monkeypatch, setting, measured):
+    class Stop(Exception):
+        pass
+
+    def make(config, *_):
+        assert config.compile == measured
+        raise Stop
+
+    monkeypatch.setattr(plan, "GanRun", make)
+    with pytest.raises(Stop):
+        plan.generator(dataset, damsm, smoke.model_copy(update={"compile": setting}))
+
+
 @pytest.mark.slow
 def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path):
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)

@@ -9,14 +9,18 @@ import os
 import pickle
 import signal
 import time
+import types
 
 import pytest
 import torch
 from saved_states import load, open_store, overwrite, save, save_and_wait, states
 
+from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.runtime import stopping
 from attngan.storage import artifacts, places, uris
+from attngan.training import run as run_module
+from attngan.training.damsm_run import DamsmRun
 from attngan.training.states import StateStore, restore
 
 
@@ -171,6 +175,32 @@ def test_a_state_of_other_shapes_is_refused_by_name(tmp_path):
     state = torch.nn.Linear(3, 3).state_dict()
     with pytest.raises(InputError, match=r"the checkpoint's generator does not fit this run.*size mismatch"):
         restore(torch.nn.Linear(2, 2), state, name="generator", where=str(tmp_path))
+
+
+def test_the_time_of_a_training_is_that_of_all_its_processes_also_where_it_goes_back(
+    dataset, smoke, tmp_path, monkeypatch
+):
+    clock = [100.0]
+    monkeypatch.setattr(run_module, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def begin():
+        return DamsmRun(smoke, Dataset.open(dataset, "train"), torch.device("cpu"), None)
+
+    with open_store(str(tmp_path)) as store:
+        first = begin()
+        clock[0] += 10
+        store.save(3, first.state(), good=True)
+        store.wait()
+        second = begin()
+        clock[0] += 1000  # before it is read what the run goes on from
+        second.resume(store)
+        clock[0] += 5
+        assert second.spent == 15
+        second.go_back(store)
+        assert second.spent == 15
+        store.save(4, {name: value for name, value in first.state().items() if name != "spent"})  # as before
+        second.resume(store)
+        assert second.spent is None
 
 
 @pytest.mark.parametrize(("number", "leaves_by"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
