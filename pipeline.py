@@ -1,4 +1,4 @@
-"""The whole pipeline on one page, and its command line: compile, run, step, submit, retry, schedule(s), unschedule.
+"""The pipeline on one page, and its command line: compile, run, sweep, step, submit, retry, schedule(s), unschedule.
 
 `run` hands the same pipeline object to `kfp.local` that `compile` writes for a cluster; `step` runs one step alone.
 """
@@ -16,7 +16,7 @@ import components
 from attngan.cli.options import local_output
 from attngan.runtime import exit_status, webhook
 from attngan.runtime.command_group import Commands
-from components import placement
+from components import placement, sweep
 from components.cluster import commands as cluster_commands
 from components.cluster.notice import Notice
 from components.image import IMAGE, check_pinned
@@ -113,6 +113,7 @@ def local_pipeline(
 
 
 CALLED = {"name": "attngan", "description": "AttnGAN: from captioned images to pictures drawn from a sentence."}
+SWEPT = {"name": "attngan-sweep", "description": "AttnGAN: every combination of some settings, and the best of all."}
 
 
 @dsl.pipeline(**CALLED)
@@ -202,13 +203,94 @@ def attngan_pipeline(
     placement.everywhere([changes, *tasks], image=image)
 
 
-def cluster_pipeline(notice: Notice | None = None) -> Any:
-    """Return the pipeline for a cluster; with a notice it is inside an exit handler, called however the run ends."""
-    if notice is None:
-        return attngan_pipeline
-    steps = attngan_pipeline.pipeline_func
+@dsl.pipeline(**SWEPT)
+def attngan_sweep(
+    source: str,
+    model_uri: str,
+    checkpoint_root: str,
+    encoders: list,
+    members: list,
+    config: str = "",
+    captions: str = "",
+    inception_weights: str = "",
+    force: bool = False,
+    image: str = IMAGE,
+    gpu_type: str = "nvidia.com/gpu",
+    num_gpus: str = "1",
+    cpu: str = "8",
+    memory: str = "32Gi",
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [],  # noqa: B006
+):
+    """Train with every combination of some settings, compare all, and publish the best if it beats the champion.
 
-    @dsl.pipeline(**CALLED)
+    Args:
+        source: Folder, .tgz or .zip with images, in cloud storage.
+        model_uri: Folder that holds the champion and the history, in cloud storage.
+        checkpoint_root: Folder for training state and for what members make, which outlives the run.
+        encoders: A member of each set of encoders, as {"varied": "NAME=VALUE" a line}.
+        members: All members, in the same form.
+        config: Settings that all share as YAML text.
+        captions: Captions that are not in the source.
+        inception_weights: ImageNet weights for image_encoder.kind; empty to train that from the start.
+        force: Publish whatever the metrics say.
+        image: The container image, pinned by digest or commit.
+        gpu_type: Kubernetes resource of a GPU.
+        num_gpus: GPUs of each member; "0" for CPU nodes.
+        cpu: Cores of each member.
+        memory: Memory of each member.
+        node_selector: Labels of the nodes that train.
+        tolerations: Of the taints of those nodes.
+    """
+    sources = {"source": source, "captions": captions}
+    changes = components.detect_changes(
+        **sources, inception_weights=inception_weights, model_uri=model_uri, always=True, config=config
+    )
+    inputs = changes.outputs["inputs"]
+    data = components.preprocess(**sources, inputs=inputs, config=config)
+    common = {"inputs": inputs, "config": config, "checkpoint_root": checkpoint_root}
+    on = {"dataset": data.outputs["dataset"], "num_gpus": num_gpus}
+    with dsl.ParallelFor(encoders, name="encoders", parallelism=1) as each:  # `compiled.write` says how many at once
+        trained = sweep.sweep_encoders(**common, **on, inception_weights=inception_weights, varied=each.varied)
+    with dsl.ParallelFor(members, name="members", parallelism=1) as each:
+        encoded = dsl.Collected(trained.output)
+        member = sweep.sweep_member(**common, **on, encoders=encoded, varied=each.varied)
+    done = dsl.Collected(member.outputs["Output"])
+    table = sweep.sweep_table(**common, members=members, done=done).ignore_upstream_failure()
+    published = components.publish(
+        bundle=table.outputs["bundle"],
+        metrics=table.outputs["metrics"],
+        model_uri=model_uri,
+        inputs=inputs,
+        force=force,
+        config=table.outputs["Output"],
+    )
+    for task in (changes, trained, member, table, published):  # they see themselves what is there
+        task.set_caching_options(enable_caching=False)
+    nodes = {"cpu": cpu, "memory": memory, "node_selector": node_selector, "tolerations": tolerations}
+    placement.on_gpus([trained, member], gpu_type=gpu_type, num_gpus=num_gpus, **nodes)
+    placement.on_cpu([data, table], cpu="2", memory="8Gi")
+    placement.on_cpu([changes, published], cpu="500m", memory="2Gi")
+    placement.everywhere([changes, data, trained, member, table, published], image=image)
+
+
+def cluster_pipeline(notice: Notice | None = None) -> Any:
+    """Return the pipeline for a cluster, which sends a notice where one is wanted."""
+    return _with_notice(attngan_pipeline, CALLED, notice)
+
+
+def sweep_pipeline(notice: Notice | None = None) -> Any:
+    """Return the pipeline of a sweep, which sends a notice where one is wanted."""
+    return _with_notice(attngan_sweep, SWEPT, notice)
+
+
+def _with_notice(pipeline: Any, called: dict[str, str], notice: Notice | None) -> Any:
+    """Put a pipeline inside an exit handler, whose task sends the notice however the run ends."""
+    if notice is None:
+        return pipeline
+    steps = pipeline.pipeline_func
+
+    @dsl.pipeline(**called)
     @functools.wraps(steps)
     def with_notice(*parameters):
         given = inspect.signature(steps).bind(*parameters).arguments
@@ -217,7 +299,7 @@ def cluster_pipeline(notice: Notice | None = None) -> Any:
             run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
             page=notice.page,
-            runs=f"{notice.pipeline_root}/{attngan_pipeline.name}",
+            runs=f"{notice.pipeline_root}/{pipeline.name}",
             model_uri=given["model_uri"],
         )
         sent.set_caching_options(enable_caching=False)
@@ -249,7 +331,7 @@ def compile_pipeline(
 @app.callback()
 def describe(context: typer.Context) -> None:
     """The AttnGAN pipeline: six steps from captioned images to pictures drawn from a sentence."""
-    context.obj = {"local": local_pipeline, "cluster": cluster_pipeline}
+    context.obj = {"local": local_pipeline, "cluster": cluster_pipeline, "sweep": sweep_pipeline}
 
 
 if __name__ == "__main__":

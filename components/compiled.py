@@ -7,9 +7,10 @@ import yaml
 from kfp import compiler
 
 STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
+SWEEP = ("detect-changes", "preprocess", "sweep-encoders", "sweep-member", "sweep-table", "publish")
 
 
-def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
+def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> list[str]:
     """Compile a pipeline to YAML and return its tasks in the order they can run in.
 
     The file is checked before it takes its place at `out`.
@@ -18,6 +19,7 @@ def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
         pipeline: a pipeline of kfp.
         out: the file.
         caching: False lets no task take its outputs from an earlier run.
+        parallel: how many members of a sweep train at once; kfp takes no parameter of the pipeline for it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".attngan-") as scratch:
@@ -25,10 +27,20 @@ def write(pipeline, out: Path, *, caching: bool = True) -> list[str]:
         compiler.Compiler().compile(pipeline, str(draft))
         if not caching:
             _forbid_caching(draft)
-        specification = read(draft)[0]
-        steps = ordered_tasks(six_steps(specification))
-        assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
+        if parallel > 1:
+            _limit(draft, parallel)
+        order = _order(read(draft)[0])
         draft.replace(out)
+    return order
+
+
+def _order(specification: dict) -> list[str]:
+    """Return the tasks of the pipeline, or of a sweep, in the order they can run in."""
+    names = {name for tasks in _levels(specification) for name in tasks}
+    if names >= set(SWEEP):
+        return list(SWEEP)  # those in loops are on levels of their own
+    steps = ordered_tasks(six_steps(specification))
+    assert sorted(steps) == sorted(STEPS), f"the compiled pipeline has the steps {steps}"
     return [*before(specification), *steps]
 
 
@@ -60,6 +72,16 @@ def _forbid_caching(path: Path) -> None:
     for tasks in _levels(documents[0]):
         for task in tasks.values():
             task["cachingOptions"] = {}
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+
+
+def _limit(path: Path, parallel: int) -> None:
+    """Say in a compiled file how many iterations of a loop run at once."""
+    documents = read(path)
+    for tasks in _levels(documents[0]):
+        for task in tasks.values():
+            if "iteratorPolicy" in task:
+                task["iteratorPolicy"]["parallelismLimit"] = parallel
     path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
 

@@ -100,6 +100,12 @@ def test_only_a_few_files_import_the_clients_of_kubernetes(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_one_file_imports_the_client_of_a_tracker(path):
+    for package, home in {"mlflow": "mlflow_run.py", "wandb": "wandb_run.py"}.items():
+        assert path.name == home or package not in {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
 def test_only_config_reads_yaml(path):
     if path.name not in ("yaml_text.py", "compiled.py"):  # the other reads back what kfp compiled
         assert "yaml" not in imported(path)
@@ -113,7 +119,7 @@ def test_rooms_import_downwards_only(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "attngan" / "steps").glob("*.py")), ids=relative)
 def test_no_step_imports_another(path):
-    if path.name != "train.py":  # which takes all of them
+    if path.name not in ("train.py", "sweep.py"):  # which take all of them
         assert not {name for name in imported(path) if name.startswith("attngan.steps.")}
 
 
@@ -134,7 +140,7 @@ def test_a_component_calls_one_step_with_config_and_services(path):
 @pytest.mark.parametrize("path", below_components(), ids=relative)
 def test_what_runs_components_knows_services_and_the_command_line_but_no_step(path):
     assert rooms_of(path) - {"steps"} <= {"cli", "storage", "runtime", "config", "errors"}
-    assert {name.split(".")[2] for name in imported(path) if name.startswith("attngan.steps.")} <= {"train"}
+    assert {name.split(".")[2] for name in imported(path) if name.startswith("attngan.steps.")} <= {"train", "sweep"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if relative(path).startswith("components/")], ids=relative)
@@ -176,7 +182,7 @@ def test_attngan_imports_without_kfp_and_the_clients_of_clouds():
         for name in map(relative, FILES)
         if name.startswith("attngan") and not name.endswith(("google_storage.py", "s3_storage.py"))
     ]
-    packages = ["kfp", "google", "google.cloud", "boto3", "botocore", "kubernetes"]
+    packages = ["kfp", "google", "google.cloud", "boto3", "botocore", "kubernetes", "mlflow", "wandb"]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({packages}))\n"
     lines = "\n".join(f"import {name.removesuffix('.__init__')}" for name in modules if not name.endswith("__main__"))
     subprocess.run([sys.executable, "-c", blocked + lines], check=True, cwd=ROOT)

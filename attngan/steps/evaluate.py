@@ -37,6 +37,8 @@ from attngan.runtime import acceleration
 from attngan.runtime.console import say, say_result
 from attngan.storage import artifacts
 from attngan.storage.result_folder import result
+from attngan.training import trackers
+from attngan.training.trackers import Trackers
 
 JUDGES = {"num_candidates", "num_colour_captions", "kid_subsets", "kid_subset_size", "num_resamples"}  # not rows
 
@@ -77,6 +79,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
         torch.no_grad(),
         inception_extractors(settings, device) as inceptions,
         open_clip(settings.clip, device) as clip,
+        trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
         open_store(state, key) as store,
     ):
         extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
@@ -93,7 +96,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
             "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
             **{judge.name: judge.conditions for judge in judges},
         }
-        return _write(out, figures, conditions, shown, model.config)
+        return _write(out, figures, conditions, shown, model.config, tracked)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
@@ -176,7 +179,12 @@ def _figures(
 
 
 def _write(
-    out: Path, figures: Figures, conditions: dict[str, Any], shown: dict[str, Any], trained_by: Config
+    out: Path,
+    figures: Figures,
+    conditions: dict[str, Any],
+    shown: dict[str, Any],
+    trained_by: Config,
+    tracked: Trackers,
 ) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
     failed, findings = controls.failed(figures), controls.findings(figures)
@@ -196,6 +204,9 @@ def _write(
     artifacts.write_text(out / "report.html", page)
     facts = {"figures": values, "generator": conditions["generator"], "not_learnt": not_learnt}
     artifacts.finish(out, "metrics", ["metrics.json", "report.html"], **facts)
+    tracked.restart([{"step": 0, **values}])
+    tracked.file("report.html", page.encode())
+    tracked.facts(**{kind: conditions[kind] for kind in ("dataset", "damsm", "generator")})
     for sentence in verdict.sentences(not_learnt):
         say_result(sentence)
     for sentence in (*broken, *findings):

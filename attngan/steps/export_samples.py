@@ -18,6 +18,7 @@ from attngan.runtime.console import progress, say
 from attngan.storage import artifacts
 from attngan.storage.result_folder import result
 from attngan.storage.uris import check_apart
+from attngan.training import trackers
 
 NUM_EXAMPLES = 8  # captions that the bundle gives to those who want to try it
 
@@ -78,8 +79,17 @@ def export_samples(
         page = report.render("gallery.html.j2", resolutions=resolutions, is_ranked=image_encoder is not None, **shown)
         artifacts.write_text(shown_in / "index.html", page)
         artifacts.finish(shown_in, "gallery", [*draw.files, "index.html"], captions=captions, bundle=fingerprint)
+    _track(config, page, bundle, generator=provenance["generator"], bundle=fingerprint)
     say(f"gallery: {len(captions)} captions, {len(draw.files)} pictures")
     return provenance
+
+
+def _track(config: Config, page: str, folder: Path, **facts: str) -> None:
+    """Send the gallery's page, the bundle's folder and fingerprints to the trackers that there are."""
+    with trackers.opened("samples", config, trackers.absolute(folder)) as tracked:
+        tracked.file("gallery.html", page.encode())
+        tracked.file("bundle", folder)
+        tracked.facts(**facts)
 
 
 def _drawn(draw: Gallery, captions: list[str]) -> dict[str, list[dict[str, Any]]]:

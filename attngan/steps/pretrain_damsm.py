@@ -14,7 +14,7 @@ from attngan.inference import trained_encoders
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, delivery
-from attngan.training import damsm_step, loop, start, states
+from attngan.training import damsm_step, loop, start, states, trackers
 from attngan.training.damsm_features import kept_features
 from attngan.training.damsm_progress import PAGE, DamsmProgress
 from attngan.training.damsm_run import DamsmRun
@@ -69,18 +69,21 @@ def _pretrained(
     store = states.StateStore(state, step_name="pretrain_damsm", key=key)
     store = run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
-    log = RunLog(out if distributed.is_first() else None, run.rows)
-    page = DamsmProgress(run, test, out, log) if distributed.is_first() else None
-    watcher = DamsmWatcher(run, log, store, test, page)
-    with kept_features(run, train, test, key) if run.step < run.schedule.total else contextlib.nullcontext():
-        loop.train(run, train, damsm_step, watcher)
-    if distributed.is_first():
-        run.load_best()
-        files = trained_encoders.save(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
-        artifacts.write_json(out / "retrieval.json", run.best)
-        files += ["retrieval.json", PAGE, *log.close()]
-        facts = {"dataset": train.manifest["fingerprint"], "retrieval": run.best, "start_from": run.start_from or None}
-        artifacts.finish(out, "damsm", files, **facts)
+    with trackers.opened("damsm", config, trackers.absolute(store.uri), is_first=distributed.is_first()) as tracked:
+        log = RunLog(out if distributed.is_first() else None, run.rows, tracked)
+        page = DamsmProgress(run, test, out, log) if distributed.is_first() else None
+        watcher = DamsmWatcher(run, log, store, test, page)
+        with kept_features(run, train, test, key) if run.step < run.schedule.total else contextlib.nullcontext():
+            loop.train(run, train, damsm_step, watcher)
+        if distributed.is_first():
+            run.load_best()
+            files = trained_encoders.save(out, run.text_encoder, run.image_encoder, train.vocabulary, run.config)
+            artifacts.write_json(out / "retrieval.json", run.best)
+            files += ["retrieval.json", PAGE, *log.close()]
+            made_from, start_from = train.manifest["fingerprint"], run.start_from or None
+            facts = {"dataset": made_from, "retrieval": run.best, "start_from": start_from}
+            made = artifacts.finish(out, "damsm", files, **facts)
+            tracked.facts(dataset=made_from, damsm=made["fingerprint"])
     return run.best
 
 

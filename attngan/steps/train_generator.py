@@ -10,7 +10,7 @@ from attngan.inference.text_to_image import TextToImage
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, delivery, uris
-from attngan.training import gan_step, loop, start, states
+from attngan.training import gan_step, loop, start, states, trackers
 from attngan.training.gan_run import GanRun
 from attngan.training.gan_watcher import GanWatcher
 from attngan.training.run_log import RunLog
@@ -73,20 +73,23 @@ def _trained(
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     if not uris.is_remote(state):  # what is compiled will be run, and a bucket may be others' to write
         run.compute.keep_in(Path(state) / COMPILED)
-    log = RunLog(out if distributed.is_first() else None, run.rows)
-    snapshots = None
-    if distributed.is_first():
-        snapshots = Snapshots(run, test, out, store, log, num_candidates=figures.num_candidates)
-    watcher = GanWatcher(run, log, store, figures, snapshots)
-    loop.train(run, train, gan_step, watcher)
-    if snapshots is not None:
-        files = snapshots.finish()
-        if config.watch.result == "best" and run.best:
-            run.generator_ema.load_state_dict(run.best_weights)
-        files += TextToImage(config, train.vocabulary, run.text_encoder, run.generator_ema, run.device).save(out)
-        files += log.close()
-        facts |= {"steps": run.step, "best": run.best, "seconds": run.spent, "device": acceleration.name_of(run.device)}
-        artifacts.finish(out, "generator", files, **facts)
+    with trackers.opened("generator", config, trackers.absolute(store.uri), is_first=distributed.is_first()) as tracked:
+        log = RunLog(out if distributed.is_first() else None, run.rows, tracked)
+        snapshots = None
+        if distributed.is_first():
+            snapshots = Snapshots(run, test, out, store, log, num_candidates=figures.num_candidates)
+        watcher = GanWatcher(run, log, store, figures, snapshots)
+        loop.train(run, train, gan_step, watcher)
+        if snapshots is not None:
+            files = snapshots.finish()
+            if config.watch.result == "best" and run.best:
+                run.generator_ema.load_state_dict(run.best_weights)
+            files += TextToImage(config, train.vocabulary, run.text_encoder, run.generator_ema, run.device).save(out)
+            files += log.close()
+            ended = {"steps": run.step, "best": run.best, "seconds": run.spent}
+            device = acceleration.name_of(run.device)
+            made = artifacts.finish(out, "generator", files, **facts, **ended, device=device)
+            tracked.facts(**facts, generator=made["fingerprint"])
     return {name: value for name, value in run.rows[-1].items() if name != "step"} if run.rows else {}
 
 

@@ -71,6 +71,7 @@ class DamsmProgress:
             rows=self._rows(),
         )
         artifacts.write_text(self.out / PAGE, page)
+        self.log.page(self.out / PAGE)
         store.show([self.out / PAGE], self.out)
 
     @torch.no_grad()

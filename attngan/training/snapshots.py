@@ -160,6 +160,7 @@ class Snapshots:
             history=self._history(stages[-1][0][0].width),
         )
         artifacts.write_text(self.out / PAGE, page)
+        self.log.page(self.out / PAGE)
 
     @torch.no_grad()
     def _drawn(self) -> Generated:

@@ -2,9 +2,10 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from attngan.config import settings
+from attngan.config import settings, variations
 from attngan.errors import InputError, shown
 from attngan.storage import uris
 from components.cluster.options import Work
@@ -37,6 +38,36 @@ def pipeline_arguments(work: Work) -> dict[str, Any]:
         **_nodes(work),
         "image": work.image,
     }
+
+
+def sweep_arguments(work: Work, vary: Sequence[str], *, is_agreed: bool) -> dict[str, Any]:
+    """Return what the flags say of a sweep, under the names of its pipeline.
+
+    Raises:
+        InputError: as `pipeline_arguments`, or nothing can vary like that, or many members are not agreed to.
+    """
+    if work.nodes > 1:
+        raise InputError("--nodes: expected 1 with --vary; each member of a sweep trains on one node.")
+    given, overrides = pipeline_arguments(work), work.set_ or []
+    members = variations.members(
+        vary,
+        lambda varied: settings.load_files(
+            work.config or [], overrides=[*overrides, *varied], defaults=settings.IN_A_POD
+        ),
+    )
+    if len(members) > variations.MANY and not is_agreed:
+        cost = "and `attngan plan` says on such a machine what one of them costs"
+        raise variations.too_many(members, cost)
+    names = ("train_job", "always", *(name for name in given if name.startswith("evaluation_")))
+    encoders = variations.with_own_encoders(members)
+    return {
+        **{name: value for name, value in given.items() if name not in names},
+        **{"encoders": _varied(encoders), "members": _varied(members)},
+    }
+
+
+def _varied(members: Sequence[variations.Member]) -> list[dict[str, str]]:
+    return [{"varied": "\n".join(member.overrides)} for member in members]
 
 
 def _nodes(work: Work) -> dict[str, Any]:

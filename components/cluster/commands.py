@@ -9,7 +9,7 @@ import typer
 
 from attngan.errors import InputError
 from attngan.runtime import exit_status
-from components.cluster.options import Connection, Work, grouped
+from components.cluster.options import Connection, Sweep, Work, grouped
 
 if TYPE_CHECKING:
     from kfp import Client
@@ -42,24 +42,32 @@ def submit(
     ctx: typer.Context,
     connection: Connection,
     work: Work,
+    sweep: Sweep,
     run_name: Annotated[str, typer.Option(help="Default: the pipeline and the time.")] = "",
     wait: Wait = False,
     timeout: Timeout = None,
     retries: Retries = None,
 ) -> None:
-    """Run the pipeline on a cluster."""
+    """Run the pipeline on a cluster; with --vary a sweep, whose best member is published."""
     with exit_status.reported():
         _check_waits(wait, timeout, retries)
         from components.cluster import arguments, runs
 
+        if not sweep.vary and sweep != Sweep():
+            raise InputError("--parallel and --yes are for a sweep; give --vary too, or leave them out.")
+        if sweep.vary:
+            given = arguments.sweep_arguments(work, sweep.vary, is_agreed=sweep.yes)
+        else:
+            given = arguments.pipeline_arguments(work)
         client, run = runs.submit(
-            _pipeline(ctx, connection, work),
-            arguments.pipeline_arguments(work),
+            _pipeline(ctx, connection, work, "sweep" if sweep.vary else "cluster"),
+            given,
             connection,
             pipeline_root=arguments.pipeline_root(work),
             service_account=work.service_account,
             run_name=run_name,
             caching=not work.no_cache,
+            parallel=sweep.parallel,
         )
         _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
 
@@ -79,18 +87,18 @@ def retry(
         _check_waits(wait, timeout, retries)
         from components.cluster import runs
 
-        client, run = runs.find(ctx.obj["cluster"](), run_id, connection)
+        client, run = runs.find([ctx.obj["cluster"](), ctx.obj["sweep"]()], run_id, connection)
         if wait:
             run.logs.remember(run.steps)
         runs.retry(client, run, connection)
         _tell(connection, client, run, wait=wait, timeout=timeout, retries=retries)
 
 
-def _pipeline(ctx: typer.Context, connection: Connection, work: Work) -> Any:
-    """Return the pipeline, with a notice at its end where one is wanted."""
+def _pipeline(ctx: typer.Context, connection: Connection, work: Work, name: str = "cluster") -> Any:
+    """Return the pipeline, or that of a sweep, with a notice at its end where one is wanted."""
     from components.cluster import arguments, notice
 
-    return ctx.obj["cluster"](notice.notice_of(work.notify, connection, arguments.pipeline_root(work)))
+    return ctx.obj[name](notice.notice_of(work.notify, connection, arguments.pipeline_root(work)))
 
 
 def _check_waits(wait: bool, timeout: float | None, retries: int | None) -> None:

@@ -90,6 +90,18 @@ class Work:
     ] = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """That a run is one of many members, which have every combination of some settings."""
+
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE,VALUE", help="A setting and its values, for a sweep. Repeatable."),
+    ] = None
+    parallel: Annotated[int, typer.Option(min=1, max=1000, help="Members of a sweep at the same time.")] = 1
+    yes: Annotated[bool, typer.Option("--yes", help="Many members are meant.")] = False
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Show typer the fields of a command's dataclass parameters as its options; the command gets the dataclasses."""
     signature = inspect.signature(command)

@@ -5,7 +5,7 @@ import datetime
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,12 +40,13 @@ def submit(
     service_account: str = "",
     run_name: str = "",
     caching: bool = True,
+    parallel: int = 1,
 ) -> tuple["Client", Run]:
     """Compile the pipeline and start a run of it; return the client for more questions, and the run."""
     client = api.connect(connection)
     with tempfile.TemporaryDirectory() as scratch, api.explained(connection), quiet():
         package = Path(scratch) / "pipeline.yaml"
-        steps = compiled.write(pipeline, package, caching=caching)
+        steps = compiled.write(pipeline, package, caching=caching, parallel=parallel)
         run = client.run_pipeline(
             experiment_id=names.made_experiment(client, connection),
             job_name=run_name or f"{pipeline.name} {datetime.datetime.now():%Y-%m-%d %H-%M-%S}",
@@ -57,8 +58,8 @@ def submit(
     return client, _run(run.run_id, steps, connection, f"{pipeline_root}/{pipeline.name}")
 
 
-def find(pipeline: Any, run_id: str, connection: Connection) -> tuple["Client", Run]:
-    """Return the client, and a run of the pipeline that can be retried.
+def find(pipelines: Sequence[Any], run_id: str, connection: Connection) -> tuple["Client", Run]:
+    """Return the client, and a run that can be retried, of one of the pipelines, the first where it says none.
 
     Raises:
         InputError: there is no such run, or it has not failed.
@@ -82,6 +83,9 @@ def find(pipeline: Any, run_id: str, connection: Connection) -> tuple["Client", 
             f"{run_id}: expected a run that failed, found one that is {found.state}; wait for its end, or terminate it "
             "on its page."
         )
+    given = found.pipeline_spec or {}
+    name = given.get("pipeline_spec", given).get("pipelineInfo", {}).get("name")
+    pipeline = next((each for each in pipelines if each.name == name), pipelines[0])
     with tempfile.TemporaryDirectory() as scratch, quiet():
         steps = compiled.write(pipeline, Path(scratch) / "pipeline.yaml")
     root = (found.runtime_config and found.runtime_config.pipeline_root) or ""

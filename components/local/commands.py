@@ -1,5 +1,6 @@
 """`pipeline.py run` and `pipeline.py step`: the whole pipeline, or one step of it, on this machine."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="YAML file, or toy, tiny, ...; repeatable, later ones on top."),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; repeatable.")]
+Vary = Annotated[
+    list[str],
+    typer.Option("--vary", metavar="NAME=VALUE,VALUE", help="A setting and its values; repeatable: all combinations."),
+]
 Docker = Annotated[bool, typer.Option("--docker", help="Run in containers instead of processes.")]
 Image = Annotated[str, typer.Option(help="For --docker; default: the image of this commit (ATTNGAN_IMAGE).")]
 Gpus = Annotated[bool, typer.Option("--gpus", help="For --docker: give the containers all GPUs.")]
@@ -77,6 +82,47 @@ def run(
             running.in_containers(context.obj["local"], arguments, folder.resolve(), image=image, gpus=gpus)
         else:
             running.in_processes(context.obj["local"], arguments, folder.resolve())
+
+
+@app.command()
+def sweep(
+    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything the sweep writes.")],
+    vary: Vary,
+    config: Config = None,
+    set_: Set = None,
+    parallel: Annotated[int, typer.Option(min=1, max=1000, help="Members at the same time, on one machine.")] = 1,
+    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
+    inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
+    model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Many members are meant.")] = False,
+) -> None:
+    """Train with every combination of some settings on this machine, compare all, and publish the best."""
+    with exit_status.reported(out):
+        import functools
+
+        from attngan.config import settings, variations
+
+        load = functools.partial(settings.load_files, config or [])
+        members = variations.members(vary, lambda overrides: load(overrides=[*(set_ or []), *overrides]))
+        from attngan.steps import sweep as sweeping
+
+        num_failed = sweeping.sweep(
+            source,
+            out,
+            members,
+            load(overrides=set_ or []),
+            captions=captions or None,
+            inception_weights=inception_weights or None,
+            model_uri=model_uri or None,
+            force=force,
+            parallel=parallel,
+            is_agreed=yes,
+        )
+        if num_failed:
+            print(f"attngan: {num_failed} of {len(members)} members failed; the table says why.", file=sys.stderr)
+            raise SystemExit(1)
 
 
 @app.command()

@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LONG = "n" * 300  # a name that no file can have
 ODD = {"bytes that are no UTF-8": "a\udcff", "half a surrogate pair": "\ud800", "NUL": "a\0b"}
 OUTPUTS = ("out", "state", "model_uri", "checkpoint_root")  # beside those that help calls one
-PLAIN = {"count": "1", "cron": "@weekly", "name": "attngan", "caption": "a red bird"}  # what is no path
+PLAIN = {
+    "count": "1",
+    "cron": "@weekly",
+    "name": "attngan",
+    "caption": "a red bird",
+    "vary": "seed=0,1",
+}  # what is no path
 
 CLUSTER = {**PLAIN, "host": "http://127.0.0.1:1", "image": "attngan/python:0123456789ab"}  # as a cluster needs it
 CLUSTER |= {each: f"gs://bucket/{each}" for each in ("source", "model_uri", "pipeline_root")}
