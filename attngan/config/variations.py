@@ -105,10 +105,11 @@ def _choice(text: str, load: Callable[[Sequence[str]], Config]) -> tuple[str, li
         raise InputError(f"{where}: expected several values with commas between, found {len(values)}; else use --set.")
     texts = [yaml_text.one_line(value) for value in values]
     for value in texts:
+        override = f"{name}={value}"
         try:
-            load([f"{name}={value}"])
+            load([override])
         except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(f"{where}: {str(error).removeprefix(f'--set {shown(override)}: ')}") from None
     return name, texts
 
 

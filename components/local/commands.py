@@ -87,14 +87,16 @@ def run(
 @app.command()
 def sweep(
     source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything the sweep writes.")],
+    out: Annotated[str, typer.Option(callback=local_output, help="Folder for everything the sweep writes.")],
     vary: Vary,
     config: Config = None,
     set_: Set = None,
     parallel: Annotated[int, typer.Option(min=1, max=1000, help="Members at the same time, on one machine.")] = 1,
     captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
-    model_uri: Annotated[str, typer.Option(help="Folder of the champion; default: models below --out.")] = "",
+    model_uri: Annotated[
+        str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Many members are meant.")] = False,
 ) -> None:
@@ -110,7 +112,7 @@ def sweep(
 
         num_failed = sweeping.sweep(
             source,
-            out,
+            Path(out),
             members,
             load(overrides=set_ or []),
             captions=captions or None,

@@ -55,7 +55,7 @@ def test_members_share_encoders_where_a_training_of_them_would_be_the_same(overr
         (["seed=1"], "--vary seed=1: expected several values with commas between, found 1; else use --set."),
         (["seed="], "expected several values with commas between, found 0"),
         (["seed"], "expected section.name=value,value"),
-        (["seed=a,b"], "--vary seed=a,b: config: seed: input should be a valid integer, found 'a'"),
+        (["seed=a,b"], "--vary seed=a,b: seed: input should be a valid integer, found 'a'"),
         (["seed=1,[2"], "--vary seed=1,[2: not readable as YAML"),
         (["seed=1,2", "seed=3,4"], "--vary seed=3,4: seed is given twice; give all its values at once."),
         (["seed=1,1"], "seed=1 makes the same as seed=1"),
