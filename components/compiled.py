@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from kfp import compiler
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
 SWEEP = ("detect-changes", "preprocess", "sweep-encoders", "sweep-member", "sweep-table", "publish")
 
@@ -46,7 +47,7 @@ def _order(specification: dict) -> list[str]:
 
 def read(path: Path) -> list[dict]:
     """Return the pipeline specification in a compiled file, and its part for Kubernetes."""
-    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_LOADER))
 
 
 def six_steps(specification: dict) -> dict:

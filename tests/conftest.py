@@ -264,10 +264,14 @@ def no_container_left(engine):
 
 
 @pytest.fixture
-def cluster() -> Iterator["Server"]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
     """An API of Kubeflow Pipelines; every request to it must be one of upstream's description, where that is there."""
     import kfp_contract
     import kfp_server
+
+    from components.cluster import follow
+
+    monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.2)  # nothing changes any more once a run of it has ended
 
     with local_server.running(kfp_server.Server()) as server:
         yield server

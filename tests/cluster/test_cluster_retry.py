@@ -24,7 +24,6 @@ MISTAKE = {"pretrain-damsm": "step 1\nattngan: damsm.batch_size: a batch of 512 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(follow, "POLL_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.2)
     monkeypatch.setattr(follow, "REFUSED_SECONDS", 5.0)
 
 

@@ -26,7 +26,6 @@ DONE = dict.fromkeys(STEPS, "SUCCEEDED")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(follow, "POLL_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.2)
 
 
 def submit(cluster, *flags, **environment):

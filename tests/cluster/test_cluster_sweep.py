@@ -82,6 +82,7 @@ def test_the_table_is_made_whatever_became_of_members_and_the_gate_follows_it(do
     assert "sweep-table" in tasks["publish"]["dependentTasks"]
 
 
+@pytest.mark.slow
 def test_a_notice_stands_around_a_sweep(cluster):
     ended = submit(cluster, *VARY, "--parallel", "2", "--notify", "attngan-notify")
     assert ended.status == 0, ended
@@ -95,7 +96,6 @@ def test_a_notice_stands_around_a_sweep(cluster):
 
 def test_a_sweep_that_failed_is_retried_as_one(cluster, bucket, monkeypatch):
     monkeypatch.setattr(follow, "POLL_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.2)
     cluster.state.script = [("FAILED", {"preprocess": "FAILED"})]
     assert submit(cluster, *VARY, "--wait", "--retries", "0").status == 1
     cluster.state.attempts = [[("SUCCEEDED", dict.fromkeys(compiled.SWEEP, "SUCCEEDED"))]]

@@ -140,6 +140,7 @@ def record(call):
     return outputs, lambda: outputs.update(call())
 
 
+@pytest.mark.slow
 def test_recorded_steps_in_float16_are_the_same_bit_for_bit(dataset, damsm, wide):
     train = Dataset.open(dataset, "train")
     plain, ours = (GanRun(wide, train, damsm, CPU) for _ in range(2))
@@ -154,7 +155,9 @@ def test_recorded_steps_in_float16_are_the_same_bit_for_bit(dataset, damsm, wide
         assert torch.equal(tensor, weights_of(ours)[name]), name
 
 
-@pytest.mark.parametrize(("kind", "step"), [("encoders", damsm_step), ("generator", gan_step)])
+@pytest.mark.parametrize(
+    ("kind", "step"), [("encoders", damsm_step), pytest.param("generator", gan_step, marks=pytest.mark.slow)]
+)
 def test_a_run_goes_on_bit_for_bit_with_its_scales(dataset, damsm, wide, tmp_path, kind, step):
     train = Dataset.open(dataset, "train")
     make = {
@@ -179,6 +182,7 @@ def test_a_run_goes_on_bit_for_bit_with_its_scales(dataset, damsm, wide, tmp_pat
         assert torch.equal(tensor, weights_of(resumed)[name]), name
 
 
+@pytest.mark.slow
 def test_updates_that_were_left_out_are_in_the_log(dataset, damsm, wide, tmp_path, monkeypatch):
     monkeypatch.setattr("attngan.runtime.loss_scale.FIRST", 2.0**80)
     generator = train_generator(dataset, damsm, tmp_path / "generator", wide)

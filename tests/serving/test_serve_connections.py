@@ -102,7 +102,14 @@ def still_draws(request):
     assert answer.status_code == 200 and "Traceback" not in server.log()
 
 
-@pytest.mark.parametrize("sent", [HALF_BODY, HALF_HEAD, b""], ids=["half bodies", "half heads", "silence"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(HALF_BODY, id="half bodies", marks=pytest.mark.slow),
+        pytest.param(HALF_HEAD, id="half heads"),
+        pytest.param(b"", id="silence", marks=pytest.mark.slow),
+    ],
+)
 def test_hundreds_that_send_too_little_are_dropped_while_others_are_answered(sent, server):
     before, files = server.log(), server.open_files()
     started = time.monotonic()
@@ -145,6 +152,7 @@ def test_a_body_that_breaks_off_is_one_line_at_most(server):
     assert len(server.new_lines(before)) <= 1
 
 
+@pytest.mark.slow
 def test_who_does_not_take_the_answers_is_dropped(server):
     before = server.open_files()
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -128,7 +128,7 @@ def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complet
         assert sorted(places.names(f"{cloud_bucket.uri}/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
 
 
-@pytest.mark.parametrize("fault", ["503", "reset", "slow"])
+@pytest.mark.parametrize("fault", ["503", "reset", SLOW])
 def test_storage_that_is_waited_for_is_named_once_and_only_after_a_while(
     fault, cloud_bucket, tmp_path, monkeypatch, capsys
 ):

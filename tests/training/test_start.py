@@ -108,6 +108,7 @@ def test_the_result_says_where_it_began_and_another_beginning_is_another_run(dat
     assert len(list((tmp_path / "state").glob("train_generator-*"))) == 2  # it went on
 
 
+@pytest.mark.slow
 def test_one_command_goes_on_from_a_run_on_other_pictures_with_networks_of_its_sizes(
     damsm, generator, bundle, tmp_path
 ):
