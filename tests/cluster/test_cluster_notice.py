@@ -133,6 +133,7 @@ def test_nothing_is_cached_where_that_is_forbidden(tmp_path):
     assert len(tasks) == 10 and all(task["cachingOptions"] == {} for task in tasks)
 
 
+@pytest.mark.slow
 def test_submit_and_schedule_send_what_was_compiled_and_no_address(cluster):
     flags = ["--host", cluster.host, *cluster_cli.WORK, "--notify", "attngan-notify"]
     assert cluster_cli.run("submit", *flags).status == 0

@@ -112,6 +112,7 @@ def test_members_are_placed_as_trainings_are(documents):
         assert executors[name]["nodeSelector"] == selector
 
 
+@pytest.mark.slow
 def test_the_components_make_a_sweep(dataset, smoke, tmp_path):
     """Each component's own function; of the members one fails, and its step does not."""
     config = settings.dump(settings.load(settings.dump(smoke), overrides=["watch.on_trouble=stop"]))

@@ -244,7 +244,7 @@ def save_turned(tmp_path, upright, name, orientation):
     return save(tmp_path, stored, f"a.{name}", exif=exif, **WRITERS[name])
 
 
-@pytest.mark.parametrize("scale", [1, 9])  # at the larger size a JPEG is decoded smaller
+@pytest.mark.parametrize("scale", [1, 5])  # at the larger size a JPEG is decoded smaller
 @pytest.mark.parametrize(("name", "orientation"), TURNED)
 def test_boxes_belong_to_the_upright_picture_in_every_format(tmp_path, name, orientation, scale):
     width, height = 200 * scale, 100 * scale

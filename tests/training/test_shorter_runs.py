@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("few_pictures")
 EPOCH = 12  # steps, at the smoke recipe; every epoch ends with a look and a good state, and the last two are kept
 
 
-@pytest.fixture(params=["pretrain_damsm", "train_generator"])
+@pytest.fixture(params=["pretrain_damsm", pytest.param("train_generator", marks=pytest.mark.slow)])
 def training(request, dataset, damsm, smoke, tmp_path):
     """Give what trains for so many steps, and what came out of it: figures by step, and digests of the weights."""
     section = "damsm" if request.param == "pretrain_damsm" else "training"
