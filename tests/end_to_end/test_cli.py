@@ -233,7 +233,9 @@ def test_the_state_of_a_training_lies_beside_its_result_wherever_that_is(step, b
     assert [kwargs["state"] for _, kwargs in calls] == ["place.state", "gs://pictures/generator.state"]
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_a_command_with_its_status(tmp_path, signum, status):
     code = (
         "import signal, sys, time, types\n"

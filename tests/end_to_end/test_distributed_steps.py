@@ -7,6 +7,7 @@ import torch
 import torch.multiprocessing
 import two_processes
 
+pytestmark = pytest.mark.slow
 EXACT = {"rtol": 1e-8, "atol": 1e-11}  # float64: sums in another order
 
 

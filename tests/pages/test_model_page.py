@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import buckets
 import pytest
 from candidates import candidate, champion
 
@@ -67,6 +68,7 @@ def test_every_decision_stands_on_the_page_by_its_kind_with_its_interval(tmp_pat
     assert page.count("<tr>") == 5 and ModelFolder(models).champion["model"] in card_of(models)
 
 
+@buckets.slow_in_clouds
 @pytest.mark.parametrize("name", ["page", "card"])
 def test_who_writes_last_shows_what_both_decided(name, tmp_path, models, monkeypatch):
     """A rival publishes after what a page is made of was read, and writes its own first."""

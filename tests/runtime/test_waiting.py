@@ -47,6 +47,7 @@ def test_what_somebody_set_stays(given, expected):
     assert told("import attngan\n" + TELL, **given) == expected
 
 
+@pytest.mark.slow
 def test_the_pipelines_steps_and_a_trainings_processes_inherit_it():
     code = (
         "import sys, pipeline\n"

@@ -99,6 +99,7 @@ def test_a_step_changes_every_network_and_the_encoders_not(dataset, damsm, smoke
     assert all(loss.isfinite() for loss in losses.values())
 
 
+@pytest.mark.slow
 def test_both_trainings_see_through_mobilenet(dataset, smoke, imagenet, tmp_path, monkeypatch):
     """Looking at fewer pixels than its weights would like, which costs a tenth."""
     monkeypatch.setattr(image_encoder, "MOBILENET_SIDE", 64)

@@ -8,6 +8,7 @@ import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 
+import buckets
 import pytest
 from candidates import candidate, champion
 
@@ -316,6 +317,7 @@ def at_once(works):
         return [each.result(timeout=120) for each in [threads.submit(work) for work in works]]
 
 
+@buckets.slow_in_clouds
 def test_two_that_publish_again_and_again_lose_nothing_and_the_last_decision_is_on_the_champion(tmp_path, models):
     """Threads see what processes would: each publishing opens the folder anew, and locks are those of open files."""
     for number in range(12):

@@ -73,6 +73,7 @@ def test_a_batch_of_more_pictures_than_there_are_is_one_sentence(dataset, settin
     assert f"96 training pictures are fewer than {setting} 1000; lower it." in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_prints_time_memory_and_cost(dataset):
     done = CliRunner().invoke(app, ["plan", "--dataset", str(dataset), "--config", "smoke", "--price-per-hour", "3600"])
     assert done.exit_code == 0, done.output

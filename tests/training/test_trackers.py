@@ -195,6 +195,7 @@ def test_pictures_that_wait_take_only_so_much_memory(smoke, tmp_path, monkeypatc
     assert sender.num_dropped == 3
 
 
+@pytest.mark.slow
 def test_every_step_is_tracked(server, dataset, damsm, generator, smoke, tmp_path, few_pictures):
     from attngan.steps.evaluate import evaluate
     from attngan.steps.export_samples import export_samples

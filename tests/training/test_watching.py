@@ -262,6 +262,7 @@ def test_settings_that_only_judge_go_on_from_the_state_and_the_best_so_far_is_ju
         assert all(torch.equal(whole[network][name], tensor) for name, tensor in state[network].items())
 
 
+@pytest.mark.slow
 def test_a_finished_training_that_is_judged_in_another_way_keeps_its_best_snapshot(
     dataset, damsm, smoke, tmp_path, monkeypatch
 ):
