@@ -328,7 +328,7 @@ def test_the_whole_pipeline_runs_at_its_smallest_size_and_again_from_what_is_the
         result = tmp_path / "out" / name
         assert result.is_file(), name
         assert result.resolve().suffix == result.suffix, "a browser goes by the name behind a link"
-    assert first.stdout.count("(R-precision)") == 1
+    assert first.stdout.count("\n  fits its caption (R-precision)") == 1
     assert first.stdout.splitlines()[-1].startswith("not promoted: the model has not learnt")
     assert {path.stem for path in (tmp_path / "out" / "logs").iterdir()} == set(STEPS)
     scores = json.loads((tmp_path / "out" / "bundle" / "provenance.json").read_text(encoding="utf-8"))
