@@ -32,7 +32,7 @@ demo: $(STAMP) $(DEMO)/birds/palette.json ## run the whole pipeline on drawn bir
 $(DEMO)/birds/palette.json: | $(STAMP)
 	@rm -rf $(DEMO)/birds && $(BIN)/attngan draw-birds --out $(DEMO)/birds --count $(BIRDS) --seed $(SEED)
 
-test: $(STAMP) ## run the tests (3 minutes on two cores, no network, no GPU)
+test: $(STAMP) ## run the tests (3 to 4 minutes on two cores, no network, no GPU)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not slow and not gpu and not docker"
 
 test-all: $(STAMP) ## run every test this machine can, the slow ones too
