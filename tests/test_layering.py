@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,13 @@ def test_rooms_import_downwards_only(path):
 def test_no_step_imports_another(path):
     if path.name not in ("train.py", "sweep.py"):  # which take all of them
         assert not {name for name in imported(path) if name.startswith("attngan.steps.")}
+
+
+def test_no_two_files_need_each_other():
+    """A package's own file is left out: it hands on what the others have."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES if path.stem != "__init__"}
+    graph = {name: imported(path) & names.keys() for name, path in names.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
 
 
 def test_every_room_is_listed_and_says_what_it_is_for():

@@ -8,10 +8,10 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attngan.config import settings
-from attngan.training.trackers import File, Row, Service
+from attngan.training.tracker_service import File, Row, Service, flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 KEY = "attngan.key"  # the tag that a run is found by
 EXPERIMENT = "attngan"
 PARAMS, METRICS = 100, 1000  # at most, in one request
-LONGEST = 500  # characters of a value, at most
 # The client's own defaults wait for minutes, and tell others of its use. Whoever sets a variable is not overruled.
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -132,15 +131,6 @@ class MlflowRun(Service):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         found = self.client.get_experiment_by_name(name)
         return found.experiment_id if found else self.client.create_experiment(name)
-
-
-def flat(config: Any) -> dict[str, str]:
-    """Return all settings as `section.name` -> what `--set` would take, cut where it is very long."""
-    found = {}
-    for name, value in config.model_dump(mode="json").items():
-        of_section = {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else None
-        found |= of_section or {name: value}
-    return {name: str(value)[:LONGEST] for name, value in found.items()}
 
 
 def _figures(row: Row) -> Row:

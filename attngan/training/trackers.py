@@ -4,7 +4,6 @@ A thread for each tracker sends what is new. One that does not answer is tried a
 asked before any are sent: after an outage or a resume none is missing and none is there twice.
 """
 
-import abc
 import contextlib
 import os
 import re
@@ -19,9 +18,7 @@ from attngan.config.settings import Config
 from attngan.errors import shown
 from attngan.runtime.console import say
 from attngan.storage import artifacts, uris
-
-Row = dict[str, float]  # "step", and figures by name
-File = bytes | Path  # its content, or a folder that stays while it is sent
+from attngan.training.tracker_service import File, Row, Service
 
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 120.0  # between tries of a tracker that does not answer
 END_SECONDS, STOP_SECONDS = 20.0, 5.0  # that a step waits for a tracker at its end, and when it was told to stop
@@ -37,50 +34,6 @@ SIGNS = {
     "error code 401": "it refuses the credentials",
     "error code 403": "it refuses the credentials",
 }
-
-
-class Service(abc.ABC):
-    """One run of a tracker, through its client; a method raises whatever that does.
-
-    Args:
-        kind: of the result that the step makes: names begin with it, so that all steps may share a run.
-        key: the same where a step goes on, and no other.
-        config: its settings.
-    """
-
-    title: str
-
-    def __init__(self, kind: str, key: str, config: Config):
-        self.kind, self.key, self.config = kind, key, config
-
-    @property
-    @abc.abstractmethod
-    def place(self) -> str:
-        """Where the tracker is; it may hold a password."""
-
-    @abc.abstractmethod
-    def connect(self) -> None:
-        """Find the run of this step, or make it, and tell it the settings; asked again after each failure."""
-
-    @abc.abstractmethod
-    def missing(self, rows: list[Row]) -> list[Row]:
-        """Return those of the rows that the run did not have when it was found, or got since."""
-
-    @abc.abstractmethod
-    def send_rows(self, rows: list[Row]) -> None:
-        """Add rows."""
-
-    @abc.abstractmethod
-    def send_file(self, name: str, content: File) -> None:
-        """Add a file or a folder, or replace it; `name` begins with the kind of result, and ends as the file's."""
-
-    @abc.abstractmethod
-    def send_facts(self, facts: Mapping[str, str]) -> None:
-        """Add texts by name: the fingerprints of what the step is made from and makes."""
-
-    @abc.abstractmethod
-    def end(self, *, failed: bool) -> None:
-        """Say that the step is over."""
 
 
 class Sender(threading.Thread):

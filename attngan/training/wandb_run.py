@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from attngan.config.settings import Config
-from attngan.training.mlflow_run import flat
-from attngan.training.trackers import File, Row, Service
+from attngan.training.tracker_service import File, Row, Service, flat
 
 if TYPE_CHECKING:
     import wandb
