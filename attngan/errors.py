@@ -34,6 +34,11 @@ class Changed(Exception):
     """What was to be replaced is no longer what it was when it was read: somebody else has written it since."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or what kind it is where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 SHOWN = 120  # characters of what was found, in a message
 
 

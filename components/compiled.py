@@ -26,13 +26,22 @@ def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> li
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".attngan-") as scratch:
         draft = Path(scratch) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(draft))
-        if not caching:
-            _forbid_caching(draft)
-        if parallel > 1:
-            _limit(draft, parallel)
-        order = _order(read(draft)[0])
+        documents = read(draft)
+        if not caching or parallel > 1:
+            _set(documents[0], caching=caching, parallel=parallel)
+            draft.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+        order = _order(documents[0])
         draft.replace(out)
     return order
+
+
+def _set(specification: dict, *, caching: bool, parallel: int) -> None:
+    """Cache no task, or say how many iterations of a loop run at once; kfp's own switches do not reach all of them."""
+    for task in (task for tasks in _levels(specification) for task in tasks.values()):
+        if not caching:
+            task["cachingOptions"] = {}
+        if parallel > 1 and "iteratorPolicy" in task:
+            task["iteratorPolicy"]["parallelismLimit"] = parallel
 
 
 def _order(specification: dict) -> list[str]:
@@ -65,25 +74,6 @@ def _levels(specification: dict) -> list[dict]:
     """Return the tasks of every level: of the pipeline, and below conditions and exit handlers."""
     dags = [specification["root"], *specification["components"].values()]
     return [dag["dag"]["tasks"] for dag in dags if "dag" in dag]
-
-
-def _forbid_caching(path: Path) -> None:
-    """Let no task of a compiled file be cached; kfp's own switch does not reach below conditions."""
-    documents = read(path)
-    for tasks in _levels(documents[0]):
-        for task in tasks.values():
-            task["cachingOptions"] = {}
-    path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
-
-
-def _limit(path: Path, parallel: int) -> None:
-    """Say in a compiled file how many iterations of a loop run at once."""
-    documents = read(path)
-    for tasks in _levels(documents[0]):
-        for task in tasks.values():
-            if "iteratorPolicy" in task:
-                task["iteratorPolicy"]["parallelismLimit"] = parallel
-    path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
 
 def edges(tasks: dict) -> dict[str, set[str]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
+from attngan import errors
 from attngan.errors import InputError, TransientError
 from attngan.runtime import console
 from attngan.storage import uris
@@ -144,5 +145,4 @@ _TOLD: set[str] = set()  # hosts
 
 def first_line(error: Exception) -> str:
     """Return what an error says, without what is as good as a key: the query of a URL, the user in it."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"(?<=://)[^/@\s]*@", "", re.sub(r"\?\S*", "", line))[:200]
+    return re.sub(r"(?<=://)[^/@\s]*@", "", re.sub(r"\?\S*", "", errors.first_line(error)))[:200]

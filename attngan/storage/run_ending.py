@@ -6,7 +6,7 @@ The logs are the run's own. The history of the model folder is that of all runs,
 import re
 from typing import Any, NamedTuple
 
-from attngan.errors import shown
+from attngan.errors import first_line, shown
 from attngan.runtime.time_limit import within
 from attngan.storage import places
 from attngan.storage.champion import ModelFolder
@@ -66,8 +66,7 @@ def ending_of(folder: str, *, has_succeeded: bool) -> Ending:
         try:
             found = _read(folder, verdict)
         except Exception as error:  # whatever it is, how the run ended is known without it
-            line = next(iter(str(error).splitlines()), type(error).__name__)
-            found = Ending(verdict, f"its logs below {folder} cannot be read here: {shown(line, MOST)}")
+            found = Ending(verdict, f"its logs below {folder} cannot be read here: {shown(first_line(error), MOST)}")
 
     within(SECONDS, read)
     return found

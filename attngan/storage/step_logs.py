@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from attngan.errors import shown
+from attngan.errors import first_line, shown
 from attngan.runtime.time_limit import within
 from attngan.storage import places, uris
 
@@ -86,8 +86,7 @@ class StepLogs:
             newest = _newest(new)
             text = places.read(newest)[0].decode(errors="replace") if newest else ""
         except Exception as error:  # whatever it is, it must not hide that the run failed
-            line = next(iter(str(error).splitlines()), type(error).__name__)
-            return Reason(f"{where} cannot be read here: {shown(line, MOST)}", False)
+            return Reason(f"{where} cannot be read here: {shown(first_line(error), MOST)}", False)
         if not newest:
             return Reason(f"{where} is missing: its pod was lost, or never started.", False)
         return reason_in(text, newest)

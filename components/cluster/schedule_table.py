@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from attngan.errors import shown
+from attngan.errors import first_line, shown
 from attngan.runtime.time_limit import within
 from attngan.storage import run_ending, uris
 from attngan.storage.champion import ModelFolder
@@ -178,8 +178,7 @@ def _champion(model_uri: str) -> str:
         age = f"{_age(datetime.datetime.now(datetime.UTC) - made)} old" if made else "of unknown age"
         return f"{age}, {champion['model']}"
     except Exception as error:  # whatever it is, the other schedules are shown
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        return f"cannot be read: {shown(line, LONGEST)}"
+        return f"cannot be read: {shown(first_line(error), LONGEST)}"
 
 
 def _age(age: datetime.timedelta) -> str:

@@ -1,4 +1,4 @@
-"""`pipeline.py run` and `pipeline.py step`: the whole pipeline, or one step of it, on this machine."""
+"""`pipeline.py run`, `sweep` and `step`: the pipeline, many trainings, or one step alone, on this machine."""
 
 import sys
 from pathlib import Path
@@ -13,6 +13,11 @@ from components.image import IMAGE
 
 app = typer.Typer()
 
+Source = Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")]
+Captions = Annotated[str, typer.Option(help="Captions that are not in the source.")]
+InceptionWeights = Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")]
+ModelUri = Annotated[str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")]
+Force = Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")]
 Config = Annotated[
     list[Path] | None,
     typer.Option("--config", metavar="FILE", help="YAML file, or toy, tiny, ...; repeatable, later ones on top."),
@@ -30,19 +35,17 @@ Gpus = Annotated[bool, typer.Option("--gpus", help="For --docker: give the conta
 @app.command()
 def run(
     context: typer.Context,
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")],
+    source: Source,
     out: Annotated[str, typer.Option(callback=local_output, help="Folder for everything the run writes.")],
     config: Config = None,
     set_: Set = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.5, max=MOST, help="Time for all of it, where no config is given.")
     ] = None,
-    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
-    inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
-    model_uri: Annotated[
-        str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    captions: Captions = "",
+    inception_weights: InceptionWeights = "",
+    model_uri: ModelUri = "",
+    force: Force = False,
     docker: Docker = False,
     image: Image = "",
     gpus: Gpus = False,
@@ -86,18 +89,16 @@ def run(
 
 @app.command()
 def sweep(
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")],
+    source: Source,
     out: Annotated[str, typer.Option(callback=local_output, help="Folder for everything the sweep writes.")],
     vary: Vary,
     config: Config = None,
     set_: Set = None,
     parallel: Annotated[int, typer.Option(min=1, max=1000, help="Members at the same time, on one machine.")] = 1,
-    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
-    inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
-    model_uri: Annotated[
-        str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    captions: Captions = "",
+    inception_weights: InceptionWeights = "",
+    model_uri: ModelUri = "",
+    force: Force = False,
     yes: Annotated[bool, typer.Option("--yes", help="Many members are meant.")] = False,
 ) -> None:
     """Train with every combination of some settings on this machine, compare all, and publish the best."""
@@ -146,7 +147,7 @@ def step(
     state: Annotated[
         str | None, typer.Option(callback=output, help="Folder for resuming; default: beside --out.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
+    force: Force = False,
     docker: Docker = False,
     image: Image = "",
     gpus: Gpus = False,
