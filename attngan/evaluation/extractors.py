@@ -14,15 +14,18 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.functional import normalize
 
 from attngan.config import settings
-from attngan.errors import InputError
-from attngan.models.image_encoder import INCEPTION_SIDE
-from attngan.storage import artifacts, places, tensor_files
+from attngan.inference import published
+from attngan.models.efficientnet_lite import EFFICIENTNET_SIDE
+from attngan.models.image_encoder import IMAGENET_DEVIATION, IMAGENET_MEAN, INCEPTION_SIDE, MOBILENET_SIDE
+from attngan.storage import artifacts, tensor_files
 
 NUM_DIGITS = 8  # of a sha256, in a name
 PIXELS = "pixels"  # stands for an extractor where pictures are compared as they are ...
 PIXELS_SIDE = 16  # ... or averaged down to this side, to find copies
+Extract = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Extractor:
 
     name: str
     conditions: dict[str, str]
-    extract: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+    extract: Extract
 
 
 def damsm_extractor(folder: Path, image_encoder: nn.Module) -> Extractor:
@@ -50,23 +53,22 @@ def damsm_extractor(folder: Path, image_encoder: nn.Module) -> Extractor:
 
 
 @contextlib.contextmanager
-def inception_extractors(settings: settings.Evaluate, device: torch.device) -> Iterator[list[Extractor]]:
-    """See through the Inception networks whose weights the settings name; they may lie in cloud storage."""
+def pretrained_extractors(settings: settings.Evaluate, device: torch.device) -> Iterator[list[Extractor]]:
+    """See through the networks whose weights the settings name; they may lie in cloud storage."""
     with contextlib.ExitStack() as stack:
         extractors = []
-        for setting, kind, build in (
-            ("inception_fid", "inception-fid", _fid_inception),
-            ("inception_imagenet", "inception-imagenet", _imagenet_inception),
-        ):
+        for setting, build in PRETRAINED.items():
             given = getattr(settings, setting)
             if given.uri:
-                path = stack.enter_context(places.local_input(given.uri))
-                sha256 = artifacts.checked_sha256(
-                    path, given.sha256, f"evaluate.{setting}.sha256", where=f"evaluate.{setting}: {given.uri}"
-                )
+                path, sha256 = stack.enter_context(published.weights_file(given, f"evaluate.{setting}"))
                 extract, resize = build(path, device)
-                extractors.append(Extractor(_name(kind, sha256), _conditions(sha256, resize), extract))
+                extractors.append(Extractor(_name(kind_of(setting), sha256), _conditions(sha256, resize), extract))
         yield extractors
+
+
+def kind_of(setting: str) -> str:
+    """Return what the names of an extractor begin with, such as "inception-fid", by the setting of its weights."""
+    return setting.replace("_", "-")
 
 
 def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor]:
@@ -96,7 +98,7 @@ def pixels_apart(images: Tensor, others: Tensor) -> Tensor:
     return (images - others).abs().mean(dim=(1, 2, 3)) / 2
 
 
-def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], str]:
+def _fid_inception(path: Path, device: torch.device) -> tuple[Extract, str]:
     """The Inception of the published FIDs: TensorFlow's of 2015, as torch-fidelity and pytorch-fid pass it on."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -106,7 +108,8 @@ def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor],
     try:
         network = FeatureExtractorInceptionV3("fid", ["2048", "logits_unbiased"], feature_extractor_weights_path=safe)
     except RuntimeError as error:
-        raise _misfit(path, error, "the Inception weights of torch-fidelity, weights-inception-2015-12-05") from None
+        expected = "the Inception weights of torch-fidelity, weights-inception-2015-12-05"
+        raise published.misfit(path, error, expected) from None
     network.to(device)
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,23 +119,61 @@ def _fid_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor],
     return extract, "8 bits, bilinear to 299 x 299 as TensorFlow 1 does"
 
 
-def _imagenet_inception(path: Path, device: torch.device) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], str]:
+def _imagenet_inception(path: Path, device: torch.device) -> tuple[Extract, str]:
     """Inception-v3 for ImageNet from torchvision, which takes pictures in [-1, 1]."""
     tensors = {name: tensor for name, tensor in tensor_files.read(path).items() if not name.startswith("AuxLogits")}
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise _misfit(path, error, "torchvision's inception_v3 ImageNet file") from None
-    classify, network.fc = network.fc.to(device), nn.Identity()
+    published.load(network, tensors, path, "torchvision's inception_v3 ImageNet file")
     network.to(device).eval()
+    classify, network.fc = network.fc, nn.Identity()
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-        side = (INCEPTION_SIDE, INCEPTION_SIDE)
-        features = network(functional.interpolate(images.clamp(-1, 1), side, mode="bilinear", antialias=True))
+        features = network(_resized(images, INCEPTION_SIDE))
         return features, classify(features)
 
-    return extract, "bilinear to 299 x 299 with antialiasing"
+    return extract, _how_resized(INCEPTION_SIDE)
+
+
+def _mobilenet(path: Path, device: torch.device) -> tuple[Extract, str]:
+    """MobileNetV2 for ImageNet from torchvision."""
+    network = torchvision.models.mobilenet_v2(weights=None)
+    published.load(network, tensor_files.read(path), path, "torchvision's mobilenet_v2 ImageNet file")
+    network.to(device).eval()
+    classify, network.classifier = network.classifier, nn.Identity()
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        colours = (_resized(images, MOBILENET_SIDE) + 1) / 2
+        features = network(normalize(colours, IMAGENET_MEAN, IMAGENET_DEVIATION))
+        return features, classify(features)
+
+    return extract, _how_resized(MOBILENET_SIDE)
+
+
+def _efficientnet_lite0(path: Path, device: torch.device) -> tuple[Extract, str]:
+    """EfficientNet-Lite0 for ImageNet, which takes pictures in [-1, 1]."""
+    network = published.efficientnet_lite0(path).to(device)
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = network.features(_resized(images, EFFICIENTNET_SIDE))
+        return features, network.logits(features)
+
+    return extract, _how_resized(EFFICIENTNET_SIDE)
+
+
+PRETRAINED: dict[str, Callable[[Path, torch.device], tuple[Extract, str]]] = {  # by the setting of their weights
+    "inception_fid": _fid_inception,
+    "inception_imagenet": _imagenet_inception,
+    "mobilenet_v2": _mobilenet,
+    "efficientnet_lite0": _efficientnet_lite0,
+}
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    return functional.interpolate(images.clamp(-1, 1), (side, side), mode="bilinear", antialias=True)
+
+
+def _how_resized(side: int) -> str:
+    return f"bilinear to {side} x {side} with antialiasing"
 
 
 def _name(kind: str, sha256: str) -> str:
@@ -141,8 +182,3 @@ def _name(kind: str, sha256: str) -> str:
 
 def _conditions(sha256: str, resize: str) -> dict[str, str]:
     return {"sha256": sha256, "resize": resize}
-
-
-def _misfit(path: Path, error: RuntimeError, expected: str) -> InputError:
-    detail = " ".join(str(error).split())[:160]
-    return InputError(f"{path}: expected {expected}, found other tensors ({detail}); give that file.")

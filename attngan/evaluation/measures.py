@@ -101,6 +101,18 @@ class MetricMaker:
         figures = {f"near_copies_{extractor}": figures, f"nearest_distance_{extractor}": distances}
         return figures, (generated, which)
 
+    def least_real(self, extractor: str, count: int) -> list[tuple[int, str, int]]:
+        """Return the generated pictures that are farthest from every real one, the farthest first.
+
+        Returns:
+            Of each its number, and the real picture nearest to it: table, "train" or "real" (the test split's), and
+            number there.
+        """
+        generated, tables = self.tables["generated"][extractor], ("train", "real")
+        found = [nearest.nearest(generated, self.tables[table][extractor]) for table in tables]
+        chosen = nearest.farthest([distances for distances, _ in found], count)
+        return [(number, tables[place], int(found[place][1][number])) for number, place in chosen]
+
     def contrast(self) -> Figures:
         """Return how much the colours of a picture differ from place to place, at `PIXELS_SIDE` pixels each way."""
         subjects = ("generated", "real", "blurred")

@@ -51,8 +51,15 @@ EYES = {  # by what the name of an extractor begins with
     "pixels": "pixels",
     "inception-fid": "Inception (of the published FIDs)",
     "inception-imagenet": "Inception (of ImageNet)",
+    "mobilenet-v2": "MobileNetV2 (of ImageNet)",
+    "efficientnet-lite0": "EfficientNet-Lite0 (of ImageNet)",
     "clip": "CLIP",
 }
+
+
+def eyes_of(extractor: str) -> str:
+    """Return the words for an extractor by its name, or the name where nobody knows it."""
+    return next((EYES[each] for each in EYES if extractor.startswith(each)), extractor)
 
 
 def words_of(name: str) -> Words:
@@ -61,8 +68,8 @@ def words_of(name: str) -> Words:
     if kind is None:
         raise KeyError(name)
     found, eyes = METRICS[kind], name[len(kind) + 1 :]
-    known = next((EYES[each] for each in EYES if eyes.startswith(each)), None)
-    return found._replace(title=f"{found.title}, by {known}") if known and kind != "clip_score" else found
+    is_known = any(eyes.startswith(each) for each in EYES) and kind != "clip_score"
+    return found._replace(title=f"{found.title}, by {eyes_of(eyes)}") if is_known else found
 
 
 def words_or_name(name: str) -> Words:

@@ -1,4 +1,6 @@
-"""Memorisation: whether generated pictures are copies of training pictures."""
+"""How far pictures are from the nearest of others: copies of training pictures, and what is like no real one."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +25,21 @@ def nearest(rows: Rows, others: Rows) -> tuple[Tensor, Tensor]:
         distances.append(best)
         indices.append(which)
     return torch.cat(distances), torch.cat(indices)
+
+
+def farthest(distances: Sequence[Tensor], count: int) -> list[tuple[int, int]]:
+    """Return the rows that are farthest from all others, the farthest first.
+
+    Args:
+        distances: each row's distance to the nearest of some others (N,), and of some more.
+        count: rows, at most.
+
+    Returns:
+        The number of each row, and the place in `distances` where the nearest of all stands.
+    """
+    nearest_of_all, which = torch.stack(tuple(distances)).min(dim=0)
+    chosen = nearest_of_all.argsort(descending=True, stable=True)[:count]
+    return [(int(number), int(which[number])) for number in chosen]
 
 
 def near_copies(distances: Tensor, held_out: Tensor) -> Tensor:

@@ -20,18 +20,20 @@ from attngan.evaluation.clip_score import Clip, open_clip
 from attngan.evaluation.drawn_colours import colour_figures
 from attngan.evaluation.extractors import (
     PIXELS,
+    PRETRAINED,
     Extractor,
     changes,
     columns,
     damsm_extractor,
-    inception_extractors,
     pixels_apart,
+    pretrained_extractors,
 )
 from attngan.evaluation.measures import MetricMaker, Table
 from attngan.evaluation.picture_sets import EvaluationPictures, Query
 from attngan.evaluation.row_store import Made, RowStore, open_store
 from attngan.inference import trained_encoders
 from attngan.inference.text_to_image import TextToImage
+from attngan.metrics import names
 from attngan.metrics.figures import Figures
 from attngan.runtime import acceleration
 from attngan.runtime.console import say, say_result
@@ -77,12 +79,12 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
     key = {**inputs, "seed": config.seed, "evaluate": looks}
     with (
         torch.no_grad(),
-        inception_extractors(settings, device) as inceptions,
+        pretrained_extractors(settings, device) as pretrained,
         open_clip(settings.clip, device) as clip,
         trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
         open_store(state, key) as store,
     ):
-        extractors = [damsm_extractor(damsm, image_encoder), *inceptions]
+        extractors = [damsm_extractor(damsm, image_encoder), *pretrained]
         maker = MetricMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))
         figures, shown = _figures(maker, subject, extractors, clip)
         judges = [*extractors, *([clip] if clip else [])]
@@ -91,7 +93,7 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
             "resolution": model.generator.resolutions[-1],
             "crop": "centre square",
             "seed": config.seed,
-            **settings.model_dump(exclude={"inception_fid", "inception_imagenet", "clip"}),
+            **settings.model_dump(exclude={*PRETRAINED, "clip"}),
             "num_candidates": figures["r_precision"]["generated"].candidates,
             "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
             **{judge.name: judge.conditions for judge in judges},
@@ -168,12 +170,19 @@ def _figures(
             figures |= maker.inception_scores(name)
     figures |= maker.changes(PIXELS)
     figures |= maker.contrast()
-    for name in [PIXELS, *(extractor.name for extractor in extractors[1:])]:
-        copies, nearest = maker.memorisation(name)
+    pretrained = [extractor.name for extractor in extractors[1:]]
+    nearest = {}
+    for name in [PIXELS, *pretrained]:
+        copies, nearest[name] = maker.memorisation(name)
         figures |= copies
     if clip:
         figures |= maker.clip_scores(clip.name)
-    shown["copies"] = evaluation_report.copies(subject, *nearest)
+    # Without a network of others: pixels tell two pictures of one caption apart, the encoders see what is drawn.
+    copies_by, strangest_by = (pretrained[0], pretrained[0]) if pretrained else (PIXELS, judge)
+    shown |= {"copies_by": names.eyes_of(copies_by), "strangest_by": names.eyes_of(strangest_by)}
+    shown["copies"] = evaluation_report.copies(subject, *nearest[copies_by])
+    found = maker.least_real(strangest_by, evaluation_report.NUM_STRANGEST)
+    shown["strangest"] = evaluation_report.strangest(subject, found)
     shown["swaps"] = evaluation_report.swaps(subject)
     return figures, shown
 

@@ -109,9 +109,9 @@ def _extractor(config: Config, damsm: Extractor, device: torch.device) -> Extrac
     chosen = config.watch.features
     if chosen == "damsm":
         return damsm
-    with extractors.inception_extractors(config.evaluate, device) as found:
+    with extractors.pretrained_extractors(config.evaluate, device) as found:
         for extractor in found:
-            if extractor.name.startswith(chosen.replace("_", "-")):
+            if extractor.name.startswith(extractors.kind_of(chosen)):
                 return extractor
     raise InputError(f"watch.features: {chosen} needs its weights; set evaluate.{chosen}.uri, or choose damsm.")
 

@@ -11,12 +11,19 @@ from attngan.metrics import names
         ("r_precision", "fits its caption (R-precision)"),
         ("precision_damsm-5a00e006", "looks real (precision), by the encoders"),
         ("kid_inception-fid-6726825d", "distance from real pictures (KID), by Inception (of the published FIDs)"),
+        ("kid_mobilenet-v2-b0353104", "distance from real pictures (KID), by MobileNetV2 (of ImageNet)"),
+        ("fid_efficientnet-lite0-57934424", "distance from real pictures (FID), by EfficientNet-Lite0 (of ImageNet)"),
         ("near_copies_pixels", "near copies, by pixels"),
         ("clip_score_clip-1234abcd", "CLIP score"),
     ],
 )
 def test_a_name_in_words_says_what_is_measured_and_who_looks(name, title):
     assert names.words_of(name).title == title
+
+
+def test_who_looks_is_said_in_words_or_by_its_name():
+    assert names.eyes_of("mobilenet-v2-b0353104") == "MobileNetV2 (of ImageNet)"
+    assert names.eyes_of("oracle-1234abcd") == "oracle-1234abcd"
 
 
 def test_shares_are_read_as_per_cent_and_other_numbers_as_they_are():

@@ -9,14 +9,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torchvision
 
+from attngan.config import settings as configs
 from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.evaluation import row_store
+from attngan.evaluation import evaluation_report, row_store
 from attngan.evaluation.drawn_colours import colour_figures
+from attngan.evaluation.measures import MetricMaker
 from attngan.evaluation.picture_sets import EvaluationPictures
 from attngan.inference.text_to_image import TextToImage
+from attngan.metrics.distribution import Rows
+from attngan.models.efficientnet_lite import EfficientNetLite0
+from attngan.pages import pictures, report
 from attngan.steps import evaluate as step
 from attngan.steps.evaluate import evaluate
 from attngan.storage import artifacts
@@ -117,7 +123,7 @@ def test_one_colour_word_is_swapped_and_nothing_else(subject):
 def test_a_killed_evaluation_goes_on(dataset, damsm, generator, metrics, smoke, tmp_path):
     script = f"""
 import os, signal, sys
-from attngan.evaluation import row_store
+from attngan.evaluation import evaluation_report, row_store
 row_store.PART = 5
 keep = row_store.RowStore._keep
 def kept(self, part, made):
@@ -177,19 +183,52 @@ def test_the_report_is_one_page_that_names_its_conditions(metrics, dataset):
     for sentence in (*measured["broken"], *measured["findings"]):
         assert sentence.split(":")[0] in page
     assert ("All controls came out" in page) == (not measured["broken"])
+    assert "these are the most alike, by pixels." in page
+    assert "the farthest from every real one, by the encoders: the worst first." in page
+    assert page.count(", and the nearest training picture") == page.count(", and the nearest real picture") == 6
+
+
+def test_the_least_real_pictures_are_those_that_no_real_one_of_either_split_is_near_to(smoke):
+    def rows(*numbers):
+        return {"eyes": Rows(torch.tensor([[float(number), 0.0] for number in numbers]))}
+
+    tables = {"generated": rows(0, 50, 100, 7), "train": rows(1, 40, 8), "real": rows(0, 103)}
+    found = MetricMaker(smoke.evaluate, 0, tables).least_real("eyes", 3)
+    assert found == [(1, "train", 1), (2, "real", 1), (3, "train", 2)]
+
+
+def test_a_pair_of_the_report_is_the_generated_picture_and_the_real_one(subject):
+    query = subject.queries[3]
+    for split, table in ((subject.train, "train"), (subject.test, "real")):
+        (shown,) = evaluation_report.strangest(subject, [(3, table, 5)])
+        both = torch.cat([subject.generated([query], 3), subject.real([5], split)])
+        assert shown["png"] == report.embedded(pictures.grid([pictures.to_pictures(both)]))
+        assert shown["caption"] == subject.texts([query])[0]
 
 
 @pytest.mark.slow
-def test_inception_weights_add_their_own_figures(dataset, damsm, generator, smoke, tmp_path):
-    import torchvision
-
+@pytest.mark.parametrize(
+    ("setting", "make", "called"),
+    [
+        (
+            "inception_imagenet",
+            lambda: torchvision.models.inception_v3(weights=None, init_weights=False),
+            "Inception (of ImageNet)",
+        ),
+        ("mobilenet_v2", lambda: torchvision.models.mobilenet_v2(weights=None), "MobileNetV2 (of ImageNet)"),
+        ("efficientnet_lite0", EfficientNetLite0, "EfficientNet-Lite0 (of ImageNet)"),
+    ],
+    ids=["inception_imagenet", "mobilenet_v2", "efficientnet_lite0"],
+)
+def test_weights_of_others_add_their_own_figures(setting, make, called, dataset, damsm, generator, smoke, tmp_path):
     torch.manual_seed(0)
-    network = torchvision.models.inception_v3(weights=None, init_weights=False)
-    torch.save(network.state_dict(), tmp_path / "inception.pth")
-    weights_file = type(smoke.evaluate.inception_imagenet)(uri=str(tmp_path / "inception.pth"))
-    changed = with_settings(smoke, inception_imagenet=weights_file, num_resamples=2, num_pairs=2)
+    torch.save(make().state_dict(), tmp_path / "weights.pth")
+    weights_file = configs.WeightsFile(uri=str(tmp_path / "weights.pth"))
+    changed = with_settings(smoke, **{setting: weights_file}, num_resamples=2, num_pairs=2)
     figures = evaluate(dataset, damsm, generator, tmp_path / "metrics", changed)
-    name = f"inception-imagenet-{artifacts.sha256_of(tmp_path / 'inception.pth')[:8]}"
+    name = f"{setting.replace('_', '-')}-{artifacts.sha256_of(tmp_path / 'weights.pth')[:8]}"
+    page = (tmp_path / "metrics" / "report.html").read_text()
+    assert f"the most alike, by {called}." in page and f"every real one, by {called}: the worst" in page
     kinds = ("kid", "fid", "precision", "recall", "inception_score", "diversity", "swap", "near_copies")
     assert {f"{kind}_{name}" for kind in kinds} <= figures.keys()
     assert figures[f"inception_score_{name}"] > 1 - 1e-9

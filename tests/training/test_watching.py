@@ -371,7 +371,7 @@ def test_figures_of_a_snapshot_tell_good_pictures_from_bad_ones(dataset, damsm, 
     assert figures.measure()["variety"] == 0.0
 
 
-@pytest.mark.parametrize("features", ["inception_fid", "inception_imagenet"])
+@pytest.mark.parametrize("features", ["inception_fid", "inception_imagenet", "mobilenet_v2", "efficientnet_lite0"])
 def test_features_without_their_weights_are_refused_before_the_training(features, dataset, damsm, smoke, tmp_path):
     with pytest.raises(InputError, match=f"{features} needs its weights; set evaluate.{features}.uri"):
         train_generator(dataset, damsm, tmp_path / "out", watched(smoke, features=features))
