@@ -94,17 +94,20 @@ class Generator(Section):
     """F_ca and the stages F_0, F_1, F_2 (section 3.1)."""
 
     num_stages: Annotated[int, Field(ge=1, le=3)] = 3  # each doubles the resolution of the one before
+    # one picture, and one discriminator, of the last stage alone, not of each stage (released code: B_DCGAN)
+    finest_only: bool = False
     channels: Width = 32  # N_g: channels of each stage's hidden features
     noise_dim: Width = 100  # Z: numbers of noise that a picture is drawn from
     condition_dim: Width = 100  # A: numbers that F_ca makes of a sentence
-    num_residual_blocks: Few = 2  # in each refinement
+    num_residual_blocks: FewOrNone = 2  # in each refinement
 
 
 class Discriminator(Section):
-    """One for each stage, with an unconditional and a conditional output."""
+    """One for each resolution that is drawn, with an unconditional and a conditional output."""
 
     channels: Width = 64  # N_d: channels after the first layer
     spectral_norm: bool = False  # Miyato et al. 2018, in place of batch norm, which the paper has
+    unconditional: bool = True  # the output that sees no sentence; released code with B_DCGAN: false
 
 
 class Training(Section):
@@ -234,9 +237,9 @@ class Config(Section):
 
     @property
     def resolutions(self) -> list[int]:
-        """Side of each stage's picture in pixels, coarse to fine."""
-        stages = self.generator.num_stages
-        return [self.data.resolution // 2 ** (stages - 1 - stage) for stage in range(stages)]
+        """Side of each picture that the generator draws of a caption, in pixels, coarse to fine."""
+        drawn = 1 if self.generator.finest_only else self.generator.num_stages
+        return [self.data.resolution // 2**doublings for doublings in reversed(range(drawn))]
 
 
 # In a pod a lost node leaves no time to save: what is lost is the time since the last state.

@@ -92,32 +92,47 @@ def load_image_encoder(path: Path) -> ImageEncoder:
 
 
 def load_generator(path: Path) -> Generator:
-    """Read `netG_epoch_N.pth` or `bird_AttnGAN2.pth`, the averaged generator; in evaluation mode."""
-    first = {"ca_net.fc.weight": 2, "h_net1.fc.0.weight": 2, "img_net1.img.0.weight": 4}
-    tensors = _read(path, "generator", first)
+    """Read `netG_epoch_N.pth` or `bird_AttnGAN2.pth`, the averaged generator; in evaluation mode.
+
+    That of attn-DCGAN, `bird_AttnDCGAN2.pth`, draws at its finest resolution alone.
+    """
+    tensors = _read(path, "generator", {"ca_net.fc.weight": 2, "h_net1.fc.0.weight": 2})
+    finest_only = "img_net.img.0.weight" in tensors
+    to_image = "img_net.img." if finest_only else "img_net1.img."
+    _check_first(path, "generator", tensors, {f"{to_image}0.weight": 4})
     condition_dim, text_dim = tensors["ca_net.fc.weight"].shape[0] // 4, tensors["ca_net.fc.weight"].shape[1]
-    num_stages = _count(tensors, r"img_net(\d+)\.")
+    num_stages = _count(tensors, r"h_net(\d+)\.")
     coarsest = 4 * 2 ** min(_count(tensors, r"h_net1\.upsample(\d+)\."), MAX_DOUBLINGS)
+    sides = [coarsest * 2**stage for stage in range(num_stages)]
     with torch.device("meta"):
         generator = Generator(
             text_dim=text_dim,
-            resolutions=[coarsest * 2**stage for stage in range(num_stages)],
-            channels=tensors["img_net1.img.0.weight"].shape[1],
+            resolutions=sides[-1:] if finest_only else sides,
+            channels=tensors[f"{to_image}0.weight"].shape[1],
             noise_dim=max(tensors["h_net1.fc.0.weight"].shape[1] - condition_dim, 0),
             condition_dim=condition_dim,
             num_residual_blocks=_count(tensors, r"h_net2\.residual\.(\d+)\."),
+            num_stages=num_stages,
         )
-    return _fill(generator, tensors, GENERATOR, path)
+    return _fill(generator, tensors, GENERATOR | {"to_image.0.": to_image}, path)
 
 
 def load_discriminator(path: Path) -> Discriminator:
-    """Read `netDi.pth`, for 64, 128 or 256 pixels; in evaluation mode."""
+    """Read `netDi.pth`, for 64, 128 or 256 pixels; in evaluation mode.
+
+    That of attn-DCGAN, `netD0.pth`, has its conditional output alone.
+    """
     tensors = _read(path, "discriminator", {"img_code_s16.0.weight": 4, "COND_DNET.jointConv.0.weight": 4})
     depth = [side for side, names in DISCRIMINATOR_MORE.items() if all(f"{name}.0.weight" in tensors for name in names)]
     resolution, channels = depth[-1], len(tensors["img_code_s16.0.weight"])
     text_dim = max(tensors["COND_DNET.jointConv.0.weight"].shape[1] - 8 * channels, 0)
     with torch.device("meta"):
-        discriminator = Discriminator(resolution=resolution, text_dim=text_dim, channels=channels)
+        discriminator = Discriminator(
+            resolution=resolution,
+            text_dim=text_dim,
+            channels=channels,
+            unconditional=any(name.startswith("UNCOND_DNET.") for name in tensors),
+        )
     later = {f"encode.{4 + index}.": f"{name}." for index, name in enumerate(DISCRIMINATOR_MORE[resolution])}
     return _fill(discriminator, tensors, DISCRIMINATOR | later, path)
 
@@ -192,13 +207,18 @@ def _read(path: Path, what: str, first: Mapping[str, int]) -> dict[str, Tensor]:
     tensors = tensor_files.read(path, f"the authors' {what}")
     if tensors and all(name.startswith("module.") for name in tensors):  # saved from nn.DataParallel
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    _check_first(path, what, tensors, first)
+    return tensors
+
+
+def _check_first(path: Path, what: str, tensors: Mapping[str, Tensor], first: Mapping[str, int]) -> None:
+    """Raise unless the tensors that the sizes are read off are there, with their dimensions."""
     for name, dimensions in first.items():
         if name not in tensors or tensors[name].dim() != dimensions or not tensors[name].numel():
             found = ", ".join(list(tensors)[:NAMED]) or "nothing"
             raise InputError(
                 f"{path}: not the authors' {what}: expected {name} with {dimensions} dimensions, found {found}, ..."
             )
-    return tensors
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
@@ -262,16 +282,20 @@ def _check_same(what: str, one: tuple[Path, int], other: tuple[Path, int]) -> No
 
 
 def _settings(encoder: TextEncoder, network: Generator) -> Config:
-    """Return the config that builds these networks again."""
+    """Return the config that builds these networks again; attn-DCGAN's discriminator has a conditional output alone."""
+    num_stages = 1 + len(network.refinements)
+    finest_only = len(network.resolutions) < num_stages
     sizes = {
         "data": {"resolution": network.resolutions[-1]},
         "text_encoder": {"embedding_dim": encoder.embedding.embedding_dim, "feature_dim": 2 * encoder.lstm.hidden_size},
         "generator": {
-            "num_stages": len(network.resolutions),
+            "num_stages": num_stages,
+            "finest_only": finest_only,
             "channels": network.to_image[0][0].in_channels,
             "noise_dim": network.noise_dim,
             "condition_dim": network.condition_dim,
             "num_residual_blocks": len(network.refinements[0].residual) if network.refinements else 1,
         },
+        "discriminator": {"unconditional": not finest_only},
     }
     return settings.load(json.dumps(sizes), where="the released networks")

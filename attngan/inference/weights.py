@@ -66,6 +66,7 @@ def build_generator(config: Config) -> Generator:
             noise_dim=settings.noise_dim,
             condition_dim=settings.condition_dim,
             num_residual_blocks=settings.num_residual_blocks,
+            num_stages=settings.num_stages,
         ),
         "generator.channels, generator.num_residual_blocks, generator.noise_dim, generator.condition_dim, "
         "data.resolution",
@@ -73,7 +74,7 @@ def build_generator(config: Config) -> Generator:
 
 
 def build_discriminators(config: Config) -> list[Discriminator]:
-    """Return one discriminator for each stage, with fresh weights."""
+    """Return one discriminator for each resolution that is drawn, with fresh weights."""
 
     def build(*, spectral_norm: bool) -> nn.ModuleList:
         return nn.ModuleList(
@@ -82,6 +83,7 @@ def build_discriminators(config: Config) -> list[Discriminator]:
                 text_dim=config.text_encoder.feature_dim,
                 channels=config.discriminator.channels,
                 spectral_norm=spectral_norm,
+                unconditional=config.discriminator.unconditional,
             )
             for resolution in config.resolutions
         )

@@ -29,8 +29,9 @@ def discriminator_loss(
     """Return what one discriminator has to lower (Eq. 5), and what it thinks.
 
     (real + conditional real) / 2 + (generated + conditional generated + conditional wrong) / 3, where a wrong pair is
-    image i with sentence i + 1 (B - 1 of them). Where there are batch norms, real and generated pictures pass in
-    separate batches, so each batch norm sees one kind at a time.
+    image i with sentence i + 1 (B - 1 of them). A discriminator without its unconditional output has
+    conditional real + (conditional generated + conditional wrong) / 2. Where there are batch norms, real and generated
+    pictures pass in separate batches, so each batch norm sees one kind at a time.
 
     Args:
         discriminator: of the pictures' resolution.
@@ -43,21 +44,22 @@ def discriminator_loss(
 
     Returns:
         The loss; and (3,), without gradients: the mean probability that it gives to real pictures, to generated ones
-        (each by itself and with its sentence), and to real ones with a wrong sentence.
+        (each by itself, if it judges that, and with its sentence), and to real ones with a wrong sentence.
     """
     wrong = sentence_feature[1:] if wrong_sentence_feature is None else wrong_sentence_feature
     real, generated = discriminator.each(discriminator.features, (real_images,), (generated_images.detach(),))
-    alone = discriminator.each(discriminator.judge, (real,), (generated,))
+    has_unconditional = discriminator.unconditional is not None
+    alone = [discriminator.each(discriminator.judge, (real,), (generated,))] if has_unconditional else []
     given = [(real, sentence_feature), (generated, sentence_feature), (real[: len(wrong)], wrong)]
     pairs = discriminator.each(discriminator.judge_pair, *(given if len(wrong) else given[:2]))
     wrong_loss = wrong_probability = at_least_float32(torch.zeros_like(pairs[0][0]))
     if len(wrong):
         wrong_loss = wrong_weight * generated_loss(pairs[2])
         wrong_probability = wrong_weight * _probability(pairs[2])
-    loss = (real_loss(alone[0]) + real_loss(pairs[0])) / 2
-    loss = loss + (generated_loss(alone[1]) + generated_loss(pairs[1]) + wrong_loss) / 3
-    opinions = [_probability(*logits) for logits in zip(alone, pairs[:2], strict=True)]
-    return loss, torch.stack([*opinions, wrong_probability])
+    of_real, of_generated = zip(*alone, pairs[:2], strict=True)
+    loss = sum(map(real_loss, of_real)) / len(of_real)
+    loss = loss + (sum(map(generated_loss, of_generated)) + wrong_loss) / (len(of_generated) + 1)
+    return loss, torch.stack([_probability(*of_real), _probability(*of_generated), wrong_probability])
 
 
 def _probability(*logits: Tensor) -> Tensor:
@@ -66,9 +68,12 @@ def _probability(*logits: Tensor) -> Tensor:
 
 
 def generator_loss(discriminator: Discriminator, generated_images: Tensor, sentence_feature: Tensor) -> Tensor:
-    """Return what the generator has to lower against one discriminator: unconditional plus conditional (Eq. 4)."""
+    """Return what the generator has to lower against one discriminator: unconditional plus conditional (Eq. 4).
+
+    Of a discriminator without its unconditional output it is the conditional loss alone.
+    """
     unconditional, conditional = discriminator(generated_images, sentence_feature)
-    return real_loss(unconditional) + real_loss(conditional)
+    return real_loss(conditional) if unconditional is None else real_loss(unconditional) + real_loss(conditional)
 
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One discriminator a stage, with an unconditional and a conditional output (section 3.1, Eq. 5 and 6)."""
+"""One discriminator a resolution, with an unconditional and a conditional output (section 3.1, Eq. 5 and 6)."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,9 +19,18 @@ class Discriminator(nn.Module):
         channels: N_d, after the first layer.
         spectral_norm: bound the gain of each layer below the outputs (Miyato et al. 2018) in place of batch norm, which
             the paper has.
+        unconditional: False leaves out the output that sees no sentence.
     """
 
-    def __init__(self, *, resolution: int, text_dim: int = 256, channels: int = 64, spectral_norm: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        text_dim: int = 256,
+        channels: int = 64,
+        spectral_norm: bool = False,
+        unconditional: bool = True,
+    ):
         super().__init__()
         num_halvings = (resolution // 4).bit_length() - 1
         widths = [3, *(channels * 2**step for step in range(num_halvings))]
@@ -37,7 +46,7 @@ class Discriminator(nn.Module):
         while width > 8 * channels:
             self.encode.append(LeakyBlock(width, width // 2, batch_norm=batch_norm))
             width //= 2
-        self.unconditional = nn.Conv2d(width, 1, 4, stride=4)
+        self.unconditional = nn.Conv2d(width, 1, 4, stride=4) if unconditional else None
         self.join = LeakyBlock(width + text_dim, width, batch_norm=batch_norm)
         self.conditional = nn.Conv2d(width, 1, 4, stride=4)
         initialise_(self)
@@ -59,6 +68,7 @@ class Discriminator(nn.Module):
 
     def judge(self, features: Tensor) -> Tensor:
         """Return the unconditional logits (B,): is it a real picture?"""
+        assert self.unconditional is not None
         return self.unconditional(features).flatten()
 
     def judge_pair(self, features: Tensor, sentence_feature: Tensor) -> Tensor:
@@ -80,12 +90,15 @@ class Discriminator(nn.Module):
         joined = part(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
         return joined.split([len(batch[0]) for batch in batches])
 
-    def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return unconditional logits (B,), and conditional logits (B,) or None.
+    def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+        """Return unconditional logits (B,), None without that output, and conditional logits (B,), None if not asked.
 
         Args:
             images: (B, 3, H, W) in [-1, 1].
             sentence_feature: (B, D), or None.
         """
         features = self.features(images)
-        return self.judge(features), None if sentence_feature is None else self.judge_pair(features, sentence_feature)
+        return (
+            None if self.unconditional is None else self.judge(features),
+            None if sentence_feature is None else self.judge_pair(features, sentence_feature),
+        )

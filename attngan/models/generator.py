@@ -14,7 +14,7 @@ class Generated:
     """What the generator gives for B captions."""
 
     images: list[Tensor]  # coarse to fine, each (B, 3, H, W) in [-1, 1]
-    attention: list[Tensor]  # one (B, T, H, W) for each refinement, at the side of the picture before it
+    attention: list[Tensor]  # one (B, T, H, W) for each refinement, at the side of the stage before it
     mean: Tensor  # (B, A), of the conditioning augmentation
     log_variance: Tensor  # (B, A)
 
@@ -93,6 +93,7 @@ class Generator(nn.Module):
         noise_dim: Z.
         condition_dim: A.
         num_residual_blocks: in each refinement.
+        num_stages: each doubles the resolution of the one before, and the last ones draw; None: all of them draw.
     """
 
     def __init__(
@@ -104,18 +105,21 @@ class Generator(nn.Module):
         noise_dim: int = 100,
         condition_dim: int = 100,
         num_residual_blocks: int = 2,
+        num_stages: int | None = None,
     ):
         super().__init__()
         self.resolutions = list(resolutions)
         self.noise_dim = noise_dim
         self.condition_dim = condition_dim
         self.augment_condition = ConditioningAugmentation(text_dim=text_dim, condition_dim=condition_dim)
+        num_refinements = (num_stages or len(self.resolutions)) - 1
+        coarsest = self.resolutions[-1] // 2**num_refinements
         self.initial = InitialStage(
-            condition_dim=condition_dim, noise_dim=noise_dim, channels=channels, resolution=self.resolutions[0]
+            condition_dim=condition_dim, noise_dim=noise_dim, channels=channels, resolution=coarsest
         )
         self.refinements = nn.ModuleList(
             RefinementStage(channels=channels, text_dim=text_dim, num_residual_blocks=num_residual_blocks)
-            for _ in self.resolutions[1:]
+            for _ in range(num_refinements)
         )
         self.to_image = nn.ModuleList(nn.Sequential(conv3x3(channels, 3), nn.Tanh()) for _ in self.resolutions)
         initialise_(self)
@@ -142,10 +146,12 @@ class Generator(nn.Module):
             epsilon = torch.randn(len(noise), self.condition_dim, device=noise.device, dtype=noise.dtype)
         condition, mean, log_variance = self.augment_condition(sentence_feature, epsilon)
         hidden = self.initial(condition, noise)
-        images = [self.to_image[0](hidden)]
-        attentions = []
-        for refine, to_image in zip(self.refinements, list(self.to_image)[1:], strict=True):
-            hidden, attention = refine(hidden, word_features, is_padding)
-            images.append(to_image(hidden))
-            attentions.append(attention)
+        images, attentions = [], []
+        first_drawing = 1 + len(self.refinements) - len(self.to_image)
+        for stage in range(1 + len(self.refinements)):
+            if stage > 0:
+                hidden, attention = self.refinements[stage - 1](hidden, word_features, is_padding)
+                attentions.append(attention)
+            if stage >= first_drawing:
+                images.append(self.to_image[stage - first_drawing](hidden))
         return Generated(images=images, attention=attentions, mean=mean, log_variance=log_variance)

@@ -1,4 +1,4 @@
-"""Step: the adversarial training of the generator against one discriminator a stage (section 4)."""
+"""Step: the adversarial training of the generator against one discriminator a resolution (section 4)."""
 
 from pathlib import Path
 from typing import Any

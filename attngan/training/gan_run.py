@@ -26,7 +26,7 @@ OPINIONS = ("real", "generated", "mismatched")  # a discriminator has one of eac
 
 
 class GanRun(TrainingRun):
-    """The generator, its average, and a discriminator a stage.
+    """The generator, its average, and a discriminator for each resolution that it draws.
 
     Args:
         config: the run's settings.
@@ -40,7 +40,7 @@ class GanRun(TrainingRun):
     remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best", "judged_by")
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
-        num_losses = NUM_LOSSES + len(OPINIONS) * config.generator.num_stages
+        num_losses = NUM_LOSSES + len(OPINIONS) * len(config.resolutions)
         ways = {"cuda_graph": config.cuda_graph, "compiles": config.compile}
         super().__init__("generator", config, device, num_losses, **ways)
         self.schedule = schedule.of_generator(config, len(train))

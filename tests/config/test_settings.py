@@ -18,6 +18,13 @@ def test_the_defaults_are_the_papers_bird_recipe():
     assert (config.training.batch_size, config.training.epochs, config.training.damsm_weight) == (20, 600, 5)
 
 
+@pytest.mark.parametrize(("stages", "every"), [(1, [256]), (2, [128, 256]), (3, [64, 128, 256])])
+def test_the_resolutions_are_those_of_the_pictures_that_are_drawn(stages, every):
+    config = configs.load(f"generator: {{num_stages: {stages}}}")
+    assert config.resolutions == every
+    assert configs.load(configs.dump(config), overrides=["generator.finest_only=true"]).resolutions == [256]
+
+
 @pytest.mark.parametrize("name", configs.shipped())
 def test_every_shipped_config_loads_and_dumps_to_itself(name):
     config = configs.load_file(Path(name))

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 from authors_files import of_image_encoder, of_text_encoder, text_encoder, write_all, write_vocabulary
+from PIL import Image
 from typer.testing import CliRunner
 
 from attngan import cli
 from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.inference import released
+from attngan.inference import released, weights
 from attngan.inference.released import import_released
 from attngan.inference.text_to_image import TextToImage
 from attngan.models.image_encoder import ImageEncoder
@@ -47,6 +48,25 @@ def test_the_bundle_draws_what_the_authors_networks_draw(tmp_path):
     assert provenance["imported"] == {name: artifacts.sha256_of(path) for name, path in files.items()}
     card = (tmp_path / "out" / "bundle" / "README.md").read_text(encoding="utf-8")
     assert "attngan has not trained them" in card and "| data.resolution | 256 |" in card and "| training." not in card
+
+
+def test_attn_dcgan_is_imported_with_settings_that_build_it_again(tmp_path):
+    sizes = {"resolutions": [256], "num_stages": 3, "num_residual_blocks": 0}
+    files = write_all(tmp_path / "authors", **sizes)
+    result = call(files, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    config = configs.load_file(tmp_path / "out" / "bundle" / "config.yaml")
+    assert config.resolutions == [256] and config.generator.num_stages == 3
+    assert config.generator.num_residual_blocks == 0 and not config.discriminator.unconditional
+    assert [each.unconditional for each in weights.build_discriminators(config)] == [None]
+    model, original = TextToImage.open(tmp_path / "out" / "bundle", kind="bundle"), files["generator"]
+    theirs = released.load_generator(original).state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.generator.state_dict().items())
+    arguments = ["generate", str(tmp_path / "out"), "a small red bird", "--out", str(tmp_path / "pictures")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    with Image.open(next((tmp_path / "pictures").glob("*.png"))) as picture:
+        assert picture.size == (256, 256)
 
 
 @pytest.mark.parametrize("named", ["out", "out/bundle"])

@@ -64,21 +64,35 @@ def test_the_image_encoder_comes_back_with_its_trunk_frozen(tmp_path):
         {"resolutions": [64, 128], "noise_dim": 7},
         {"resolutions": [64]},
         {"resolutions": [32, 64], "condition_dim": 9},
+        {"resolutions": [256], "num_stages": 3, "num_residual_blocks": 0},  # attn-DCGAN
+        {"resolutions": [128], "num_stages": 2},
     ],
 )
 def test_generators_of_any_size_come_back(tmp_path, sizes):
     original = vary(generator(**sizes))
-    if "resolutions" in sizes and len(sizes["resolutions"]) == 1:
-        original.refinements = torch.nn.ModuleList()
     assert_same(released.load_generator(saved(of_generator(original), tmp_path / "netG.pth")), original)
 
 
 @pytest.mark.parametrize("resolution", [64, 128, 256])
 @pytest.mark.parametrize("channels", [2, 3])
-def test_discriminators_of_any_size_come_back(tmp_path, resolution, channels):
-    original = vary(Discriminator(resolution=resolution, text_dim=6, channels=channels))
+@pytest.mark.parametrize("unconditional", [True, False])
+def test_discriminators_of_any_size_come_back(tmp_path, resolution, channels, unconditional):
+    sizes = {"resolution": resolution, "channels": channels, "unconditional": unconditional}
+    original = vary(Discriminator(text_dim=6, **sizes))
     path = saved(of_discriminator(original, resolution), tmp_path / "netD.pth")
     assert_same(released.load_discriminator(path), original)
+
+
+def test_the_file_of_attn_dcgan_has_its_names_and_draws_one_picture(tmp_path):
+    original = vary(generator(resolutions=[256], num_stages=3, num_residual_blocks=0))
+    tensors = of_generator(original)
+    assert {name.split(".")[0] for name in tensors} == {"ca_net", "h_net1", "h_net2", "h_net3", "img_net"}
+    network = released.load_generator(saved(tensors, tmp_path / "netG.pth"))
+    noise, sentence, words = torch.randn(2, 5), torch.randn(2, 12), torch.randn(2, 12, 4)
+    given = noise, sentence, words, torch.zeros(2, 4, dtype=torch.bool)
+    drawn, expected = (each(*given, epsilon=torch.zeros(2, 3)) for each in (network, original.eval()))
+    assert [images.shape[-1] for images in drawn.images] == network.resolutions == [256]
+    assert torch.equal(drawn.images[0], expected.images[0])
 
 
 def test_files_of_old_torch_and_of_data_parallel_are_read_too(tmp_path):
@@ -100,6 +114,14 @@ def broken(change):
 BAD_GENERATORS = {
     "missing": (lambda t: t.pop("img_net2.img.0.weight"), r"1 tensors are missing \(img_net2\.img\.0\.weight\)"),
     "extra": (lambda t: t.update(more=torch.ones(1)), r"1 tensors are extra \(more\)"),
+    "of both variants": (
+        lambda t: t.update({"img_net.img.0.weight": torch.ones(3, 2, 3, 3)}),
+        r"3 tensors are extra \(img_net1\.img\.0\.weight, ",
+    ),
+    "without a layer to an image": (
+        lambda t: [t.pop(f"img_net{stage}.img.0.weight") for stage in (1, 2, 3)],
+        r"not the authors' generator: expected img_net1\.img\.0\.weight with 4 dimensions",
+    ),
     "half": (lambda t: t.update({k: v.half() for k, v in t.items()}), "holds float16, expected float32"),
     "other shape": (
         lambda t: t.update({"img_net3.img.0.weight": torch.ones(3, 5, 3, 3)}),

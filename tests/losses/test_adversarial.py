@@ -2,16 +2,17 @@
 
 import math
 
+import pytest
 import torch
 
 from attngan.losses.adversarial import discriminator_loss, generated_loss, generator_loss, kl_loss, real_loss
 from attngan.models.discriminator import Discriminator
 
 
-def undecided(resolution: int = 16) -> Discriminator:
+def undecided(resolution: int = 16, *, unconditional: bool = True) -> Discriminator:
     """A discriminator whose every logit is 0."""
-    discriminator = Discriminator(resolution=resolution, text_dim=6, channels=4)
-    for head in (discriminator.unconditional, discriminator.conditional):
+    discriminator = Discriminator(resolution=resolution, text_dim=6, channels=4, unconditional=unconditional)
+    for head in filter(None, (discriminator.unconditional, discriminator.conditional)):
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     return discriminator
@@ -27,11 +28,31 @@ def test_losses_stay_finite_where_a_probability_would_underflow():
     assert real_loss(torch.tensor([-200.0])).item() == 200.0
 
 
-def test_an_undecided_discriminator_has_two_log_two_to_lower():
+@pytest.mark.parametrize("unconditional", [True, False])
+def test_an_undecided_discriminator_has_two_log_two_to_lower(unconditional):
     real, drawn, sentences = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), torch.randn(4, 6)
-    loss, opinions = discriminator_loss(undecided(), real, drawn, sentences)
+    loss, opinions = discriminator_loss(undecided(unconditional=unconditional), real, drawn, sentences)
     torch.testing.assert_close(loss, torch.tensor(2 * math.log(2)))
     assert opinions.tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(("unconditional", "outputs"), [(True, 2), (False, 1)])
+def test_against_an_undecided_discriminator_the_generator_has_log_two_an_output_to_lower(unconditional, outputs):
+    loss = generator_loss(undecided(unconditional=unconditional), torch.randn(4, 3, 16, 16), torch.randn(4, 6))
+    torch.testing.assert_close(loss, torch.tensor(outputs * math.log(2)))
+
+
+def test_without_the_unconditional_output_real_pairs_count_as_much_as_drawn_and_wrong_ones():
+    """Logits are 1 for real pairs, -1 for drawn ones, 3 for wrong ones."""
+    discriminator = undecided(unconditional=False).eval()
+    discriminator.features = lambda images: images[:, :1, :4, :4].expand(-1, 8, -1, -1)
+    discriminator.judge_pair = lambda features, sentence: features.mean(dim=(1, 2, 3)) + sentence.mean(dim=1)
+    white, sentences, wrong = torch.ones(4, 3, 16, 16), torch.zeros(4, 6), torch.full((3, 6), 2.0)
+    loss, opinions = discriminator_loss(discriminator, white, -white, sentences, wrong)
+    real, drawn, mismatched = torch.tensor([1.0, -1.0, 3.0]).sigmoid()
+    torch.testing.assert_close(loss, -real.log() - ((1 - drawn).log() + (1 - mismatched).log()) / 2)
+    torch.testing.assert_close(opinions, torch.stack([real, drawn, mismatched]))
+    torch.testing.assert_close(generator_loss(discriminator, -white, sentences), -drawn.log())
 
 
 def test_opinions_are_of_real_drawn_and_mismatched_pictures():

@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 from torchvision.transforms import functional as transforms
 
+from attngan.config import settings as configs
 from attngan.config.settings import Config
 from attngan.inference.weights import build_discriminators, build_generator, build_text_encoder
 from attngan.models.discriminator import Discriminator
@@ -25,6 +26,13 @@ def test_the_default_config_has_the_papers_parameter_counts():
         assert num_parameters(build_generator(config)) == 7_084_592
         assert [num_parameters(each) for each in build_discriminators(config)] == [6_313_730, 19_424_002, 71_858_946]
         assert num_parameters(build_text_encoder(config, 5450)) == 2_075_320
+
+
+def test_attn_dcgan_has_one_layer_to_an_image_and_one_discriminator_without_its_unconditional_layer():
+    config = configs.load("{generator: {finest_only: true}, discriminator: {unconditional: false}}")
+    with torch.device("meta"):
+        assert num_parameters(build_generator(config)) == 7_084_592 - 2 * (32 * 3 * 3 * 3)
+        assert [num_parameters(each) for each in build_discriminators(config)] == [71_858_946 - (8 * 64 * 4 * 4 + 1)]
 
 
 def small_generator(**changes) -> Generator:
@@ -53,6 +61,26 @@ def test_the_generator_draws_at_every_resolution_and_attends_before_each_refinem
 def test_the_generator_has_one_to_three_stages(stages):
     drawn = draw(small_generator(resolutions=[16 * 2**stage for stage in range(stages)]), [4, 2])
     assert len(drawn.images) == stages and len(drawn.attention) == stages - 1
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_stages_that_draw_nothing_change_nothing_in_the_finest_picture(stages):
+    sides = [16 * 2**stage for stage in range(stages)]
+    every, finest = small_generator(resolutions=sides), small_generator(resolutions=sides[-1:], num_stages=stages)
+    own = every.state_dict()
+    shared = {name: own[name.replace("to_image.0", f"to_image.{stages - 1}")] for name in finest.state_dict()}
+    assert len(own) - len(shared) == stages - 1
+    finest.load_state_dict(shared)
+    one, many = draw(finest, [4, 2]), draw(every, [4, 2])
+    assert [tuple(images.shape) for images in one.images] == [(2, 3, sides[-1], sides[-1])]
+    assert torch.equal(one.images[0], many.images[-1])
+    assert len(one.attention) == stages - 1
+    assert all(torch.equal(*both) for both in zip(one.attention, many.attention, strict=True))
+
+
+def test_a_refinement_without_residual_blocks_enlarges_hidden_features_beside_words():
+    drawn = draw(small_generator(num_residual_blocks=0), [4, 2])
+    assert [images.shape[-1] for images in drawn.images] == [16, 32, 64]
 
 
 def test_one_caption_alone_is_drawn_as_in_a_batch_in_evaluation_mode():
@@ -228,6 +256,16 @@ def test_a_discriminator_gives_a_logit_a_picture_with_and_without_its_sentence(r
     unconditional, conditional = discriminator(images, torch.randn(3, 6))
     assert unconditional.shape == conditional.shape == (3,)
     assert discriminator(images)[1] is None
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_a_discriminator_without_its_unconditional_output_has_no_weights_of_it(spectral_norm):
+    sizes = {"resolution": 32, "text_dim": 6, "channels": 2, "spectral_norm": spectral_norm}
+    whole, discriminator = Discriminator(**sizes), Discriminator(**sizes, unconditional=False)
+    left_out = whole.state_dict().keys() - discriminator.state_dict().keys()
+    assert left_out == {"unconditional.weight", "unconditional.bias"}
+    unconditional, conditional = discriminator(torch.randn(3, 3, 32, 32), torch.randn(3, 6))
+    assert unconditional is None and conditional.shape == (3,)
 
 
 def test_the_average_moves_by_one_minus_decay_in_weights_and_batch_norm_statistics():

@@ -86,6 +86,8 @@ def of_image_encoder(network: ImageEncoder) -> dict[str, torch.Tensor]:
 
 def of_generator(network: Generator) -> dict[str, torch.Tensor]:
     tensors = _renamed(network, generator_name)
+    if len(network.to_image) <= len(network.refinements):  # attn-DCGAN
+        tensors = {name.replace("img_net1.", "img_net."): tensor for name, tensor in tensors.items()}
     return {name: tensor[..., None] if "conv_context" in name else tensor for name, tensor in tensors.items()}
 
 
@@ -100,8 +102,14 @@ def write_vocabulary(path: Path, words: list[str] = WORDS) -> None:
     path.write_bytes(pickle.dumps([captions, captions[:1], *tables], protocol=2))
 
 
-def write_all(folder: Path, *, seed: int = 0) -> dict[str, Path]:
-    """Write files that belong together, and return their paths by the names of the command's options."""
+def write_all(folder: Path, *, seed: int = 0, **sizes) -> dict[str, Path]:
+    """Write files that belong together, and return their paths by the names of the command's options.
+
+    Args:
+        folder: gets them.
+        seed: of the weights.
+        sizes: of the generator, where they differ from those of `generator`.
+    """
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {
@@ -110,7 +118,7 @@ def write_all(folder: Path, *, seed: int = 0) -> dict[str, Path]:
         "vocabulary": folder / "captions.pickle",
     }
     torch.save(of_text_encoder(text_encoder()), paths["text_encoder"])
-    torch.save(of_generator(vary(generator())), paths["generator"])
+    torch.save(of_generator(vary(generator(**sizes))), paths["generator"])
     write_vocabulary(paths["vocabulary"])
     return paths
 

@@ -88,6 +88,12 @@ def test_every_size_of_the_generator_that_differs_is_named(dataset, damsm, bundl
         train_generator(dataset, damsm, tmp_path / "out", config, start_from=bundle)
 
 
+def test_a_generator_that_draws_at_other_stages_is_refused_by_the_setting(dataset, damsm, bundle, smoke, tmp_path):
+    config = changed(smoke, "generator", finest_only=True)
+    with pytest.raises(InputError, match=r"generator\.finest_only is False there and True here"):
+        train_generator(dataset, damsm, tmp_path / "out", config, start_from=bundle)
+
+
 @pytest.mark.parametrize("what", ["nothing", "a dataset"])
 def test_what_is_no_model_is_one_sentence(what, dataset, run, tmp_path):
     with pytest.raises(InputError, match="expected a result of kind damsm, bundle, generator, found none"):
