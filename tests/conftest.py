@@ -93,6 +93,16 @@ def damsm(dataset: Path, smoke: Config, made_once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def second_damsm(dataset: Path, smoke: Config, made_once) -> Path:
+    """Encoders of another training and of other sizes, which read fewer words."""
+    from attngan.steps.pretrain_damsm import pretrain_damsm
+
+    sizes = ["text_encoder.feature_dim=12", "image_encoder.channels=6", "data.max_words=5"]
+    config = configs.load(configs.dump(smoke), overrides=["seed=1", *sizes])
+    return made_once("second-damsm", lambda folder: pretrain_damsm(dataset, folder, config))
+
+
+@pytest.fixture(scope="session")
 def generator(dataset: Path, damsm: Path, smoke: Config, made_once) -> Path:
     from attngan.steps.train_generator import train_generator
 

@@ -172,6 +172,7 @@ def evaluate(
     damsm: DamsmFolder,
     generator: GeneratorFolder,
     out: Out,
+    second_damsm: Annotated[str | None, typer.Option(metavar=INPUT, help="Another DAMSM, a second judge.")] = None,
     state: State = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -183,12 +184,13 @@ def evaluate(
         from attngan.storage import delivery, places
 
         with (
-            delivery.output(out, kind="metrics", inputs=[dataset, damsm, generator]) as to,
+            delivery.output(out, kind="metrics", inputs=[dataset, damsm, generator, second_damsm]) as to,
             places.local_input(dataset) as data,
             places.local_input(damsm) as encoders,
             places.local_input(generator) as model,
+            places.local_input(second_damsm) as second,
         ):
-            step.evaluate(data, encoders, model, to, settings, state=state_for(state, out))
+            step.evaluate(data, encoders, model, to, settings, second_damsm=second, state=state_for(state, out))
 
 
 @app.command("export-samples")
@@ -280,9 +282,7 @@ def detect_changes(
 
 
 @app.command("restore-champion")
-def restore_champion(
-    model_uri: ModelUri,
-) -> None:
+def restore_champion(model_uri: ModelUri) -> None:
     """Put the previous champion back."""
     with exit_status.reported(model_uri):
         from attngan.steps import publish as step

@@ -1,6 +1,6 @@
 """Whether the controls land where they must, and what the figures say of the generator, in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from attngan.metrics import names
 from attngan.metrics.figures import Figure, Figures
@@ -21,13 +21,13 @@ def failed(figures: Figures) -> dict[str, list[str]]:
             if metric.startswith(kind) and not must(subjects):
                 title = names.words_of(metric).title
                 sentences.setdefault(metric, []).append(f"{title}: {otherwise} ({_values(subjects)}).")
-    found = figures["r_precision"]
-    chance = 1 / found["noise"].candidates
-    if found["noise"].low > 3 * chance:
-        sentences.setdefault("r_precision", []).append(
-            f"{names.words_of('r_precision').title}: pictures of noise find their captions more often than by chance, "
-            f"{chance:.1%} ({_values(found)})."
-        )
+        if metric.startswith("r_precision"):
+            chance = 1 / subjects["noise"].candidates
+            if subjects["noise"].low > 3 * chance:
+                sentences.setdefault(metric, []).append(
+                    f"{names.words_of(metric).title}: pictures of noise find their captions more often than by chance, "
+                    f"{chance:.1%} ({_values(subjects)})."
+                )
     return sentences
 
 
@@ -41,10 +41,29 @@ def findings(figures: Figures) -> list[str]:
         if metric in untrusted:
             continue
         generated = subjects["generated"]
-        for kind, is_so, what in _FINDINGS:
-            if metric.startswith(kind) and is_so(subjects):
-                sentences.append(f"{names.words_of(metric).title}, {names.text_of(metric, generated.value)}: {what}")
+        begin = f"{names.words_of(metric).title}, {names.text_of(metric, generated.value)}:"
+        if metric == "r_precision" and generated.value > subjects["real"].value:
+            sentences.append(f"{begin} more than real pictures reach. {_of_second_judge(figures, untrusted)}")
+        sentences += [
+            f"{begin} {what}" for kind, is_so, what in _FINDINGS if metric.startswith(kind) and is_so(subjects)
+        ]
     return sentences
+
+
+def _of_second_judge(figures: Figures, untrusted: Collection[str]) -> str:
+    """Return what to think of a generator that its own judge puts above real pictures."""
+    pleases = "The generator was trained against this judge, and pleases it more than the truth does"
+    if names.SECOND_JUDGE not in figures:
+        return f"{pleases}: believe the metrics that it did not see."
+    second = "The second judge, which it did not see,"
+    if names.SECOND_JUDGE in untrusted:
+        return f"{pleases}. {second} cannot be believed either: its control failed."
+    generated, real = (figures[names.SECOND_JUDGE][each] for each in ("generated", "real"))
+    values = " against ".join(names.text_of(names.SECOND_JUDGE, each.value) for each in (generated, real))
+    if generated.low > real.high:
+        return f"{second} agrees ({values}): what captions ask for is easier to see in its pictures than in real ones."
+    said = "does not agree" if generated.high < real.low else "sees no difference beyond chance"
+    return f"{pleases}. {second} {said} ({values}): believe that one."
 
 
 def _values(subjects: Subjects) -> str:
@@ -82,12 +101,6 @@ _RULES: list[tuple[str, Callable[[Subjects], bool], str]] = [
 ]
 
 _FINDINGS: list[tuple[str, Callable[[Subjects], bool], str]] = [
-    (
-        "r_precision",
-        lambda subjects: subjects["generated"].value > subjects["real"].value,
-        "more than real pictures reach. The generator was trained against this judge, and pleases it more than the "
-        "truth does: believe the metrics that it did not see.",
-    ),
     (
         "near_copies_",
         lambda subjects: subjects["generated"].low > max(subjects["real"].high, subjects["blurred"].high, 0.05),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attngan import seeding
 from attngan.config.settings import Evaluate
-from attngan.data.feasible import fewer_candidates, num_candidates
+from attngan.data.feasible import num_candidates
 from attngan.data.records import CaptionLabels
 from attngan.evaluation.extractors import PIXELS
 from attngan.evaluation.picture_sets import Query
@@ -166,26 +166,37 @@ class MetricMaker:
         }
         return {f"clip_score_{name}": figures}
 
-    def r_precision(self, extractor: str, queries: Sequence[Query], labels: CaptionLabels, pool: Tensor) -> Figures:
+    def r_precision(
+        self,
+        extractor: str,
+        queries: Sequence[Query],
+        labels: CaptionLabels,
+        pool: Tensor,
+        *,
+        metric: str = "r_precision",
+        sentence: str = "sentence",
+    ) -> Figures:
         """Return the R-precision (1 of `num_candidates`, or of all there are) of generated pictures and controls.
 
+        Every judge is asked about the same wrong captions.
+
         Args:
-            extractor: the DAMSM's.
+            extractor: the judge's.
             queries: what each generated picture was drawn from.
             labels: class and text of every caption of every test picture, `Dataset.caption_labels`.
             pool: (M, D) sentence features to draw wrong ones from: one caption, `pool_captions`, of every picture.
+            metric: what the figure is called.
+            sentence: the column of the judge's sentence features of the queries.
         """
         state = self._rng("mismatches")
         captions = self.pool_captions(labels)
         pool_of = [of_image[caption] for of_image, caption in zip(labels, captions, strict=True)]
         candidates = num_candidates(labels, pool_of, self.settings.num_candidates)
-        if candidates < self.settings.num_candidates:
-            say(fewer_candidates(candidates, self.settings.num_candidates))
         pool_labels = torch.tensor(pool_of)
         own_labels = torch.tensor([labels[query.image][query.caption] for query in queries])
         images = torch.tensor([query.image for query in queries])
         tables = {name: self.tables[name][extractor] for name in ("generated", "real", "noise", "blurred")}
-        sentences = self.tables["generated"]["sentence"]
+        sentences = self.tables["generated"][sentence]
         found = {subject: torch.zeros(len(queries), dtype=torch.bool) for subject in (*tables, "shuffled")}
         all_others = torch.tensor(retrieval.others(own_labels))
         for numbers in torch.arange(len(queries)).split(CHUNK):
@@ -209,7 +220,7 @@ class MetricMaker:
             found["shuffled"][numbers] = shuffled
         means = {subject: self.mean(each, 0, extractor) for subject, each in found.items()}
         figures = {subject: dataclasses.replace(mean, candidates=candidates) for subject, mean in means.items()}
-        return {"r_precision": figures}
+        return {metric: figures}
 
     def pool_captions(self, labels: CaptionLabels) -> list[int]:
         """Return which caption of every test picture stands among those that wrong ones are drawn from."""

@@ -141,12 +141,12 @@ class EvaluationPictures:
         """Return some captions as they were written."""
         return [self.test.records[query.image]["captions"][query.caption] for query in queries]
 
-    def word_ids(self, queries: list[Query]) -> tuple[Tensor, Tensor]:
-        """Return the words (B, T) of some captions, and how many each has (B,)."""
+    def word_ids(self, queries: Sequence[Query], max_words: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the words (B, T) of some captions, and how many each has (B,): at most as many as the model reads."""
         return self.test.captions(
             [query.image for query in queries],
             [query.caption for query in queries],
-            max_words=self.model.config.data.max_words,
+            max_words=max_words or self.model.config.data.max_words,
         )
 
     def _draw(self, word_ids: Tensor, lengths: Tensor, numbers: range, purpose: str) -> Tensor:

@@ -10,7 +10,10 @@ from attngan.metrics.figures import Figure, Figures
 GREY = 0.5  # of the contrast of real pictures: drawn ones with less are grey
 NUM_LINES = 5
 NOT_LEARNT = "The model has not learnt"
-FIRST = ("r_precision", "body_colour", "wing_colour", "clip_score", "kid", "precision", "recall", "near_copies")
+FIRST = (
+    *("r_precision", names.SECOND_JUDGE, "body_colour", "wing_colour", "clip_score"),
+    *("kid", "precision", "recall", "near_copies"),
+)
 # Of networks that give the same metric; the first four learnt from other pictures.
 BEST_EYES = ("inception-fid", "inception-imagenet", "mobilenet-v2", "efficientnet-lite0", "damsm", "pixels")
 SUBJECTS = {

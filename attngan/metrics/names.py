@@ -17,7 +17,13 @@ class Words(NamedTuple):
     is_share: bool = False
 
 
-METRICS = {  # by what the name of a figure begins with
+SECOND_JUDGE = "r_precision_second_judge"
+METRICS = {  # by what the name of a figure begins with; the longer of two that begin alike comes first
+    SECOND_JUDGE: Words(
+        "fits its caption (R-precision), by a second judge",
+        "the same, judged by other encoders, against which the generator was not trained",
+        is_share=True,
+    ),
     "r_precision": Words(
         "fits its caption (R-precision)",
         "its own caption beats those of other pictures, of other classes and texts, judged by the encoders",

@@ -277,7 +277,8 @@ def _limits(facts: Facts) -> list[str]:
         if _is_kind(metric, "precision") and real and whose[""]["high"] < real["low"]:
             share, best = names.text_of(metric, whose[""]["value"]), names.text_of(metric, real["value"])
             found.append(f"Its pictures can be told from real ones: {_title(metric)}, {share}; real ones reach {best}.")
-    if judges := sorted({figure[""]["features"] for figure in measured.values() if _is_judge(figure[""])}):
+    seen = [whose[""] for metric, whose in measured.items() if metric != names.SECOND_JUDGE]
+    if judges := sorted({figure["features"] for figure in seen if _is_judge(figure)}):
         found.append(
             f"It was trained to please the encoders {', '.join(judges)}, which also judge R-precision: of what they "
             "say, believe the differences to controls rather than the values."

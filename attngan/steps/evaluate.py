@@ -31,6 +31,7 @@ from attngan.evaluation.extractors import (
 from attngan.evaluation.measures import MetricMaker, Table
 from attngan.evaluation.picture_sets import EvaluationPictures, Query
 from attngan.evaluation.row_store import Made, RowStore, open_store
+from attngan.evaluation.second_judge import SecondJudge, open_second_judge
 from attngan.inference import trained_encoders
 from attngan.inference.text_to_image import TextToImage
 from attngan.metrics import names
@@ -43,10 +44,18 @@ from attngan.training import trackers
 from attngan.training.trackers import Trackers
 
 JUDGES = {"num_candidates", "num_colour_captions", "kid_subsets", "kid_subset_size", "num_resamples"}  # not rows
+SECOND_SENTENCE = "second sentence"  # column of the second judge's sentence features
 
 
 def evaluate(
-    dataset: Path, damsm: Path, generator: Path, out: Path, config: Config, *, state: str | None = None
+    dataset: Path,
+    damsm: Path,
+    generator: Path,
+    out: Path,
+    config: Config,
+    *,
+    second_damsm: Path | None = None,
+    state: str | None = None,
 ) -> dict[str, float]:
     """Measure a generator and write the `metrics` folder: `metrics.json` and `report.html`.
 
@@ -59,22 +68,29 @@ def evaluate(
         generator: folder of `train_generator`.
         out: the metrics folder.
         config: reads `evaluate`, `seed`, `device`; the networks' settings come with the generator.
+        second_damsm: folder of another `pretrain_damsm` on that dataset, which judges R-precision too: one that the
+            generator was not trained against, of any image encoder.
         state: folder to go on from, local or in cloud storage; `<out>.state` when None.
 
     Returns:
         Every figure by name; those of controls end in the control's name.
     """
-    with result(out, "metrics", inputs=[dataset, damsm, generator]) as draft:
-        return _evaluated(dataset, damsm, generator, draft, config, state or f"{out}.state")
+    folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
+    folders |= {"second_damsm": second_damsm} if second_damsm else {}
+    with result(out, "metrics", inputs=folders.values()) as draft:
+        return _evaluated(folders, draft, config, state or f"{out}.state")
 
 
-def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: Config, state: str) -> dict[str, float]:
+def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) -> dict[str, float]:
     """Measure a generator, and write the folder where it is made; return every figure by name."""
-    subject = _open(dataset, generator, config)
+    damsm, generator = folders["damsm"], folders["generator"]
+    subject = _open(folders["dataset"], generator, config)
     model, settings, device = subject.model, config.evaluate, subject.model.device
     image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), device)[1]
-    folders = {"dataset": dataset, "damsm": damsm, "generator": generator}
-    inputs = {kind: artifacts.check(folder, kind)["fingerprint"] for kind, folder in folders.items()}
+    first, second = damsm_extractor(damsm, image_encoder), None
+    if "second_damsm" in folders:
+        second = open_second_judge(folders["second_damsm"], subject, first=first, generator=generator)
+    inputs = {name: artifacts.read_manifest(folder)["fingerprint"] for name, folder in folders.items()}
     looks = settings.model_dump(exclude=JUDGES)
     key = {**inputs, "seed": config.seed, "evaluate": looks}
     with (
@@ -84,10 +100,10 @@ def _evaluated(dataset: Path, damsm: Path, generator: Path, out: Path, config: C
         trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
         open_store(state, key) as store,
     ):
-        extractors = [damsm_extractor(damsm, image_encoder), *pretrained]
-        maker = MetricMaker(settings, config.seed, _look(store, subject, extractors, clip, settings.batch_size))
-        figures, shown = _figures(maker, subject, extractors, clip)
-        judges = [*extractors, *([clip] if clip else [])]
+        extractors = [first, *pretrained]
+        tables = _look(store, subject, extractors, clip, second, settings.batch_size)
+        figures, shown = _figures(MetricMaker(settings, config.seed, tables), subject, extractors, clip, second)
+        judges = [*extractors, *([clip] if clip else []), *([second.extractor] if second else [])]
         conditions = {
             **inputs,
             "resolution": model.generator.resolutions[-1],
@@ -114,14 +130,21 @@ def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
 
 
 def _look(
-    store: RowStore, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None, batch_size: int
+    store: RowStore,
+    subject: EvaluationPictures,
+    extractors: list[Extractor],
+    clip: Clip | None,
+    second: SecondJudge | None,
+    batch_size: int,
 ) -> dict[str, Table]:
     """Let every extractor look at every picture, and return the tables of what they say."""
 
     def generated(numbers: range) -> Made:
         queries = [subject.queries[number] for number in numbers]
         images = subject.generated(queries, numbers.start)
-        made = {**columns(extractors, images), "sentence": subject.sentences(queries)}
+        made = {**columns(judged_by, images), "sentence": subject.sentences(queries)}
+        if second:
+            made[SECOND_SENTENCE] = second.sentences(subject, queries)
         if clip:
             others = [subject.other_queries[number] for number in numbers]
             made |= {"clip": clip.score(images, subject.texts(queries))}
@@ -130,17 +153,18 @@ def _look(
 
     def real(numbers: range) -> Made:
         images, others = subject.real(numbers), subject.real([(n + num_real // 2) % num_real for n in numbers])
-        made = {**columns(extractors, images), f"{PIXELS} apart": pixels_apart(images, others)}
+        made = {**columns(judged_by, images), f"{PIXELS} apart": pixels_apart(images, others)}
         if clip:
             made["clip"] = clip.score(images, subject.texts([Query(number, 0) for number in numbers]))
         return made
 
+    judged_by = [*extractors, *([second.extractor] if second else [])]
     num_real, num_pairs = len(subject.test), len(subject.pairs)
     passes: dict[str, tuple[int, Callable[[range], Made]]] = {
         "generated": (len(subject.queries), generated),
         "real": (num_real, real),
-        "noise": (num_real, lambda numbers: columns(extractors, subject.noise(numbers))),
-        "blurred": (num_real, lambda numbers: columns(extractors, subject.blurred(numbers))),
+        "noise": (num_real, lambda numbers: columns(judged_by, subject.noise(numbers))),
+        "blurred": (num_real, lambda numbers: columns(judged_by, subject.blurred(numbers))),
         "train": (len(subject.train), lambda numbers: columns(extractors, subject.real(numbers, subject.train))),
         "pairs": (num_pairs, lambda numbers: changes(extractors, subject.pair(numbers))),
     }
@@ -151,13 +175,26 @@ def _look(
 
 
 def _figures(
-    maker: MetricMaker, subject: EvaluationPictures, extractors: list[Extractor], clip: Clip | None
+    maker: MetricMaker,
+    subject: EvaluationPictures,
+    extractors: list[Extractor],
+    clip: Clip | None,
+    second: SecondJudge | None,
 ) -> tuple[Figures, dict[str, Any]]:
     """Return all figures, and what the report shows beside them."""
     judge = extractors[0].name  # the DAMSM's
     labels = subject.test.caption_labels()
-    pool = subject.sentences([Query(image, caption) for image, caption in enumerate(maker.pool_captions(labels))])
-    figures = maker.r_precision(judge, subject.queries, labels, pool.cpu())
+    pool = [Query(image, caption) for image, caption in enumerate(maker.pool_captions(labels))]
+    figures = maker.r_precision(judge, subject.queries, labels, subject.sentences(pool).cpu())
+    candidates, wanted = figures["r_precision"]["generated"].candidates, maker.settings.num_candidates
+    if candidates < wanted:
+        say(feasible.fewer_candidates(candidates, wanted))
+    if second:
+        read, theirs = (
+            second.sentences(subject, pool).cpu(),
+            {"metric": names.SECOND_JUDGE, "sentence": SECOND_SENTENCE},
+        )
+        figures |= maker.r_precision(second.extractor.name, subject.queries, labels, read, **theirs)
     shown: dict[str, Any] = {"colours": []}
     if subject.test.info.get("palette"):
         coloured, shown["colours"] = colour_figures(subject, maker, subject.test.info["palette"])

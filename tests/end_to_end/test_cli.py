@@ -101,6 +101,14 @@ def test_flags_become_the_arguments_of_the_step(step, tmp_path):
     }
 
 
+def test_a_second_judge_is_handed_on_where_there_is_one(step):
+    calls = step("evaluate")
+    flags = ("evaluate", "--dataset", "d", "--damsm", "e", "--generator", "g", "--out", "o")
+    for more in ((), ("--second-damsm", "s")):
+        assert call(*flags, *more).exit_code == 0
+    assert [str(extra["second_damsm"]) for _, extra in calls] == ["None", "s"]
+
+
 def test_generate_hands_on_caption_number_and_seed(step, tmp_path):
     calls = step("generate", result=[])
     result = call("generate", "bundle", "a small red bird", "-n", "3", "--seed", "9", "--out", str(tmp_path))

@@ -36,7 +36,7 @@ def test_the_inputs_of_each_step_are_the_flags_of_its_command():
         "preprocess": {"source": True, "captions": False, "vocabulary": False},
         "pretrain-damsm": {"dataset": True, "inception-weights": False, "start-from": False},
         "train-generator": {"dataset": True, "damsm": True, "start-from": False},
-        "evaluate": {"dataset": True, "damsm": True, "generator": True},
+        "evaluate": {"dataset": True, "damsm": True, "generator": True, "second-damsm": False},
         "export-samples": {"generator": True, "dataset": False, "damsm": False, "metrics": False},
         "publish": {"bundle": True, "metrics": True},
     }

@@ -15,6 +15,7 @@ def sound():
     """Figures of a good generator, as they should be."""
     values = {
         "r_precision": {"generated": 0.6, "real": 0.7, "noise": 0.01, "blurred": 0.4, "shuffled": 0.05},
+        "r_precision_second_judge": {"generated": 0.5, "real": 0.6, "noise": 0.01, "blurred": 0.3, "shuffled": 0.05},
         "body_colour": {"generated": 0.9, "real": 0.99, "shuffled": 0.1},
         "kid_x": {"generated": 0.1, "real": 0.0, "noise": 4.0, "blurred": 0.3},
         "fid_x": {"generated": 9.0, "real": 2.0, "noise": 90.0, "blurred": 20.0},
@@ -50,6 +51,8 @@ def test_nothing_is_said_where_all_is_well():
         ("inception_score_x", "noise", 6.0),
         ("r_precision", "noise", 0.2),
         ("r_precision", "real", 0.04),
+        ("r_precision_second_judge", "noise", 0.2),
+        ("r_precision_second_judge", "real", 0.04),
         ("body_colour", "real", 0.5),
         ("body_colour", "shuffled", 0.995),
         ("near_copies_x", "copies", 0.5),
@@ -80,6 +83,35 @@ def test_what_is_wrong_with_a_generator_is_said(metric, value, words):
     (sentence,) = controls.findings(changed(metric, "generated", value))
     figures = f"{names.words_of(metric).title}, {names.text_of(metric, value)}: "
     assert sentence.startswith(figures) and words in sentence
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (
+            {},
+            "second judge, which it did not see, does not agree (50.0\u00a0% against 60.0\u00a0%): believe that one",
+        ),
+        ({"generated": 0.61}, "sees no difference beyond chance (61.0\u00a0% against 60.0\u00a0%): believe that one"),
+        ({"generated": 0.7}, "The second judge, which it did not see, agrees (70.0\u00a0% against 60.0\u00a0%)"),
+        ({"real": 0.04}, "cannot be believed either: its control failed"),
+        (None, "more than the truth does: believe the metrics that it did not see"),
+    ],
+    ids=["below real pictures", "level with them", "above", "its control failed", "no second judge"],
+)
+def test_where_its_own_judge_puts_a_generator_above_real_pictures_the_second_one_is_heard(second, words):
+    figures = changed("r_precision", "generated", 0.9)
+    if second is None:
+        del figures["r_precision_second_judge"]
+    else:
+        figures["r_precision_second_judge"] |= {whose: figure(value) for whose, value in second.items()}
+    (sentence,) = controls.findings(figures)
+    assert sentence.startswith("fits its caption (R-precision), 90.0\u00a0%: more than real pictures reach. ")
+    assert words in sentence and ("pleases it more" in sentence) == (" agrees " not in sentence)
+
+
+def test_a_second_judge_above_real_pictures_is_no_finding_by_itself():
+    assert controls.findings(changed("r_precision_second_judge", "generated", 0.9)) == []
 
 
 def test_a_metric_whose_control_failed_says_nothing_of_the_generator():

@@ -49,6 +49,13 @@ def test_five_figures_are_read_first_through_the_best_eyes_there_are():
     assert verdict.headline(figures(**coloured))[:3] == ["r_precision", "body_colour", "wing_colour"]
 
 
+def test_what_a_second_judge_says_stands_beside_the_first():
+    found = figures(r_precision_second_judge={"generated": 0.5, "real": 0.6, "shuffled": 0.05})
+    assert verdict.headline(found) == ["r_precision", "r_precision_second_judge"]
+    second = verdict.lines(verdict.summary(found))[1]
+    assert second.endswith("50.0\u00a0%  (real pictures 60.0\u00a0%, other captions 5.0\u00a0%)")
+
+
 def test_each_is_a_line_with_two_controls_beside_it():
     lines = verdict.lines(verdict.summary(figures(kid_damsm={"generated": 0.1, "real": 0.01, "noise": 5.0})))
     assert lines[0].split("  ")[1] == "fits its caption (R-precision)"

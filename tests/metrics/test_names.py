@@ -9,6 +9,7 @@ from attngan.metrics import names
     ("name", "title"),
     [
         ("r_precision", "fits its caption (R-precision)"),
+        ("r_precision_second_judge", "fits its caption (R-precision), by a second judge"),
         ("precision_damsm-5a00e006", "looks real (precision), by the encoders"),
         ("kid_inception-fid-6726825d", "distance from real pictures (KID), by Inception (of the published FIDs)"),
         ("kid_mobilenet-v2-b0353104", "distance from real pictures (KID), by MobileNetV2 (of ImageNet)"),

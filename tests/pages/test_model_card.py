@@ -81,6 +81,19 @@ def test_the_card_is_a_function_of_the_provenance_and_tells_its_facts(card, bund
         assert sentence[:40].replace("_", "\\_") in card
 
 
+def test_encoders_that_the_generator_never_saw_are_not_said_to_have_been_pleased(bundle):
+    facts = facts_of(bundle)
+    details = facts["evaluation"]["details"]
+    judge = details["r_precision"]["features"]
+    for name in [name for name in details if name.startswith("r_precision")]:
+        second = name.replace("r_precision", "r_precision_second_judge")
+        details[second] = {**details[name], "features": "damsm-00000000"}
+    front, body = front_of(model_card.text(facts))
+    assert f"It was trained to please the encoders {judge}, which" in body
+    assert body.count("| fits its caption (R-precision), by a second judge, among ") == 1
+    assert {"r_precision", "r_precision_second_judge"} <= set(front["metrics"])
+
+
 def made_by(metrics):
     return artifacts.check(metrics, "metrics")["figures"]
 

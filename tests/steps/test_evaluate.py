@@ -249,7 +249,7 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_does(dataset, damsm, ge
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_pictures(dataset, damsm, generator, tmp_path):
+def test_memory_does_not_grow_with_the_pictures(dataset, damsm, second_damsm, generator, tmp_path):
     peaks = []
     for count in (500, 10_000):
         script = f"""
@@ -258,7 +258,7 @@ from attngan.config import settings as config
 from attngan.steps.evaluate import evaluate
 settings = config.load_file(Path("smoke"), overrides=["evaluate.num_images={count}"])
 folders = [Path(each) for each in {[str(dataset), str(damsm), str(generator)]!r}]
-evaluate(*folders, Path({str(tmp_path / str(count))!r}), settings)
+evaluate(*folders, Path({str(tmp_path / str(count))!r}), settings, second_damsm=Path({str(second_damsm)!r}))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
         out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

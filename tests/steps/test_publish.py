@@ -30,6 +30,15 @@ def test_the_first_model_is_promoted_and_then_only_better_ones(tmp_path, models)
     assert (history[1]["challenger"], history[1]["champion"]) == (0.4, 0.5)
 
 
+def test_a_second_judge_may_decide(tmp_path, models):
+    config = configs.load(overrides=["publish.metric=r_precision_second_judge"])
+    assert publish(*candidate(tmp_path, "first", 0.5, r_precision_second_judge=0.4), models, config)["promoted"]
+    flatterer = candidate(tmp_path, "flatterer", 0.9, r_precision_second_judge=0.3)
+    assert publish(*flatterer, models, config)["reason"].startswith("not promoted: r_precision_second_judge 0.3, ")
+    with pytest.raises(InputError, match=r"publish\.metric r_precision_second_judge: .* has no such figure"):
+        publish(*candidate(tmp_path, "unjudged", 0.9), models, config)
+
+
 def test_a_model_that_has_not_learnt_is_published_by_force_alone_also_as_the_first_one(tmp_path, models):
     config = configs.load()
     grey = candidate(tmp_path, "grey", 0.5, not_learnt=["its pictures are grey."])
