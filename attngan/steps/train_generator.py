@@ -66,6 +66,8 @@ def _trained(
         run = GanRun(config, train, damsm, device)
         figures = SnapshotMetrics(run, train, test, damsm)
     facts = {"dataset": train.manifest["fingerprint"], "damsm": run.damsm_fingerprint}
+    if run.frozen_sha256:
+        facts["frozen"] = run.frozen_sha256
     if start_from is not None:
         run.start_from = facts["start_from"] = start.generator_from(start_from, run)
     store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})

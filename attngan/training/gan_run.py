@@ -10,10 +10,11 @@ from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.inference import trained_encoders, weights
+from attngan.inference import published, trained_encoders, weights
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.models.ema import averaged_copy
+from attngan.models.projected_discriminator import ProjectedDiscriminator
 from attngan.runtime import acceleration, distributed
 from attngan.storage import artifacts
 from attngan.training import schedule
@@ -26,7 +27,7 @@ OPINIONS = ("real", "generated", "mismatched")  # a discriminator has one of eac
 
 
 class GanRun(TrainingRun):
-    """The generator, its average, and a discriminator for each resolution that it draws.
+    """The generator, its average, a discriminator for each resolution that it draws, and one that is projected.
 
     Args:
         config: the run's settings.
@@ -40,7 +41,8 @@ class GanRun(TrainingRun):
     remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best", "judged_by")
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
-        num_losses = NUM_LOSSES + len(OPINIONS) * len(config.resolutions)
+        projects = config.discriminator.projected.weight > 0
+        num_losses = NUM_LOSSES + projects + len(OPINIONS) * len(config.resolutions)
         ways = {"cuda_graph": config.cuda_graph, "compiles": config.compile}
         super().__init__("generator", config, device, num_losses, **ways)
         self.schedule = schedule.of_generator(config, len(train))
@@ -60,12 +62,14 @@ class GanRun(TrainingRun):
         self.generator = weights.build_generator(config).to(device)
         self.generator_ema = averaged_copy(self.generator)
         self.discriminators = nn.ModuleList(weights.build_discriminators(config)).to(device)
-        acceleration.channels_last_([self.generator, self.generator_ema, self.discriminators, self.image_encoder])
+        self.projected, self.frozen_sha256 = self._projected() if projects else (None, "")
+        acceleration.channels_last_([*self.networks().values(), self.image_encoder])
         if distributed.world_size() > 1:
             synchronize_batch_norms_(self.generator, device)
             synchronize_batch_norms_(self.discriminators, device)
         self.generator_learner = self._learner(self.generator)
         self.discriminator_learners = [self._learner(each) for each in self.discriminators]
+        self.projected_learner = None if self.projected is None else self._learner(self.projected)
         self.set_learning_rates()
         self.num_summed = 0  # steps, since the losses were last logged
         self.loss_names: list[str] = []
@@ -76,15 +80,18 @@ class GanRun(TrainingRun):
 
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""
-        return {
+        networks = {
             "generator": self.generator,
             "generator_ema": self.generator_ema,
             "discriminators": self.discriminators,
         }
+        return networks if self.projected is None else networks | {"projected discriminator": self.projected}
 
     def learners(self) -> dict[str, Learner]:
         """Return the generator's and the discriminators'."""
         others = {f"optimizer of discriminator {i}": each for i, each in enumerate(self.discriminator_learners)}
+        if self.projected_learner is not None:
+            others["optimizer of the projected discriminator"] = self.projected_learner
         return {"generator's optimizer": self.generator_learner, **others}
 
     @property
@@ -105,9 +112,10 @@ class GanRun(TrainingRun):
     def set_learning_rates(self) -> None:
         """Give every optimizer its rate: of a larger batch higher by the root, lower where the run went back."""
         settings = self.config.training
-        rates = [settings.generator_learning_rate] + [settings.discriminator_learning_rate] * len(self.discriminators)
-        for optimizer, rate in zip(self.optimizers().values(), rates, strict=True):
-            for group in optimizer.param_groups:
+        for learner in self.learners().values():
+            is_generator = learner is self.generator_learner
+            rate = settings.generator_learning_rate if is_generator else settings.discriminator_learning_rate
+            for group in learner.optimizer.param_groups:
                 group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
         if self.graph is not None:
             self.graph.forget()  # it holds the rates
@@ -141,6 +149,15 @@ class GanRun(TrainingRun):
         if gain >= 0:
             self.best = {"step": self.step, **figures}
             self.best_weights = {name: tensor.clone() for name, tensor in self.generator_ema.state_dict().items()}
+
+    def _projected(self) -> tuple[ProjectedDiscriminator, str]:
+        """Return the discriminator on a frozen network, and the sha256 of that network's weights."""
+        settings = self.config.discriminator.projected
+        frozen, sha256 = published.projected_network(settings)
+        acceleration.channels_last_([frozen.to(self.device)])
+        resolution = self.config.resolutions[-1]
+        made = ProjectedDiscriminator(frozen, resolution=resolution, channels=settings.channels)
+        return made.to(self.device), sha256
 
     def _learner(self, network: nn.Module) -> Learner:
         betas, in_graph = (self.config.training.beta1, 0.999), self.recorder is not None

@@ -9,11 +9,18 @@ from torch.nn.utils.parametrize import cached
 from attngan import seeding
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
-from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
+from attngan.losses.adversarial import (
+    discriminator_loss,
+    generator_loss,
+    kl_loss,
+    projected_discriminator_loss,
+    projected_generator_loss,
+)
 from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.generator import Generated, Generator
 from attngan.models.image_encoder import add_noise
+from attngan.models.layers import compute_spectral_norms
 from attngan.models.text_encoder import TextFeatures
 from attngan.runtime import distributed
 from attngan.training.gan_run import OPINIONS, GanRun
@@ -66,12 +73,16 @@ def _update(
         loss, found = _update_discriminator(run, learner, real, images, sentence)
         discriminator_total += loss
         opinions |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, found, strict=True)}
+    projected = {}
+    if run.projected_learner is not None:
+        projected = {"projected": _update_projected(run, run.projected_learner, real_images[-1], generated.images[-1])}
 
     losses = _generator_losses(run, generated, text, class_ids)
     run.generator_learner.learn(losses["generator"])
 
     update_average_(run.generator_ema, run.generator, decay=run.ema_decay)
-    return {"discriminator": discriminator_total, **{name: loss.detach() for name, loss in losses.items()}, **opinions}
+    losses = {"discriminator": discriminator_total, **projected, **losses}
+    return {**{name: loss.detach() for name, loss in losses.items()}, **opinions}
 
 
 def _generate(run: GanRun, text: TextFeatures) -> Generated:
@@ -97,7 +108,7 @@ def _update_discriminator(
     weight = len(wrong) * distributed.world_size() / (len(sentence) - 1)
     discriminator.requires_grad_(True)
     with cached():  # spectral norms are computed once an update, not once a forward
-        discriminator.normalize()
+        compute_spectral_norms(discriminator)
         with run.autocast():
             loss, opinions = run.compute(
                 discriminator_loss, discriminator, real_images, generated_images, sentence[own], wrong, weight
@@ -107,18 +118,33 @@ def _update_discriminator(
     return loss.detach(), opinions
 
 
+def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor) -> Tensor:
+    """Take a step of the discriminator on a frozen network; return its loss."""
+    learner.network.requires_grad_(True)
+    with cached():
+        compute_spectral_norms(learner.network)
+        with run.autocast():
+            loss = run.compute(projected_discriminator_loss, learner.network, real_images, generated_images)
+    learner.learn(loss)
+    learner.network.requires_grad_(False)
+    return loss
+
+
 def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, class_ids: Tensor) -> dict[str, Tensor]:
     """Return what the generator has to lower as "generator" (Eq. 3), and the parts of it."""
     settings = run.config.training
     sentence = text.part(distributed.part(len(class_ids))).sentence
     with cached():
-        for discriminator in run.discriminators:
-            discriminator.normalize()
+        for discriminator in [*run.discriminators, *filter(None, [run.projected])]:
+            compute_spectral_norms(discriminator)
         with run.autocast():
             adversarial = sum(
                 run.compute(generator_loss, discriminator, images, sentence)
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
+            if run.projected is not None:
+                loss = run.compute(projected_generator_loss, run.projected, generated.images[-1])
+                adversarial = adversarial + run.config.discriminator.projected.weight * loss
     noisy = add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
         matching = run.compute(_matching_losses, run.image_encoder, noisy, text, class_ids, run.config.damsm.gammas)

@@ -23,7 +23,11 @@ from attngan.training.watchdog import opinion
 CAPTIONS, VARIANTS = 6, 4
 MIN_SIDE = 96  # pixels: smaller pictures are enlarged to it
 PANELS = {
-    "Adversarial losses": {"discriminator": "discriminators", "adversarial": "generator"},
+    "Adversarial losses": {
+        "discriminator": "discriminators",
+        "projected": "projected discriminator",
+        "adversarial": "generator",
+    },
     "Losses of matching (DAMSM)": DAMSM_LOSSES,
     "Loss of the conditioning (KL)": {"kl": "KL"},
 }
