@@ -100,6 +100,7 @@ class Generator(Section):
     noise_dim: Width = 100  # Z: numbers of noise that a picture is drawn from
     condition_dim: Width = 100  # A: numbers that F_ca makes of a sentence
     num_residual_blocks: FewOrNone = 2  # in each refinement
+    upsampling: Literal["nearest", "bilinear"] = "nearest"  # of features; bilinear draws no checkerboards
 
 
 class Projected(Section):

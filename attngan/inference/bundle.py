@@ -17,7 +17,7 @@ from attngan.storage import artifacts, json_text
 
 RECIPE = (  # settings that a model card tells
     *("data.resolution", "image_encoder.kind", "damsm.epochs", "damsm.steps", "damsm.batch_size"),
-    *("generator.num_stages", "generator.finest_only", "generator.channels"),
+    *("generator.num_stages", "generator.finest_only", "generator.upsampling", "generator.channels"),
     *("discriminator.channels", "discriminator.spectral_norm", "discriminator.unconditional"),
     *("training.epochs", "training.steps", "training.batch_size", "training.generator_learning_rate"),
     *("training.discriminator_learning_rate", "training.damsm_weight", "training.kl_weight", "training.ema_decay"),

@@ -67,6 +67,7 @@ def build_generator(config: Config) -> Generator:
             condition_dim=settings.condition_dim,
             num_residual_blocks=settings.num_residual_blocks,
             num_stages=settings.num_stages,
+            upsampling=settings.upsampling,
         ),
         "generator.channels, generator.num_residual_blocks, generator.noise_dim, generator.condition_dim, "
         "data.resolution",

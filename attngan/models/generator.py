@@ -41,7 +41,7 @@ class ConditioningAugmentation(nn.Module):
 class InitialStage(nn.Module):
     """F_0: condition and noise -> hidden features at the coarsest resolution."""
 
-    def __init__(self, *, condition_dim: int, noise_dim: int, channels: int, resolution: int):
+    def __init__(self, *, condition_dim: int, noise_dim: int, channels: int, resolution: int, upsampling: str):
         super().__init__()
         num_doublings = (resolution // 4).bit_length() - 1
         self.widest = channels * 2**num_doublings
@@ -52,7 +52,7 @@ class InitialStage(nn.Module):
         )
         widths = [self.widest // 2**step for step in range(num_doublings + 1)]
         self.upsample = nn.Sequential(
-            *(UpBlock(wide, narrow) for wide, narrow in zip(widths, widths[1:], strict=False))
+            *(UpBlock(wide, narrow, upsampling=upsampling) for wide, narrow in zip(widths, widths[1:], strict=False))
         )
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
@@ -64,11 +64,11 @@ class InitialStage(nn.Module):
 class RefinementStage(nn.Module):
     """F_i: looks at the words from every position, refines, and doubles the resolution."""
 
-    def __init__(self, *, channels: int, text_dim: int, num_residual_blocks: int):
+    def __init__(self, *, channels: int, text_dim: int, num_residual_blocks: int, upsampling: str):
         super().__init__()
         self.project_words = nn.Conv1d(text_dim, channels, 1, bias=False)
         self.residual = nn.Sequential(*(ResidualBlock(2 * channels) for _ in range(num_residual_blocks)))
-        self.upsample = UpBlock(2 * channels, channels)
+        self.upsample = UpBlock(2 * channels, channels, upsampling=upsampling)
 
     def forward(self, hidden: Tensor, word_features: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
         """Return hidden (B, C, 2H, 2W) and attention (B, T, H, W).
@@ -94,6 +94,7 @@ class Generator(nn.Module):
         condition_dim: A.
         num_residual_blocks: in each refinement.
         num_stages: each doubles the resolution of the one before, and the last ones draw; None: all of them draw.
+        upsampling: how features are enlarged, "nearest" or "bilinear".
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Generator(nn.Module):
         condition_dim: int = 100,
         num_residual_blocks: int = 2,
         num_stages: int | None = None,
+        upsampling: str = "nearest",
     ):
         super().__init__()
         self.resolutions = list(resolutions)
@@ -115,10 +117,19 @@ class Generator(nn.Module):
         num_refinements = (num_stages or len(self.resolutions)) - 1
         coarsest = self.resolutions[-1] // 2**num_refinements
         self.initial = InitialStage(
-            condition_dim=condition_dim, noise_dim=noise_dim, channels=channels, resolution=coarsest
+            condition_dim=condition_dim,
+            noise_dim=noise_dim,
+            channels=channels,
+            resolution=coarsest,
+            upsampling=upsampling,
         )
         self.refinements = nn.ModuleList(
-            RefinementStage(channels=channels, text_dim=text_dim, num_residual_blocks=num_residual_blocks)
+            RefinementStage(
+                channels=channels,
+                text_dim=text_dim,
+                num_residual_blocks=num_residual_blocks,
+                upsampling=upsampling,
+            )
             for _ in range(num_refinements)
         )
         self.to_image = nn.ModuleList(nn.Sequential(conv3x3(channels, 3), nn.Tanh()) for _ in self.resolutions)

@@ -26,11 +26,17 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class UpBlock(nn.Sequential):
-    """Doubles height and width: nearest neighbour, then a gated convolution."""
+    """Doubles height and width, then a gated convolution.
 
-    def __init__(self, in_channels: int, out_channels: int):
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        upsampling: "nearest", or "bilinear", which gives no checkerboard to begin with.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, upsampling: str = "nearest"):
         super().__init__(
-            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Upsample(scale_factor=2, mode=upsampling),
             conv3x3(in_channels, 2 * out_channels),
             nn.BatchNorm2d(2 * out_channels),
             GatedLinearUnit(),
@@ -39,7 +45,7 @@ class UpBlock(nn.Sequential):
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', 2H, 2W)."""
         upsample, convolution, normalize, gate = self
-        if min(features.shape[2:]) < MIN_SIDE_TO_MERGE:
+        if upsample.mode != "nearest" or min(features.shape[2:]) < MIN_SIDE_TO_MERGE:
             return gate(normalize(convolution(upsample(features))))
         return gate(normalize(upsample_and_convolve(features, convolution.weight)))
 

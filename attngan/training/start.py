@@ -22,7 +22,8 @@ TEXT_SIZES = ("text_encoder.embedding_dim", "text_encoder.feature_dim")
 IMAGE_SIZES = ("image_encoder.kind", "image_encoder.channels", "text_encoder.feature_dim")
 GENERATOR_SIZES = (
     *("data.resolution", "generator.num_stages", "generator.channels", "generator.noise_dim"),
-    *("generator.condition_dim", "generator.num_residual_blocks", "generator.finest_only", "text_encoder.feature_dim"),
+    *("generator.condition_dim", "generator.num_residual_blocks", "generator.finest_only", "generator.upsampling"),
+    "text_encoder.feature_dim",
 )
 
 

@@ -290,6 +290,19 @@ def test_a_block_that_enlarges_takes_either_way(monkeypatch):
     torch.testing.assert_close(merged, block(features), rtol=1e-4, atol=1e-5)
 
 
+def test_a_block_that_enlarges_bilinearly_convolves_what_lies_between_the_features():
+    """The kernel looks at its own position alone, so what a bilinear picture has there comes out, normed and gated."""
+    block = layers.UpBlock(1, 1, upsampling="bilinear").eval()
+    torch.nn.init.zeros_(block[1].weight)
+    block[1].weight.data[:, :, 1, 1] = 1.0
+    for norm in (block[2].weight, block[2].bias):
+        torch.nn.init.constant_(norm, float(norm is block[2].weight))
+    ramp = torch.arange(16.0).expand(1, 1, 16, 16)
+    enlarged = torch.cat([torch.zeros(1), torch.arange(0.25, 15, 0.5), torch.full((1,), 15.0)])
+    expected = (enlarged * enlarged.sigmoid()).expand(1, 1, 32, 32)
+    torch.testing.assert_close(block(ramp), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_without_batch_norm_all_pictures_pass_a_discriminator_at_once(monkeypatch):
     torch.manual_seed(0)
     discriminator = Discriminator(resolution=16, text_dim=6, channels=4, spectral_norm=True).double().eval()

@@ -88,9 +88,18 @@ def test_every_size_of_the_generator_that_differs_is_named(dataset, damsm, bundl
         train_generator(dataset, damsm, tmp_path / "out", config, start_from=bundle)
 
 
-def test_a_generator_that_draws_at_other_stages_is_refused_by_the_setting(dataset, damsm, bundle, smoke, tmp_path):
-    config = changed(smoke, "generator", finest_only=True)
-    with pytest.raises(InputError, match=r"generator\.finest_only is False there and True here"):
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("finest_only", True, "False there and True here"),
+        ("upsampling", "bilinear", "nearest there and bilinear here"),
+    ],
+)
+def test_a_generator_that_draws_otherwise_is_refused_by_the_setting(
+    setting, value, said, dataset, damsm, bundle, smoke, tmp_path
+):
+    config = changed(smoke, "generator", **{setting: value})
+    with pytest.raises(InputError, match=rf"generator\.{setting} is {said}"):
         train_generator(dataset, damsm, tmp_path / "out", config, start_from=bundle)
 
 
