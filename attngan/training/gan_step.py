@@ -9,6 +9,7 @@ from torch.nn.utils.parametrize import cached
 from attngan import seeding
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
+from attngan.losses import augmentation
 from attngan.losses.adversarial import (
     discriminator_loss,
     generator_loss,
@@ -106,6 +107,7 @@ def _update_discriminator(
     discriminator, own = learner.network, distributed.part(len(sentence))
     wrong = sentence[own.start + 1 : own.stop + 1]  # of the next pictures: one fewer in the last part of a batch
     weight = len(wrong) * distributed.world_size() / (len(sentence) - 1)
+    real_images, generated_images = _moved(run, real_images), _moved(run, generated_images)
     discriminator.requires_grad_(True)
     with cached():  # spectral norms are computed once an update, not once a forward
         compute_spectral_norms(discriminator)
@@ -120,6 +122,7 @@ def _update_discriminator(
 
 def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor) -> Tensor:
     """Take a step of the discriminator on a frozen network; return its loss."""
+    real_images, generated_images = _moved(run, real_images), _moved(run, generated_images)
     learner.network.requires_grad_(True)
     with cached():
         compute_spectral_norms(learner.network)
@@ -128,6 +131,16 @@ def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, genera
     learner.learn(loss)
     learner.network.requires_grad_(False)
     return loss
+
+
+def _moved(run: GanRun, images: Tensor) -> Tensor:
+    """Return pictures as a discriminator is shown them: moved at random where the settings say so."""
+    most = round(run.config.discriminator.translation * images.shape[-1])
+    if not most:
+        return images
+    size = len(images) * distributed.world_size()
+    shifts = torch.randint(-most, most + 1, (size, 2), device=images.device)
+    return augmentation.translated(images, shifts[distributed.part(size)])
 
 
 def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, class_ids: Tensor) -> dict[str, Tensor]:
@@ -139,11 +152,11 @@ def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, cla
             compute_spectral_norms(discriminator)
         with run.autocast():
             adversarial = sum(
-                run.compute(generator_loss, discriminator, images, sentence)
+                run.compute(generator_loss, discriminator, _moved(run, images), sentence)
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
             if run.projected is not None:
-                loss = run.compute(projected_generator_loss, run.projected, generated.images[-1])
+                loss = run.compute(projected_generator_loss, run.projected, _moved(run, generated.images[-1]))
                 adversarial = adversarial + run.config.discriminator.projected.weight * loss
     noisy = add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():

@@ -135,7 +135,7 @@ def test_mistakes_of_a_file_and_of_an_override_each_name_their_place():
 
 
 def test_a_missing_file_names_the_configs_that_exist(tmp_path):
-    with pytest.raises(InputError, match="medium, paper, small, smoke, tiny, toy"):
+    with pytest.raises(InputError, match="medium, modern, paper, small, smoke, tiny, toy"):
         configs.load_file(tmp_path / "absent.yaml")
 
 
