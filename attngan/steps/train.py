@@ -15,6 +15,7 @@ from attngan.config.settings import Config
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError, shown
 from attngan.evaluation import verdict
+from attngan.inference import published
 from attngan.inference.bundle import examples
 from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
@@ -113,6 +114,7 @@ def train(
         weights = opened.enter_context(places.local_input(inception_weights))
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
             run.config = known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights)
+            frozen = published.check_projected(run.config.discriminator.projected)
             data = run.step(
                 "preprocess",
                 [places.fingerprint(source, captions or "")],
@@ -127,14 +129,15 @@ def train(
                 to.dataset, to.damsm, run.config, inception_weights=weights, start_from=before, state=str(to.state)
             ),
         )
-        _from_encoders(run, to, [data, encoders, begun], before, models, force=force)
+        inputs = [data, encoders, begun, *([frozen] if frozen else [])]
+        _from_encoders(run, to, inputs, before, models, force=force)
     tell(out, to.metrics)
 
 
 def _from_encoders(
     run: "_Run", to: "_Folders", inputs: list[str], start_from: Path | None, models: ModelFolder, *, force: bool
 ) -> None:
-    """Take the steps after the encoders'; `inputs` are fingerprints of the dataset, of them, of their start."""
+    """Take the steps after the encoders'; `inputs` are fingerprints of all that the generator is made from."""
     config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
     generator = run.step(
         "train_generator",
