@@ -113,8 +113,7 @@ def train(
         known = run.known(given, overrides, minutes)
         weights = opened.enter_context(places.local_input(inception_weights))
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            run.config = known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights)
-            frozen = published.check_projected(run.config.discriminator.projected)
+            run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights))
             data = run.step(
                 "preprocess",
                 [places.fingerprint(source, captions or "")],
@@ -129,16 +128,16 @@ def train(
                 to.dataset, to.damsm, run.config, inception_weights=weights, start_from=before, state=str(to.state)
             ),
         )
-        inputs = [data, encoders, begun, *([frozen] if frozen else [])]
-        _from_encoders(run, to, inputs, before, models, force=force)
+        _from_encoders(run, to, [data, encoders, begun], before, models, force=force)
     tell(out, to.metrics)
 
 
 def _from_encoders(
     run: "_Run", to: "_Folders", inputs: list[str], start_from: Path | None, models: ModelFolder, *, force: bool
 ) -> None:
-    """Take the steps after the encoders'; `inputs` are fingerprints of all that the generator is made from."""
+    """Take the steps after the encoders'; `inputs` are fingerprints of the dataset, of them, of their start."""
     config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
+    inputs = [*inputs, run.frozen] if run.frozen else inputs
     generator = run.step(
         "train_generator",
         inputs,
@@ -201,6 +200,11 @@ class _Run(RunFolder):
     def __init__(self, out: Path):
         super().__init__(out)
         self.number = 0
+        self.frozen = ""  # sha256 of the weights that a projected discriminator looks through
+
+    def take(self, config: Config) -> None:
+        """Take settings; InputError where a file that they need later is not there."""
+        self.config, self.frozen = config, published.check_projected(config.discriminator.projected)
 
     def check_places(self) -> None:
         """Refuse what is in the way of a result, of a page or of the state, before the first step."""
