@@ -79,13 +79,25 @@ class PlainGan:
             loss.backward()
             self.discriminator_optimizers[index].step()
             total += loss.item()
+        projected = {} if run.projected is None else {"projected": self._update_projected(batch, generated)}
 
         losses = self._generator_losses(batch, generated, captions)
         self.generator_optimizer.zero_grad()
         losses["generator"].backward()
         self.generator_optimizer.step()
         self._update_average()
-        return {"discriminator": total, **{name: loss.item() for name, loss in losses.items()}}
+        return {"discriminator": total, **projected, **{name: loss.item() for name, loss in losses.items()}}
+
+    def _update_projected(self, batch: Batch, generated) -> float:
+        """Take a step of the discriminator on a frozen network, which the paper does not have; return its loss."""
+        projected, adam = self.run.projected.requires_grad_(True), self.discriminator_optimizers[-1]
+        with cached():
+            of_real, of_generated = projected(batch.images[-1]), projected(generated.images[-1].detach())
+        loss = real_loss(of_real) + generated_loss(of_generated)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        return loss.item()
 
     def _generator_losses(self, batch: Batch, generated, captions: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         run, settings = self.run, self.run.config.training
@@ -94,6 +106,9 @@ class PlainGan:
                 generator_loss(discriminator, images, captions[1])
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
+            if run.projected is not None:
+                weight = run.config.discriminator.projected.weight
+                adversarial = adversarial + weight * real_loss(run.projected(generated.images[-1]))
         seen = run.image_encoder(
             add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
         )

@@ -56,8 +56,7 @@ def _useless_gradients(run: GanRun) -> None:
 
 
 def _fused_adam(run: GanRun) -> None:
-    learners = [run.generator_learner, *run.discriminator_learners]
-    for learner, adam in zip(learners, plain.plain_adams(run), strict=True):
+    for learner, adam in zip(run.learners().values(), plain.plain_adams(run), strict=True):
         learner.optimizer = adam
 
 

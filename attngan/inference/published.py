@@ -44,6 +44,15 @@ def projected_network(given: Projected) -> tuple[EfficientNetLite0, str]:
         return efficientnet_lite0(path).fuse_(), sha256
 
 
+def check_projected(given: Projected) -> str:
+    """See that the weights which a projected discriminator needs are there; return their sha256, "" if there is none.
+
+    Raises:
+        InputError: they are not, or are others.
+    """
+    return projected_network(given)[1] if given.weight else ""
+
+
 def _packaged(where: str) -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     for folder in (spec.submodule_search_locations if spec else None) or []:

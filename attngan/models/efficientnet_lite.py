@@ -63,7 +63,7 @@ class EfficientNetLite0(nn.Module):
         self._conv_head, self._bn1 = fuse_conv_bn_eval(self._conv_head, self._bn1), nn.Identity()
         for block in self._blocks:
             block.fuse_()
-        return self.requires_grad_(False)
+        return self.requires_grad_(False).eval()
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Return the last features at strides 4, 8, 16 and 32.

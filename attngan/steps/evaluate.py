@@ -114,7 +114,9 @@ def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) 
             "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
             **{judge.name: judge.conditions for judge in judges},
         }
-        return _write(out, figures, conditions, shown, model.config, tracked)
+        against = artifacts.read_manifest(generator).get("frozen")
+        flattered = [controls.flattered(each.name) for each in pretrained if each.conditions["sha256"] == against]
+        return _write(out, figures, conditions, shown, model.config, tracked, flattered)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
@@ -231,9 +233,10 @@ def _write(
     shown: dict[str, Any],
     trained_by: Config,
     tracked: Trackers,
+    flattered: list[str],
 ) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
-    failed, findings = controls.failed(figures), controls.findings(figures)
+    failed, findings = controls.failed(figures), [*flattered, *controls.findings(figures)]
     broken = [sentence for of_metric in failed.values() for sentence in of_metric]
     not_learnt, summary = verdict.not_learnt(figures, trained_by), verdict.summary(figures, failed)
     details = {

@@ -10,7 +10,7 @@ from typing import Any
 from attngan.config.settings import Config
 from attngan.data import feasible
 from attngan.data.dataset import Dataset
-from attngan.inference import trained_encoders
+from attngan.inference import published, trained_encoders
 from attngan.runtime import acceleration, distributed
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, delivery
@@ -56,6 +56,7 @@ def _pretrained(
     """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
+    published.check_projected(config.discriminator.projected)  # before time is spent
     device = acceleration.set_up_device(config)
     with acceleration.beginning(device):
         run = DamsmRun(config, train, device, inception_weights)

@@ -15,6 +15,7 @@ from attngan.config.settings import Config
 from attngan.data.toy import drawn_birds
 from attngan.errors import InputError, shown
 from attngan.evaluation import verdict
+from attngan.inference import published
 from attngan.inference.bundle import examples
 from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
@@ -112,7 +113,7 @@ def train(
         known = run.known(given, overrides, minutes)
         weights = opened.enter_context(places.local_input(inception_weights))
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            run.config = known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights)
+            run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights))
             data = run.step(
                 "preprocess",
                 [places.fingerprint(source, captions or "")],
@@ -136,6 +137,7 @@ def _from_encoders(
 ) -> None:
     """Take the steps after the encoders'; `inputs` are fingerprints of the dataset, of them, of their start."""
     config, state, folders = run.config, str(to.state), (to.dataset, to.damsm, to.generator)
+    inputs = [*inputs, run.frozen] if run.frozen else inputs
     generator = run.step(
         "train_generator",
         inputs,
@@ -198,6 +200,11 @@ class _Run(RunFolder):
     def __init__(self, out: Path):
         super().__init__(out)
         self.number = 0
+        self.frozen = ""  # sha256 of the weights that a projected discriminator looks through
+
+    def take(self, config: Config) -> None:
+        """Take settings; InputError where a file that they need later is not there."""
+        self.config, self.frozen = config, published.check_projected(config.discriminator.projected)
 
     def check_places(self) -> None:
         """Refuse what is in the way of a result, of a page or of the state, before the first step."""

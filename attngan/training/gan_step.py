@@ -130,7 +130,7 @@ def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, genera
             loss = run.compute(projected_discriminator_loss, learner.network, real_images, generated_images)
     learner.learn(loss)
     learner.network.requires_grad_(False)
-    return loss
+    return loss.detach()
 
 
 def _moved(run: GanRun, images: Tensor) -> Tensor:
@@ -148,8 +148,9 @@ def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, cla
     settings = run.config.training
     sentence = text.part(distributed.part(len(class_ids))).sentence
     with cached():
-        for discriminator in [*run.discriminators, *filter(None, [run.projected])]:
-            compute_spectral_norms(discriminator)
+        compute_spectral_norms(run.discriminators)
+        if run.projected is not None:
+            compute_spectral_norms(run.projected)
         with run.autocast():
             adversarial = sum(
                 run.compute(generator_loss, discriminator, _moved(run, images), sentence)

@@ -21,7 +21,7 @@ from attngan.config.settings import Config
 from attngan.data import feasible
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead
-from attngan.inference import trained_encoders
+from attngan.inference import published, trained_encoders
 from attngan.runtime import acceleration, launcher, machine, scratch
 from attngan.runtime.console import say
 from attngan.runtime.step_graph import NUM_WARM_UPS
@@ -91,6 +91,7 @@ def plan(dataset: Path, config: Config, *, inception_weights: Path | None = None
         InputError: something does not fit in memory or on disk, and what would; or there are too few pictures.
     """
     feasible.check(config, dataset, Dataset.open(dataset, "train"), Dataset.open(dataset, "test"))
+    published.check_projected(config.discriminator.projected)
     with scratch.folder("plan") as folder:
         parts = encoders(dataset, config, inception_weights=inception_weights, out=folder)
         return parts + generator(dataset, folder, config)

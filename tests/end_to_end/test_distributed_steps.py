@@ -8,23 +8,28 @@ import torch.multiprocessing
 import two_processes
 
 pytestmark = pytest.mark.slow
+TRAININGS = [
+    *("damsm", "generator", "generator with spectral norm"),
+    "generator with a projected discriminator",
+]
 EXACT = {"rtol": 1e-8, "atol": 1e-11}  # float64: sums in another order
 
 
 @pytest.fixture(scope="module")
-def together(dataset, damsm, smoke, tmp_path_factory):
+def together(dataset, damsm, smoke, efficientnet_file, tmp_path_factory):
     """What each of two processes found."""
     folder = tmp_path_factory.mktemp("together")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(two_processes.work, (port, folder, dataset, damsm, smoke), nprocs=2)
+    given = (port, folder, dataset, damsm, smoke, efficientnet_file)
+    torch.multiprocessing.spawn(two_processes.work, given, nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
 @pytest.fixture(scope="module")
-def alone(dataset, damsm, smoke):
-    return two_processes.steps(dataset, damsm, smoke)
+def alone(dataset, damsm, smoke, efficientnet_file):
+    return two_processes.steps(dataset, damsm, smoke, efficientnet_file)
 
 
 def test_a_part_is_a_contiguous_share_in_the_order_of_ranks(together):
@@ -67,7 +72,7 @@ def test_a_batch_norm_over_unequal_parts_is_that_of_the_whole_batch(together):
         torch.testing.assert_close(2 * part["gradient of 0.weight"], one["gradient of 0.weight"], **EXACT)
 
 
-@pytest.mark.parametrize("training", ["damsm", "generator", "generator with spectral norm"])
+@pytest.mark.parametrize("training", TRAININGS)
 def test_steps_of_two_processes_are_those_of_one_with_the_whole_batch(training, together, alone):
     """Losses, gradients, weights after Adam, batch-norm statistics, and the averaged generator."""
     torch.testing.assert_close(together[0][training], alone[training], **EXACT)
@@ -75,7 +80,7 @@ def test_steps_of_two_processes_are_those_of_one_with_the_whole_batch(training, 
     assert any("gradient" in name for name in alone[training])
 
 
-@pytest.mark.parametrize("training", ["damsm", "generator", "generator with spectral norm"])
+@pytest.mark.parametrize("training", TRAININGS)
 def test_both_processes_hold_the_same_weights_bit_for_bit(training, together):
     first, second = (each[training] for each in together)
     own = [name for name in first if not torch.equal(first[name], second[name])]

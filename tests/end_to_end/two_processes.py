@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from frozen_network import projects
 from torch import nn
 
 from attngan.config.settings import Config
@@ -22,12 +23,12 @@ NOISE = 0.1
 STEPS = 2
 
 
-def work(rank: int, port: int, folder: Path, dataset: Path, damsm: Path, config: Config) -> None:
+def work(rank: int, port: int, folder: Path, dataset: Path, damsm: Path, config: Config, frozen: Path) -> None:
     """Be one of two processes: compute everything, and leave it in a file."""
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"})
     os.environ.update({"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)})
     with distributed.joined("cpu", 1):
-        torch.save({"primitives": primitives(), **steps(dataset, damsm, config)}, folder / f"{rank}.pt")
+        torch.save({"primitives": primitives(), **steps(dataset, damsm, config, frozen)}, folder / f"{rank}.pt")
 
 
 def primitives() -> dict[str, object]:
@@ -69,7 +70,7 @@ def batch_norm(own: slice) -> dict[str, torch.Tensor]:
     return {"normed": normed.detach(), "gradient": pictures.grad[own], "used": used, **_tensors(network)}
 
 
-def steps(dataset: Path, damsm: Path, config: Config) -> dict[str, dict[str, torch.Tensor]]:
+def steps(dataset: Path, damsm: Path, config: Config, frozen: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Take steps of both trainings in float64, so that a tight tolerance finds any mistake."""
     train = Dataset.open(dataset, "train")
     spectral = config.model_copy(
@@ -80,6 +81,7 @@ def steps(dataset: Path, damsm: Path, config: Config) -> dict[str, dict[str, tor
             "damsm": _damsm_steps(train, config),
             "generator": _generator_steps(train, damsm, config),
             "generator with spectral norm": _generator_steps(train, damsm, spectral),
+            "generator with a projected discriminator": _generator_steps(train, damsm, projects(config, frozen)),
         }
 
 
@@ -111,9 +113,8 @@ def _generator_steps(train: Dataset, damsm: Path, config: Config) -> dict[str, t
     for run.step in range(STEPS):
         batch = _batch(run, train, config.training.batch_size, config.resolutions)
         losses = gan_step.training_step(run, batch)
-        networks = {"generator": run.generator, "average": run.generator_ema, "discriminators": run.discriminators}
         found |= {f"step {run.step}, loss {name}": distributed.average(loss) for name, loss in losses.items()}
-        for name, network in networks.items():
+        for name, network in run.networks().items():
             found |= {f"step {run.step}, {name} {key}": value for key, value in _tensors(network).items()}
     return found
 

@@ -119,3 +119,10 @@ def test_a_metric_whose_control_failed_says_nothing_of_the_generator():
     assert controls.findings(figures)
     figures["kid_x"]["real"] = figure(5.0)
     assert controls.findings(figures) == []
+
+
+def test_eyes_that_the_generator_was_trained_against_are_said_to_flatter_it():
+    assert controls.flattered("efficientnet-lite0-57934424") == (
+        "The generator was trained against what EfficientNet-Lite0 (of ImageNet) sees, so figures by it flatter the "
+        "pictures: believe the metrics that it did not see."
+    )

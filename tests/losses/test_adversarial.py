@@ -4,9 +4,20 @@ import math
 
 import pytest
 import torch
+from torch.nn.utils import parametrize
 
-from attngan.losses.adversarial import discriminator_loss, generated_loss, generator_loss, kl_loss, real_loss
+from attngan.losses.adversarial import (
+    discriminator_loss,
+    generated_loss,
+    generator_loss,
+    kl_loss,
+    projected_discriminator_loss,
+    projected_generator_loss,
+    real_loss,
+)
 from attngan.models.discriminator import Discriminator
+from attngan.models.efficientnet_lite import EfficientNetLite0
+from attngan.models.projected_discriminator import ProjectedDiscriminator
 
 
 def undecided(resolution: int = 16, *, unconditional: bool = True) -> Discriminator:
@@ -83,6 +94,41 @@ def test_the_generators_loss_reaches_the_pictures():
     generated = torch.randn(3, 3, 16, 16, requires_grad=True)
     generator_loss(Discriminator(resolution=16, text_dim=6, channels=4), generated, torch.randn(3, 6)).backward()
     assert generated.grad.abs().sum() > 0
+
+
+def projected(images: torch.Tensor) -> torch.Tensor:
+    """Stand in for a discriminator on a frozen network: four logits of a picture, two of them its mean's."""
+    mean = images.mean(dim=(1, 2, 3))
+    return torch.stack([0 * mean, 0 * mean, mean, -mean], dim=1)
+
+
+def test_an_undecided_projected_discriminator_has_two_log_two_to_lower_and_the_generator_one():
+    discriminator = ProjectedDiscriminator(EfficientNetLite0(), resolution=32, channels=2)
+    for head in discriminator.heads:
+        parametrize.remove_parametrizations(head[-1], "weight")
+        torch.nn.init.zeros_(head[-1].weight)
+        torch.nn.init.zeros_(head[-1].bias)
+    real, generated = torch.rand(2, 2, 3, 32, 32)
+    loss = projected_discriminator_loss(discriminator, real, generated)
+    torch.testing.assert_close(loss.item(), 2 * math.log(2))
+    torch.testing.assert_close(projected_generator_loss(discriminator, generated).item(), math.log(2))
+
+
+def test_the_projected_losses_are_means_over_pictures_and_heads():
+    real, generated = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 3, 4, 4), -1.5)
+    costs = {logit: math.log(1 + math.exp(logit)) for logit in (-1.5, -0.5, 0.0, 0.5, 1.5)}  # of a generated picture
+    expected = (costs[0.5] + costs[-0.5] + 2 * math.log(2)) / 4 + (costs[1.5] + costs[-1.5] + 2 * math.log(2)) / 4
+    assert projected_discriminator_loss(projected, real, generated).item() == pytest.approx(expected)
+    expected = (costs[1.5] + costs[-1.5] + 2 * math.log(2)) / 4
+    assert projected_generator_loss(projected, generated).item() == pytest.approx(expected)
+
+
+def test_the_generators_projected_loss_alone_reaches_the_pictures():
+    real, generated = (torch.rand(2, 3, 4, 4, requires_grad=True) for _ in range(2))
+    projected_discriminator_loss(projected, real.detach() + 0 * real, generated).backward()
+    assert generated.grad is None
+    projected_generator_loss(projected, generated).backward()
+    assert (generated.grad != 0).all()
 
 
 def test_kl_is_the_divergence_of_two_gaussians():

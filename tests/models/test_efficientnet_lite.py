@@ -1,7 +1,11 @@
 """EfficientNet-Lite0: the published file's names, TensorFlow's padding, and a network that stays as it is."""
 
+import copy
+
+import frozen_network
 import pytest
 import torch
+from frozen_network import coloured
 from torch import nn
 from torchvision.models import mobilenetv2
 
@@ -10,20 +14,7 @@ from attngan.models.efficientnet_lite import STAGE_CHANNELS, EfficientNetLite0, 
 
 @pytest.fixture(scope="module")
 def network() -> EfficientNetLite0:
-    """One with random weights, whose batch norms have seen pictures, so that something comes out at its end."""
-    torch.manual_seed(6)
-    network = EfficientNetLite0()
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for module in norms:
-        nn.Module.train(module)
-        module.momentum = 1.0
-    network.features(coloured(8, 64))
-    return network.eval()
-
-
-def coloured(num_images: int, side: int) -> torch.Tensor:
-    """Return pictures in [-1, 1] of a side in pixels."""
-    return 2 * torch.rand(num_images, 3, side, side, generator=torch.Generator().manual_seed(side)) - 1
+    return frozen_network.random_network()
 
 
 def test_its_tensors_have_the_names_of_the_published_file(network):
@@ -93,6 +84,23 @@ def test_it_stays_as_it_is_and_tells_every_pixel_how_to_change(network):
     assert images.grad.isfinite().all() and (images.grad != 0).float().mean() > 0.99
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("side", [32, 65])
+def test_fused_it_computes_the_same_to_rounding_and_stays_frozen(side, network):
+    network = copy.deepcopy(network).double()
+    fused = copy.deepcopy(network).fuse_()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+    assert not any(module.training for module in fused.modules())
+    images = coloured(2, side).double()
+    theirs, ours = images.clone().requires_grad_(), images.clone().requires_grad_()
+    expected, found = network.stages(theirs), fused.stages(ours)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(fused.features(images), network.features(images))
+    for stages in (expected, found):
+        sum(stage.square().mean() for stage in stages).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_it_computes_what_timm_computes(network):

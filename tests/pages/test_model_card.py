@@ -74,6 +74,7 @@ def test_the_card_is_a_function_of_the_provenance_and_tells_its_facts(card, bund
     )
     assert 0 < made["seconds"] < 600 and "- Time of it: about a minute" in card
     assert "| training.batch\\_size | 8 |" in card and "| training.epochs | 2 |" in card
+    assert "| discriminator.projected.weight | 0 |" in card
     judge = next(name for name in made_by(metrics) if name.startswith("kid_")).removeprefix("kid_")
     assert f"It was trained to please the encoders {judge}" in card
     said = json.loads((metrics / "metrics.json").read_text(encoding="utf-8"))

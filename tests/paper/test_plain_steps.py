@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from frozen_network import projects
 from two_processes import in_float64
 
 from attngan.data.dataset import Dataset
@@ -62,6 +63,14 @@ def test_steps_of_the_adversarial_training_are_the_plain_ones(dataset, damsm, sm
     with in_float64():
         for ours, plain, found, expected in gan_steps(config, dataset, damsm, 3):
             assert found == pytest.approx(expected, rel=1e-9)
+            assert_same_weights(ours, plain, **EXACT)
+
+
+def test_steps_with_a_projected_discriminator_are_the_plain_ones(dataset, damsm, smoke, efficientnet_file):
+    config = projects(smoke, efficientnet_file, weight=0.5)
+    with in_float64():
+        for ours, plain, found, expected in gan_steps(config, dataset, damsm, 2):
+            assert found == pytest.approx(expected, rel=1e-9) and found["projected"] > 0
             assert_same_weights(ours, plain, **EXACT)
 
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from frozen_network import projects
 from torch.nn.utils.parametrize import cached
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -106,13 +107,17 @@ def test_channels_last_changes_nothing_but_the_layout(dataset, damsm, smoke):
     assert_same(run, other, 1e-3)
 
 
-def test_a_step_in_bfloat16_is_near_that_in_float32_and_leaves_float32_behind(dataset, damsm, smoke, bfloat16):
+@pytest.mark.parametrize("is_projected", [False, True])
+def test_a_step_in_bfloat16_is_near_that_in_float32_and_leaves_float32_behind(
+    dataset, damsm, smoke, bfloat16, efficientnet_file, is_projected
+):
     wide = smoke.model_copy(
         update={
             "generator": smoke.generator.model_copy(update={"channels": 16}),
             "discriminator": smoke.discriminator.model_copy(update={"channels": 16}),
         }
     )  # a channel that is almost constant in a batch would be blown up by its batch norm
+    wide = projects(wide, efficientnet_file, channels=16) if is_projected else wide
     plain, _ = steps(dataset, damsm, wide, count=1)
     ours, run = steps(dataset, damsm, wide.model_copy(update={"precision": "bfloat16"}), count=1)
     assert ours[0] != plain[0]

@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+from frozen_network import projects
 
 from attngan.data.dataset import Dataset
 from attngan.losses.damsm import damsm_losses
@@ -76,9 +77,13 @@ def test_a_scale_is_that_of_torchs_own_scaler(device):
     assert scales[:3] == [FIRST, FIRST / 2, FIRST / 4] and ours.scale.num_skipped.item() == len(overflows)
 
 
+@pytest.mark.parametrize("is_projected", [False, True])
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_step_in_float16_is_near_that_in_float32_and_leaves_float32_behind(dataset, damsm, wide, device):
+def test_a_step_in_float16_is_near_that_in_float32_and_leaves_float32_behind(
+    dataset, damsm, wide, device, efficientnet_file, is_projected
+):
     train, rows = Dataset.open(dataset, "train"), {}
+    wide = projects(wide, efficientnet_file, channels=16) if is_projected else wide
     for precision in ("float32", "float16"):
         run = GanRun(wide.model_copy(update={"precision": precision, "cuda_graph": "off"}), train, damsm, device)
         losses = gan_step.training_step(run, gan_step.batch_for(run, train, 0, 0))

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from frozen_network import projects
 
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead
@@ -73,10 +74,12 @@ def test_inputs_of_another_shape_are_not_put_into_the_record():
     assert graph(torch.ones(4))["sum"] == 4
 
 
-def test_a_training_of_recorded_steps_is_the_same_bit_for_bit(dataset, damsm, smoke):
+@pytest.mark.parametrize("is_projected", [False, True])
+def test_a_training_of_recorded_steps_is_the_same_bit_for_bit(dataset, damsm, smoke, efficientnet_file, is_projected):
     """Over the recording, and over a change of the rates, as after going back."""
     train = Dataset.open(dataset, "train")
-    plain, ours = (GanRun(smoke, train, damsm, CPU) for _ in range(2))
+    config = projects(smoke, efficientnet_file) if is_projected else smoke
+    plain, ours = (GanRun(config, train, damsm, CPU) for _ in range(2))
     ours.recorder = record
     for step in range(2 * NUM_WARM_UPS + 5):
         for run in (plain, ours):
