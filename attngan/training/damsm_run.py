@@ -132,8 +132,8 @@ class DamsmRun(TrainingRun):
         )
         rate = settings.learning_rate * share * self.rate_factor
         for group in self.optimizer.param_groups:
-            if self.graph is not None and group["lr"] != rate:
-                self.graph.forget()  # it holds the rate
+            if group["lr"] != rate:
+                self.forget_records()  # they hold the rate
             group["lr"] = rate
 
     def keep_if_best(self, figures: dict[str, float]) -> None:

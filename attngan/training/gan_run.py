@@ -78,6 +78,11 @@ class GanRun(TrainingRun):
         self.num_since_best = 0  # snapshots
         self.judged_by: dict[str, str | int] = {}  # how the figures of the best were measured
 
+    @property
+    def projects(self) -> bool:
+        """Whether the projected discriminator takes part in this step."""
+        return self.projected is not None and self.step % self.config.discriminator.projected.every_steps == 0
+
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""
         networks = {
@@ -117,8 +122,7 @@ class GanRun(TrainingRun):
             rate = settings.generator_learning_rate if is_generator else settings.discriminator_learning_rate
             for group in learner.optimizer.param_groups:
                 group["lr"] = rate * self.batch_ratio**0.5 * self.rate_factor
-        if self.graph is not None:
-            self.graph.forget()  # it holds the rates
+        self.forget_records()  # they hold the rates
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to what will be logged."""

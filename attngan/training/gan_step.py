@@ -50,7 +50,8 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     """
     torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
     batch = batch.to(run.device)
-    return run.perform(functools.partial(_update, run), *run.captions.take(batch), batch.class_ids, *batch.images)
+    inputs = *run.captions.take(batch), batch.class_ids, *batch.images
+    return run.perform(functools.partial(_update, run), *inputs, kind="projecting" if run.projects else "")
 
 
 def _update(
@@ -76,7 +77,7 @@ def _update(
         opinions |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, found, strict=True)}
     projected = {}
     if run.projected_learner is not None:
-        projected = {"projected": _update_projected(run, run.projected_learner, real_images[-1], generated.images[-1])}
+        projected["projected"] = _update_projected(run, run.projected_learner, real_images[-1], generated.images[-1])
 
     losses = _generator_losses(run, generated, text, class_ids)
     run.generator_learner.learn(losses["generator"])
@@ -121,7 +122,9 @@ def _update_discriminator(
 
 
 def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor) -> Tensor:
-    """Take a step of the discriminator on a frozen network; return its loss."""
+    """Take a step of the discriminator on a frozen network, if this is one of its; return its loss, a mean over all."""
+    if not run.projects:
+        return torch.zeros((), device=run.device)
     real_images, generated_images = _moved(run, real_images), _moved(run, generated_images)
     learner.network.requires_grad_(True)
     with cached():
@@ -130,7 +133,7 @@ def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, genera
             loss = run.compute(projected_discriminator_loss, learner.network, real_images, generated_images)
     learner.learn(loss)
     learner.network.requires_grad_(False)
-    return loss.detach()
+    return loss.detach() * run.config.discriminator.projected.every_steps
 
 
 def _moved(run: GanRun, images: Tensor) -> Tensor:
@@ -149,16 +152,17 @@ def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, cla
     sentence = text.part(distributed.part(len(class_ids))).sentence
     with cached():
         compute_spectral_norms(run.discriminators)
-        if run.projected is not None:
+        if run.projects:
             compute_spectral_norms(run.projected)
         with run.autocast():
             adversarial = sum(
                 run.compute(generator_loss, discriminator, _moved(run, images), sentence)
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
-            if run.projected is not None:
+            if run.projects:
                 loss = run.compute(projected_generator_loss, run.projected, _moved(run, generated.images[-1]))
-                adversarial = adversarial + run.config.discriminator.projected.weight * loss
+                projected = run.config.discriminator.projected
+                adversarial = adversarial + projected.weight * projected.every_steps * loss
     noisy = add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
         matching = run.compute(_matching_losses, run.image_encoder, noisy, text, class_ids, run.config.damsm.gammas)

@@ -50,7 +50,7 @@ class TrainingRun(abc.ABC):
         self.name, self.config, self.device = name, config, device
         self.precision = acceleration.choose_precision(config.precision, device)
         self.recorder = acceleration.choose_recorder(cuda_graph, device)
-        self.graph: StepGraph | None = None  # of a step, once one was recorded
+        self.graphs: dict[str, StepGraph] = {}  # of each kind of step, where steps are recorded
         self.compute = Compilation(compiles, device, is_recorded=self.recorder is not None, name=name)
         self.step = 0
         self.loss_sums = torch.zeros(num_losses, device=device)  # since they were last logged
@@ -94,15 +94,20 @@ class TrainingRun(abc.ABC):
         """Return a scale for a loss where one is needed."""
         return LossScale(self.device) if self.precision == torch.float16 else None
 
-    def perform(self, update: Step, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take a step: as it is, or repeat the record of one; first decide, as soon as can be, how."""
-        if self.compute.begins(self.schedule.total - self.step) and self.graph is not None:
-            self.graph.forget()
+    def perform(self, update: Step, *inputs: Tensor, kind: str = "") -> dict[str, Tensor]:
+        """Take a step: as it is, or repeat the record of one of its kind; first decide, as soon as can be, how."""
+        if self.compute.begins(self.schedule.total - self.step):
+            self.forget_records()
         if self.recorder is None:
             return update(*inputs)
-        if self.graph is None:
-            self.graph = StepGraph(update, self.recorder, self.free_gradients)
-        return self.graph(*inputs)
+        if kind not in self.graphs:
+            self.graphs[kind] = StepGraph(update, self.recorder, self.free_gradients)
+        return self.graphs[kind](*inputs)
+
+    def forget_records(self) -> None:
+        """Let steps be recorded anew."""
+        for graph in self.graphs.values():
+            graph.forget()
 
     def free_gradients(self) -> None:
         """Free the gradients, which every step makes anew."""
@@ -112,8 +117,7 @@ class TrainingRun(abc.ABC):
     def make_room(self) -> None:
         """Free all memory that the next step takes again: gradients, and the record of a step."""
         self.free_gradients()
-        if self.graph is not None:
-            self.graph.forget()
+        self.forget_records()
 
     def try_out(self) -> None:
         """Make ready for a step on another number of pictures, to see whether they fit: as it is, never recorded."""
@@ -220,8 +224,7 @@ class TrainingRun(abc.ABC):
         for optimizer in self.optimizers().values():
             for group in optimizer.param_groups:
                 group["capturable"] = self.recorder is not None  # whatever the run did that the state is of
-        if self.graph is not None:
-            self.graph.forget()  # it is of the optimizers' state before
+        self.forget_records()  # they are of the optimizers' state before
         self.step = saved["step"]
         self.loss_sums = saved["loss_sums"].to(self.device)
         for name in self.remembered:

@@ -74,22 +74,27 @@ def test_inputs_of_another_shape_are_not_put_into_the_record():
     assert graph(torch.ones(4))["sum"] == 4
 
 
-@pytest.mark.parametrize("is_projected", [False, True])
-def test_a_training_of_recorded_steps_is_the_same_bit_for_bit(dataset, damsm, smoke, efficientnet_file, is_projected):
-    """Over the recording, and over a change of the rates, as after going back."""
+@pytest.mark.parametrize(("every_steps", "kinds"), [(0, [""]), (1, ["projecting"]), (2, ["projecting", ""])])
+def test_a_training_of_recorded_steps_is_the_same_bit_for_bit(
+    dataset, damsm, smoke, efficientnet_file, every_steps, kinds
+):
+    """Over the recording, and over a change of the rates, as after going back; of each kind of step there is a record.
+
+    A projected discriminator takes part in no step, in each, in every second one.
+    """
     train = Dataset.open(dataset, "train")
-    config = projects(smoke, efficientnet_file) if is_projected else smoke
+    config = projects(smoke, efficientnet_file, every_steps=every_steps) if every_steps else smoke
     plain, ours = (GanRun(config, train, damsm, CPU) for _ in range(2))
     ours.recorder = record
-    for step in range(2 * NUM_WARM_UPS + 5):
+    for step in range((2 * NUM_WARM_UPS + 5) * len(kinds)):
         for run in (plain, ours):
             run.step = step
-            if step == NUM_WARM_UPS + 3:
-                assert (run.graph is not None) == (run is ours)
+            if step == (NUM_WARM_UPS + 3) * len(kinds):
+                assert bool(run.graphs) == (run is ours)
                 run.attempt = 1
                 run.set_learning_rates()
             run.add(training_step(run, batch_for(run, train, step, 0)))
-    assert ours.graph._replay is not None
+    assert list(ours.graphs) == kinds and all(graph._replay is not None for graph in ours.graphs.values())
     assert torch.equal(plain.loss_sums, ours.loss_sums)
     for name, network in plain.networks().items():
         for key, tensor in network.state_dict().items():
@@ -174,7 +179,7 @@ def test_a_pretraining_of_recorded_steps_is_the_same_bit_for_bit(dataset, smoke,
             run.attempt = int(step >= NUM_WARM_UPS + 3)
             run.set_learning_rates()
             damsm_step.training_step(run, damsm_step.batch_for(run, train, step, 0))
-        num_recorded.append(ours.graph._replay is not None)
+        num_recorded.append(ours.graphs[""]._replay is not None)
     change = NUM_WARM_UPS + 3
     assert num_recorded[change - 1] and not num_recorded[change] and num_recorded[-1]
     assert torch.equal(plain.loss_sums, ours.loss_sums) and plain.loss_sums.isfinite().all()

@@ -87,6 +87,22 @@ def test_a_step_changes_its_heads_and_nothing_else_of_it(dataset, damsm, config)
     assert all(each.grad is None for each in frozen.parameters())
 
 
+def test_in_every_second_step_it_takes_part_twice_as_much(dataset, damsm, config, efficientnet_file):
+    train = Dataset.open(dataset, "train")
+    seldom = projects(config, efficientnet_file, weight=0.1, every_steps=2)
+    twice = projects(config, efficientnet_file, weight=0.2)
+    often, ours = (GanRun(each, train, damsm, CPU) for each in (twice, seldom))
+    expected, found = (gan_step.training_step(run, gan_step.batch_for(run, train, 0, 0)) for run in (often, ours))
+    assert found.keys() == expected.keys()
+    assert torch.equal(found["generator"], expected["generator"])
+    assert torch.equal(found["projected"], 2 * expected["projected"])  # so that the mean of two steps is that of one
+    before = {name: each.detach().clone() for name, each in ours.projected.named_parameters()}
+    ours.step = 1
+    resting = gan_step.training_step(ours, gan_step.batch_for(ours, train, 1, 0))
+    assert resting["projected"] == 0 and resting.keys() == found.keys()
+    assert all(torch.equal(each, before[name]) for name, each in ours.projected.named_parameters())
+
+
 def test_the_frozen_network_is_known_by_its_sha256_and_kept_in_no_state_and_no_result(trained, efficientnet_file):
     manifest = artifacts.check(trained, "generator", contents=True)
     assert manifest["frozen"] == artifacts.sha256_of(efficientnet_file)

@@ -27,9 +27,9 @@ def random_network() -> EfficientNetLite0:
     return network.eval()
 
 
-def projects(config: Config, file: Path, *, weight: float = 1.0, channels: int = 8) -> Config:
+def projects(config: Config, file: Path, *, weight: float = 1.0, channels: int = 8, every_steps: int = 1) -> Config:
     """Return settings with a projected discriminator on the network of a file."""
-    projected = {"weight": weight, "channels": channels, "uri": str(file)}
+    projected = {"weight": weight, "channels": channels, "every_steps": every_steps, "uri": str(file)}
     section = config.discriminator
     changed = section.model_copy(update={"projected": section.projected.model_copy(update=projected)})
     return config.model_copy(update={"discriminator": changed})
