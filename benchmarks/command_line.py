@@ -34,10 +34,10 @@ def claim(folder: Path, facts: dict[str, object]) -> None:
     artifacts.write_text(note, json.dumps(facts) + "\n")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, flag: str = "--out") -> None:
     """Refuse a folder for a file before hours are spent on what belongs into it."""
     if out.is_dir():
-        raise InputError(f"--out: {out} is a folder; expected a file's name.")
+        raise InputError(f"{flag}: {out} is a folder; expected a file's name.")
 
 
 def write_figures(out: Path, report: dict[str, object]) -> None:

@@ -83,7 +83,7 @@ def test_a_folder_of_somebody_is_not_taken(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["birds"]
 
 
-@pytest.mark.parametrize("command", ["retrieval", "sameness", "scaling"])
+@pytest.mark.parametrize("command", ["ablation", "retrieval", "sameness", "scaling"])
 def test_no_command_begins_with_a_folder_for_its_file(tmp_path, command):
     done = call(f"benchmarks.{command}", "--out", str(tmp_path))
     assert done.returncode == 2 and "is a folder; expected a file's name" in done.stderr
