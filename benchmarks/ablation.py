@@ -43,15 +43,19 @@ from benchmarks.scene import draw_birds_once
 
 PAPERS = {  # every way states all of these: what the recipes ship makes no difference
     "generator.finest_only": "false",
+    "generator.upsampling": "nearest",
     "generator.channels": "8",
     "discriminator.spectral_norm": "false",
     "discriminator.unconditional": "true",
     "discriminator.projected.weight": "0",
+    "discriminator.projected.every_steps": "1",
+    "discriminator.translation": "0",
 }
 SPECTRAL_NORM = {"discriminator.spectral_norm": "true"}
 PARTS = {  # of the modern recipe, beside spectral norm
     "finest only": {"generator.finest_only": "true"},
-    "projected": {"discriminator.projected.weight": "1"},
+    "bilinear": {"generator.upsampling": "bilinear"},
+    "projected": {"discriminator.projected.weight": "0.1", "discriminator.projected.every_steps": "2"},
 }
 
 
@@ -67,6 +71,7 @@ WAYS: dict[str, list[str]] = {
     **{f"+ {name}": _way(SPECTRAL_NORM, part) for name, part in PARTS.items()},
     "modern": _way(SPECTRAL_NORM, *PARTS.values()),
     **{f"- {name}": _way(SPECTRAL_NORM, *(PARTS[other] for other in PARTS if other != name)) for name in PARTS},
+    "modern, translation": _way(SPECTRAL_NORM, *PARTS.values(), {"discriminator.translation": "0.125"}),
     "attn-DCGAN": _way(PARTS["finest only"], {"discriminator.unconditional": "false"}),
 }
 # The last generator, and no going back with lower rates: ways shall differ in what they state, and in nothing else.
