@@ -90,6 +90,8 @@ class PlainGan:
 
     def _update_projected(self, batch: Batch, generated) -> float:
         """Take a step of the discriminator on a frozen network, which the paper does not have; return its loss."""
+        if not self.run.projects:
+            return 0.0
         projected, adam = self.run.projected.requires_grad_(True), self.discriminator_optimizers[-1]
         with cached():
             of_real, of_generated = projected(batch.images[-1]), projected(generated.images[-1].detach())
@@ -97,7 +99,7 @@ class PlainGan:
         adam.zero_grad()
         loss.backward()
         adam.step()
-        return loss.item()
+        return loss.item() * self.run.config.discriminator.projected.every_steps
 
     def _generator_losses(self, batch: Batch, generated, captions: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         run, settings = self.run, self.run.config.training
@@ -106,9 +108,10 @@ class PlainGan:
                 generator_loss(discriminator, images, captions[1])
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
-            if run.projected is not None:
-                weight = run.config.discriminator.projected.weight
-                adversarial = adversarial + weight * real_loss(run.projected(generated.images[-1]))
+            if run.projects:
+                part = run.config.discriminator.projected
+                loss = real_loss(run.projected(generated.images[-1]))
+                adversarial = adversarial + part.weight * part.every_steps * loss
         seen = run.image_encoder(
             add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
         )
