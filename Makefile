@@ -79,7 +79,7 @@ image-push: image ## push it; IMAGE=registry/name says where to
 lock: $(STAMP) ## resolve requirements/*.in anew
 	$(LOCK) --upgrade requirements/requirements.in -o requirements/requirements.txt
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
-	$(LOCK) --constraint requirements/requirements.txt --extra gcs --extra s3 --extra trainer --extra clip --extra serve --extra mlflow pyproject.toml -o requirements/image.txt
+	$(LOCK) --constraint requirements/requirements.txt --extra gcs --extra s3 --extra trainer --extra clip --extra serve --extra mlflow --extra projected pyproject.toml -o requirements/image.txt
 	echo kfp | $(LOCK) --no-deps --constraint requirements/requirements.txt - -o requirements/image-kfp.txt
 
 clean: ## remove what was built and the demo, keep .venv

@@ -55,7 +55,10 @@ SPECTRAL_NORM = {"discriminator.spectral_norm": "true"}
 PARTS = {  # of the modern recipe, beside spectral norm
     "finest only": {"generator.finest_only": "true"},
     "bilinear": {"generator.upsampling": "bilinear"},
+}
+FURTHER = {  # what the recipe leaves out
     "projected": {"discriminator.projected.weight": "0.1", "discriminator.projected.every_steps": "2"},
+    "translation": {"discriminator.translation": "0.125"},
 }
 
 
@@ -70,8 +73,7 @@ WAYS: dict[str, list[str]] = {
     "spectral norm": _way(SPECTRAL_NORM),
     **{f"+ {name}": _way(SPECTRAL_NORM, part) for name, part in PARTS.items()},
     "modern": _way(SPECTRAL_NORM, *PARTS.values()),
-    **{f"- {name}": _way(SPECTRAL_NORM, *(PARTS[other] for other in PARTS if other != name)) for name in PARTS},
-    "modern, translation": _way(SPECTRAL_NORM, *PARTS.values(), {"discriminator.translation": "0.125"}),
+    **{f"modern + {name}": _way(SPECTRAL_NORM, *PARTS.values(), part) for name, part in FURTHER.items()},
     "attn-DCGAN": _way(PARTS["finest only"], {"discriminator.unconditional": "false"}),
 }
 # The last generator, and no going back with lower rates: ways shall differ in what they state, and in nothing else.

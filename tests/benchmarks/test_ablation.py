@@ -12,7 +12,7 @@ from attngan.errors import InputError
 from attngan.storage import artifacts
 from attngan.training.schedule import of_generator
 from benchmarks import ablation
-from benchmarks.ablation import PARTS, WAYS, figures_of, schedule, steps_within, table
+from benchmarks.ablation import FURTHER, PARTS, WAYS, figures_of, schedule, steps_within, table
 
 SMALL = [
     "damsm.batch_size=16",
@@ -45,9 +45,19 @@ def test_every_way_is_settings_of_both_recipes(recipe, way):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_alone_and_all_but_one_differ_in_that_part(part):
-    assert differing(f"+ {part}", "spectral norm") == PARTS[part]
-    assert differing("modern", f"- {part}") == PARTS[part]
+def test_a_part_alone_differs_in_that_part_and_beside_the_others_too(part):
+    [other] = PARTS.keys() - {part}
+    assert differing(f"+ {part}", "spectral norm") == differing("modern", f"+ {other}") == PARTS[part]
+
+
+@pytest.mark.parametrize("part", FURTHER)
+def test_what_is_left_out_stands_beside_all_that_is_not(part):
+    assert differing(f"modern + {part}", "modern") == FURTHER[part]
+
+
+def test_the_ways_are_the_recipes_that_are_shipped():
+    shipped, stated = configs.load_file(Path("toy")), configs.load_file(Path("toy"), overrides=WAYS["modern"])
+    assert shipped == stated
 
 
 @pytest.mark.parametrize(("seconds", "pace", "expected"), [(216, 0.04, 5400), (10, 3.0, 3), (1, 3.0, 1)])

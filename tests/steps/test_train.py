@@ -151,7 +151,7 @@ def test_without_settings_they_are_chosen_and_five_lines_say_why(things, tmp_pat
     lines = ended.output.splitlines()
     start = lines.index("trying how fast a training is here ...")
     assert lines[start + 1].startswith("  pictures: 60, about 52 to train; 96 pixels")
-    assert lines[start + 2].startswith("  recipe: tiny, 16 to 32 pixels: ")
+    assert lines[start + 2].startswith("  recipe: tiny, 32 pixels: ")
     assert "(about " in next(line for line in lines if line.startswith("== step 3 of 6"))
     assert settings.load_file(tmp_path / "run" / "config.yaml").training.steps == 2
 
