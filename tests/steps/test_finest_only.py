@@ -98,7 +98,8 @@ def test_every_row_of_losses_and_the_progress_page_have_one_resolution(trained):
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows and all("real_32" in row and "real_16" not in row for row in rows)
     page = (trained / "progress.html").read_text()
-    assert "(32 pixels)" in page and "of 16 pixels" not in page and "where it looks for the word" in page
+    assert "Each picture has 32 pixels." in page and "stages draw it" not in page
+    assert "of 16 pixels" not in page and "where it looks for the word" in page
 
 
 def test_it_is_measured_shown_and_written_as_a_bundle(dataset, damsm, trained, config, tmp_path):
@@ -107,6 +108,7 @@ def test_it_is_measured_shown_and_written_as_a_bundle(dataset, damsm, trained, c
     inputs = {"dataset": dataset, "damsm": damsm, "metrics": tmp_path / "metrics"}
     export_samples(trained, tmp_path / "gallery", tmp_path / "bundle", config, **inputs)
     page = (tmp_path / "gallery" / "index.html").read_text()
+    assert "the same for all captions." in page and "rows are the stages" not in page
     assert "32 px</span>" in page and "16 px</span>" not in page and "where it looked for the word" in page
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert "| generator.finest\\_only | True |" in card and "| discriminator.unconditional | False |" in card
