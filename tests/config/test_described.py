@@ -32,7 +32,7 @@ def test_a_meaning_stands_beside_its_setting_or_above_where_there_is_no_room():
     text = described.dump(configs.load_file(Path("tiny"), overrides=CAPTIONS))
     lines = text.splitlines()
     assert "  resolution: 64  # pixels: side of the finest picture trained on" in lines
-    assert "  metric: r_precision  # one of kid, r_precision: says which snapshot is the best ..." in lines
+    assert "  metric: kid  # one of kid, r_precision: says which snapshot is the best ..." in lines
     assert "damsm:  # Pretraining of both encoders (section 3.2; released code: DAMSM/bird.yml)" in lines
     above = lines[lines.index("  trunk_views: 4") - 2 : lines.index("  trunk_views: 4")]
     assert all(line.startswith("  # ") for line in above) and "frozen trunk is asked about once" in above[0]
