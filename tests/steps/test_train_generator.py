@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import saved_states
 import torch
+from dying_steps import dying_at
 from forked import Command
 from PIL import Image, ImageChops, ImageStat
 
@@ -122,19 +123,10 @@ def test_both_trainings_see_through_mobilenet(dataset, smoke, imagenet, tmp_path
 
 
 @pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 5, 9])
-def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(
-    stop_at, dataset, damsm, generator, smoke, tmp_path, monkeypatch
-):
-    def dying_step(run, batch):
-        if run.step == stop_at:
-            raise RuntimeError("the machine is gone")
-        return training_step(run, batch)
-
+def test_a_run_that_dies_goes_on_to_the_same_weights_bit_for_bit(stop_at, dataset, damsm, generator, smoke, tmp_path):
     eager = changed(smoke, checkpoint_every_seconds=0.0)
-    monkeypatch.setattr(gan_step, "training_step", dying_step)
-    with pytest.raises(RuntimeError):
+    with dying_at(stop_at):
         train_generator(dataset, damsm, tmp_path / "generator", eager)
-    monkeypatch.setattr(gan_step, "training_step", training_step)
     train_generator(dataset, damsm, tmp_path / "generator", eager)
     assert weights_of(tmp_path / "generator") == weights_of(generator)
 
