@@ -74,6 +74,7 @@ WAYS: dict[str, list[str]] = {
     **{f"+ {name}": _way(SPECTRAL_NORM, part) for name, part in PARTS.items()},
     "modern": _way(SPECTRAL_NORM, *PARTS.values()),
     **{f"modern + {name}": _way(SPECTRAL_NORM, *PARTS.values(), part) for name, part in FURTHER.items()},
+    "modern + both": _way(SPECTRAL_NORM, *PARTS.values(), *FURTHER.values()),
     "attn-DCGAN": _way(PARTS["finest only"], {"discriminator.unconditional": "false"}),
 }
 # The last generator, and no going back with lower rates: ways shall differ in what they state, and in nothing else.

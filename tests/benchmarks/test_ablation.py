@@ -55,6 +55,12 @@ def test_what_is_left_out_stands_beside_all_that_is_not(part):
     assert differing(f"modern + {part}", "modern") == FURTHER[part]
 
 
+def test_both_is_each_that_is_left_out_beside_the_other():
+    [one, other] = FURTHER
+    assert differing("modern + both", f"modern + {one}") == FURTHER[other]
+    assert differing("modern + both", f"modern + {other}") == FURTHER[one]
+
+
 def test_the_ways_are_the_recipes_that_are_shipped():
     shipped, stated = configs.load_file(Path("toy")), configs.load_file(Path("toy"), overrides=WAYS["modern"])
     assert shipped == stated
