@@ -121,7 +121,7 @@ class Discriminator(Section):
     spectral_norm: bool = False  # Miyato et al. 2018, in place of batch norm, which the paper has
     unconditional: bool = True  # the output that sees no sentence; released code with B_DCGAN: false
     # by up to which share of the side it sees pictures moved, so that it learns none by heart (DiffAugment, 2020)
-    translation: Share = 0.0
+    translation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     projected: Projected = Projected()
 
 
@@ -248,6 +248,12 @@ class Config(Section):
             raise ValueError("text_encoder.feature_dim must be even: each direction of the LSTM gives half of it")
         if self.image_encoder.kind == "small" and (self.data.resolution < 32 or self.data.resolution % 16):
             raise ValueError("image_encoder.kind small needs data.resolution of at least 32, a multiple of 16")
+        translation, side = self.discriminator.translation, min(self.resolutions)
+        if translation and not round(translation * side):
+            raise ValueError(
+                f"discriminator.translation {translation:g} moves pictures of {side} pixels by less than half a pixel, "
+                f"which is not at all; give 0, or from {1 / side:g} on"
+            )
         return self
 
     @property

@@ -7,7 +7,7 @@ them. Weights are given as files, nothing is downloaded here.
 import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 from torchvision.transforms.functional import normalize
 
 from attngan.config import settings
+from attngan.config.settings import Config
 from attngan.inference import published
 from attngan.models.efficientnet_lite import EFFICIENTNET_SIDE
 from attngan.models.image_encoder import IMAGENET_DEVIATION, IMAGENET_MEAN, INCEPTION_SIDE, MOBILENET_SIDE
@@ -25,6 +26,7 @@ from attngan.storage import artifacts, tensor_files
 NUM_DIGITS = 8  # of a sha256, in a name
 PIXELS = "pixels"  # stands for an extractor where pictures are compared as they are ...
 PIXELS_SIDE = 16  # ... or averaged down to this side, to find copies
+TRUNKS = {"inception_v3": "inception_imagenet", "mobilenet_v2": "mobilenet_v2"}  # of image encoders, by their kind
 Extract = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
@@ -69,6 +71,23 @@ def pretrained_extractors(settings: settings.Evaluate, device: torch.device) -> 
 def kind_of(setting: str) -> str:
     """Return what the names of an extractor begin with, such as "inception-fid", by the setting of its weights."""
     return setting.replace("_", "-")
+
+
+def trained_against(pretrained: Iterable[Extractor], generator: Path, config: Config) -> list[str]:
+    """Return the names of those networks that a generator's training looked through: figures by them flatter it.
+
+    Args:
+        pretrained: networks of others.
+        generator: folder of the generator, which knows the weights that its projected discriminator looked through.
+        config: of its training.
+    """
+    frozen = artifacts.read_manifest(generator).get("frozen")
+    trunk = TRUNKS.get(config.image_encoder.kind)
+    return [
+        each.name
+        for each in pretrained
+        if each.conditions["sha256"] == frozen or (trunk and each.name.startswith(kind_of(trunk)))
+    ]
 
 
 def columns(extractors: Sequence[Extractor], images: Tensor) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ class MetricMaker:
 
     def __init__(self, settings: Evaluate, seed: int, tables: dict[str, Table]):
         self.settings, self.seed, self.tables = settings, seed, tables
+        self._nearest: dict[str, tuple[Tensor, Tensor]] = {}
 
     def distances(self, extractor: str) -> Figures:
         """Return KID, FID, precision and recall: generated, noise and blurred against real, and real against real."""
@@ -79,15 +80,22 @@ class MetricMaker:
             scores[subject] = Figure(values["is"], *ends["is"], len(logits), 0, extractor)
         return {f"inception_score_{extractor}": scores}
 
-    def memorisation(self, extractor: str) -> tuple[Figures, tuple[Tensor, Tensor]]:
-        """Return the share of near copies; and of every generated picture distance (N,) and number (N,) of the nearest.
+    def nearest_in_training(self, extractor: str) -> tuple[Tensor, Tensor]:
+        """Return each generated picture's distance (N,) to the nearest training picture, and which one (N,) that is."""
+        if extractor not in self._nearest:
+            generated, train = (self.tables[name][extractor] for name in ("generated", "train"))
+            self._nearest[extractor] = nearest.nearest(generated, train)
+        return self._nearest[extractor]
+
+    def memorisation(self, extractor: str) -> Figures:
+        """Return the share of near copies, and how far the nearest training picture is.
 
         Asks an extractor that tells two pictures of one caption apart, as the DAMSM's is not made to. Half of the real
         pictures say how near is normal. The controls: the other half, blurred ones (what is smooth is near to all),
         and the training pictures themselves.
         """
         train, real = self.tables["train"][extractor], self.tables["real"][extractor]
-        generated, which = nearest.nearest(self.tables["generated"][extractor], train)
+        generated = self.nearest_in_training(extractor)[0]
         held_out = nearest.nearest(real.sample(len(real), self._rng("held out")), train)[0]
         normal, others = held_out.chunk(2)
         copies = nearest.nearest(Rows(train.values[: len(others)]), train)[0]
@@ -98,8 +106,7 @@ class MetricMaker:
             for subject, distances in judged.items()
         }
         distances = {subject: self.mean(each, len(train), extractor) for subject, each in judged.items()}
-        figures = {f"near_copies_{extractor}": figures, f"nearest_distance_{extractor}": distances}
-        return figures, (generated, which)
+        return {f"near_copies_{extractor}": figures, f"nearest_distance_{extractor}": distances}
 
     def least_real(self, extractor: str, count: int) -> list[tuple[int, str, int]]:
         """Return the generated pictures that are farthest from every real one, the farthest first.
@@ -108,8 +115,8 @@ class MetricMaker:
             Of each its number, and the real picture nearest to it: table, "train" or "real" (the test split's), and
             number there.
         """
-        generated, tables = self.tables["generated"][extractor], ("train", "real")
-        found = [nearest.nearest(generated, self.tables[table][extractor]) for table in tables]
+        in_test = nearest.nearest(self.tables["generated"][extractor], self.tables["real"][extractor])
+        tables, found = ("train", "real"), (self.nearest_in_training(extractor), in_test)
         chosen = nearest.farthest([distances for distances, _ in found], count)
         return [(number, tables[place], int(found[place][1][number])) for number, place in chosen]
 

@@ -67,14 +67,15 @@ def sentences(not_learnt: list[str]) -> list[str]:
     return [f"{NOT_LEARNT}: {reason}" for reason in not_learnt] or [learnt]
 
 
-def summary(figures: Figures, failed: Collection[str] = ()) -> list[Line]:
+def summary(figures: Figures, failed: Collection[str] = (), flattered: Collection[str] = ()) -> list[Line]:
     """Return the figures to read first, at most five.
 
     Args:
         figures: all of an evaluation.
         failed: metrics with a control that failed (`controls.failed`), which their lines say.
+        flattered: networks that the generator was trained against (`extractors.trained_against`).
     """
-    return [_line(metric, figures[metric], is_sound=metric not in failed) for metric in headline(figures)]
+    return [_line(metric, figures[metric], is_sound=metric not in failed) for metric in headline(figures, flattered)]
 
 
 def lines(summary: list[Line]) -> list[str]:
@@ -83,18 +84,22 @@ def lines(summary: list[Line]) -> list[str]:
     return [f"  {line['title']:{width}}  {line['value']:>8}  ({line['beside']})" for line in summary]
 
 
-def headline(figures: Figures) -> list[str]:
-    """Return the names of the metrics to read first, at most five, each through the best eyes that there are."""
+def headline(figures: Figures, flattered: Collection[str] = ()) -> list[str]:
+    """Return the names of the metrics to read first, at most five, each through the best eyes that there are.
+
+    Those of networks that the generator was trained against are the worst.
+    """
+
+    def rank(eyes: str) -> tuple[bool, int]:
+        places = (place for place, each in enumerate(BEST_EYES) if eyes.startswith(each))
+        return eyes in flattered, next(places, len(BEST_EYES))
+
     chosen = []
     for kind in FIRST:
         there = [metric for metric in figures if metric == kind or metric.startswith(f"{kind}_")]
         if there:
-            chosen.append(min(there, key=lambda metric: _rank(metric[len(kind) + 1 :])))
+            chosen.append(min(there, key=lambda metric: rank(metric[len(kind) + 1 :])))
     return chosen[:NUM_LINES]
-
-
-def _rank(eyes: str) -> int:
-    return next((place for place, each in enumerate(BEST_EYES) if eyes.startswith(each)), len(BEST_EYES))
 
 
 def _line(metric: str, subjects: dict[str, Figure], *, is_sound: bool) -> Line:

@@ -19,7 +19,7 @@ RECIPE = (  # settings that a model card tells
     *("data.resolution", "image_encoder.kind", "damsm.epochs", "damsm.steps", "damsm.batch_size"),
     *("generator.num_stages", "generator.finest_only", "generator.upsampling", "generator.channels"),
     *("discriminator.channels", "discriminator.spectral_norm", "discriminator.unconditional"),
-    "discriminator.projected.weight",
+    *("discriminator.translation", "discriminator.projected.weight", "discriminator.projected.every_steps"),
     *("training.epochs", "training.steps", "training.batch_size", "training.generator_learning_rate"),
     *("training.discriminator_learning_rate", "training.damsm_weight", "training.kl_weight", "training.ema_decay"),
     *("watch.metric", "watch.result", "precision", "seed"),
@@ -78,7 +78,7 @@ def write_bundle(
     provenance: dict[str, Any] = {
         "revision": source["revision"],
         "generator": source["fingerprint"],
-        **{name: source.get(name) for name in ("damsm", "dataset", "steps", "imported", "start_from")},
+        **{name: source.get(name) for name in ("damsm", "dataset", "frozen", "steps", "imported", "start_from")},
         "metrics": None,
         "examples": list(examples),
         "pictures": drawn,

@@ -9,6 +9,7 @@ from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.errors import InputError
 from attngan.inference import weights
+from attngan.inference.text_to_image import TextToImage
 from attngan.models.image_encoder import PretrainedImageEncoder, SmallImageEncoder
 from attngan.models.text_encoder import TextEncoder
 from attngan.storage import artifacts
@@ -51,3 +52,26 @@ def load(
         weights.load_weights(folder / f"{name}.safetensors", encoder)
         encoder.to(device).eval().requires_grad_(False)
     return encoders
+
+
+def image_encoder_beside(
+    model: TextToImage, generator: Path, damsm: Path
+) -> PretrainedImageEncoder | SmallImageEncoder:
+    """Return the frozen image encoder that belongs to a model's text encoder.
+
+    Args:
+        model: read from `generator`.
+        generator: folder.
+        damsm: folder that the generator was trained with.
+
+    Raises:
+        InputError: it was trained with another one, or as `load` says.
+    """
+    image_encoder = load(damsm, model.config, len(model.vocabulary), model.device)[1]
+    own, given = (artifacts.read_manifest(folder)["files"]["text_encoder.safetensors"] for folder in (generator, damsm))
+    if given != own:
+        raise InputError(
+            f"{damsm}: expected the damsm folder that {generator} was trained with, found another text encoder; "
+            "give that folder (another judge goes to evaluate --second-damsm)."
+        )
+    return image_encoder

@@ -102,6 +102,7 @@ class Facts(TypedDict, total=False):
     dataset: str | None
     steps: int | None
     imported: dict[str, str] | None
+    frozen: str | None
     start_from: str | None
     metrics: dict[str, float] | None
     examples: list[str]

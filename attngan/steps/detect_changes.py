@@ -5,8 +5,7 @@ from typing import Any
 
 from attngan.config.settings import Config
 from attngan.pages import model_page
-from attngan.storage import places
-from attngan.storage.champion import ModelFolder, Origin, origin
+from attngan.storage.champion import ModelFolder, Origin, fingerprint_of, origin
 
 
 def detect_changes(
@@ -28,7 +27,7 @@ def detect_changes(
     Returns:
         retrain, reason, and inputs: the fingerprint of the sources.
     """
-    inputs = places.fingerprint(*sources)
+    inputs = fingerprint_of(sources, config)
     made_from = origin(inputs, config)
     folder = ModelFolder(model_uri)
     before = folder.find(made_from)

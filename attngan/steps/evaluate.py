@@ -4,8 +4,9 @@ Every figure stands beside the same figure of controls whose result is known: re
 blurred pictures. A control that does not land where it must is said in words.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from attngan.evaluation.extractors import (
     damsm_extractor,
     pixels_apart,
     pretrained_extractors,
+    trained_against,
 )
 from attngan.evaluation.measures import MetricMaker, Table
 from attngan.evaluation.picture_sets import EvaluationPictures, Query
@@ -86,24 +88,28 @@ def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) 
     damsm, generator = folders["damsm"], folders["generator"]
     subject = _open(folders["dataset"], generator, config)
     model, settings, device = subject.model, config.evaluate, subject.model.device
-    image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), device)[1]
+    image_encoder = trained_encoders.image_encoder_beside(model, generator, damsm)
     first, second = damsm_extractor(damsm, image_encoder), None
     if "second_damsm" in folders:
         second = open_second_judge(folders["second_damsm"], subject, first=first, generator=generator)
     inputs = {name: artifacts.read_manifest(folder)["fingerprint"] for name, folder in folders.items()}
-    looks = settings.model_dump(exclude=JUDGES)
-    key = {**inputs, "seed": config.seed, "evaluate": looks}
     with (
         torch.no_grad(),
         pretrained_extractors(settings, device) as pretrained,
         open_clip(settings.clip, device) as clip,
-        trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
-        open_store(state, key) as store,
+        contextlib.ExitStack() as opened,
     ):
         extractors = [first, *pretrained]
-        tables = _look(store, subject, extractors, clip, second, settings.batch_size)
-        figures, shown = _figures(MetricMaker(settings, config.seed, tables), subject, extractors, clip, second)
         judges = [*extractors, *([clip] if clip else []), *([second.extractor] if second else [])]
+        looks = settings.model_dump(exclude={*JUDGES, *PRETRAINED, "clip"})
+        looks["through"] = {judge.name: judge.conditions for judge in judges}  # by their weights, not by their place
+        key = {**inputs, "seed": config.seed, "evaluate": looks}
+        tracked = opened.enter_context(trackers.opened("metrics", config, [trackers.absolute(state), key]))
+        store = opened.enter_context(open_store(state, key))
+        tables = _look(store, subject, extractors, clip, second, settings.batch_size)
+        flattered = trained_against(pretrained, generator, model.config)
+        maker = MetricMaker(settings, config.seed, tables)
+        figures, shown = _figures(maker, subject, extractors, clip, second, flattered)
         conditions = {
             **inputs,
             "resolution": model.generator.resolutions[-1],
@@ -112,10 +118,8 @@ def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) 
             **settings.model_dump(exclude={*PRETRAINED, "clip"}),
             "num_candidates": figures["r_precision"]["generated"].candidates,
             "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
-            **{judge.name: judge.conditions for judge in judges},
+            **looks["through"],
         }
-        against = artifacts.read_manifest(generator).get("frozen")
-        flattered = [controls.flattered(each.name) for each in pretrained if each.conditions["sha256"] == against]
         return _write(out, figures, conditions, shown, model.config, tracked, flattered)
 
 
@@ -182,6 +186,7 @@ def _figures(
     extractors: list[Extractor],
     clip: Clip | None,
     second: SecondJudge | None,
+    flattered: Sequence[str],
 ) -> tuple[Figures, dict[str, Any]]:
     """Return all figures, and what the report shows beside them."""
     judge = extractors[0].name  # the DAMSM's
@@ -192,16 +197,15 @@ def _figures(
     if candidates < wanted:
         say(feasible.fewer_candidates(candidates, wanted))
     if second:
-        read, theirs = (
-            second.sentences(subject, pool).cpu(),
-            {"metric": names.SECOND_JUDGE, "sentence": SECOND_SENTENCE},
-        )
-        figures |= maker.r_precision(second.extractor.name, subject.queries, labels, read, **theirs)
+        theirs = second.sentences(subject, pool).cpu()
+        called = {"metric": names.SECOND_JUDGE, "sentence": SECOND_SENTENCE}
+        figures |= maker.r_precision(second.extractor.name, subject.queries, labels, theirs, **called)
     shown: dict[str, Any] = {"colours": []}
     if subject.test.info.get("palette"):
         coloured, shown["colours"] = colour_figures(subject, maker, subject.test.info["palette"])
         figures |= coloured
-    for name in [extractor.name for extractor in extractors]:
+    for extractor in extractors:
+        name = extractor.name
         if len(subject.test) >= feasible.MIN_PICTURES:
             figures |= maker.distances(name)
         figures |= maker.changes(name)
@@ -210,16 +214,15 @@ def _figures(
     figures |= maker.changes(PIXELS)
     figures |= maker.contrast()
     pretrained = [extractor.name for extractor in extractors[1:]]
-    nearest = {}
     for name in [PIXELS, *pretrained]:
-        copies, nearest[name] = maker.memorisation(name)
-        figures |= copies
+        figures |= maker.memorisation(name)
     if clip:
         figures |= maker.clip_scores(clip.name)
-    # Without a network of others: pixels tell two pictures of one caption apart, the encoders see what is drawn.
-    copies_by, strangest_by = (pretrained[0], pretrained[0]) if pretrained else (PIXELS, judge)
+    unseen = [name for name in pretrained if name not in flattered]
+    # Where training knew every network: pixels tell two pictures of one caption apart, the encoders see what is drawn.
+    copies_by, strangest_by = (unseen[0], unseen[0]) if unseen else (PIXELS, judge)
     shown |= {"copies_by": names.eyes_of(copies_by), "strangest_by": names.eyes_of(strangest_by)}
-    shown["copies"] = evaluation_report.copies(subject, *nearest[copies_by])
+    shown["copies"] = evaluation_report.copies(subject, *maker.nearest_in_training(copies_by))
     found = maker.least_real(strangest_by, evaluation_report.NUM_STRANGEST)
     shown["strangest"] = evaluation_report.strangest(subject, found)
     shown["swaps"] = evaluation_report.swaps(subject)
@@ -233,12 +236,13 @@ def _write(
     shown: dict[str, Any],
     trained_by: Config,
     tracked: Trackers,
-    flattered: list[str],
+    flattered: Sequence[str],
 ) -> dict[str, float]:
     """Write the metrics folder, and return every figure by name."""
-    failed, findings = controls.failed(figures), [*flattered, *controls.findings(figures)]
+    failed = controls.failed(figures)
+    findings = [*map(controls.flattered, flattered), *controls.findings(figures)]
     broken = [sentence for of_metric in failed.values() for sentence in of_metric]
-    not_learnt, summary = verdict.not_learnt(figures, trained_by), verdict.summary(figures, failed)
+    not_learnt, summary = verdict.not_learnt(figures, trained_by), verdict.summary(figures, failed, flattered)
     details = {
         _name(metric, subject): dataclasses.asdict(figure)
         for metric, subjects in figures.items()

@@ -58,7 +58,7 @@ def export_samples(
             model = TextToImage.open(generator, kind="generator", device=device)
         image_encoder = None
         if damsm is not None:
-            image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), model.device)[1]
+            image_encoder = trained_encoders.image_encoder_beside(model, generator, damsm)
         captions = _captions(config, dataset)
         examples = captions[:NUM_EXAMPLES]
         drawn = draw_examples(model, packed_in, examples, config.seed)

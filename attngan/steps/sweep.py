@@ -30,6 +30,7 @@ from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.steps.train import check_apart
 from attngan.storage import artifacts, delivery, folder_lock, json_text, places, uris
+from attngan.storage.champion import fingerprint_of
 from attngan.training import plan
 
 MADE = {"generator": "generator", "metrics": "metrics", "gallery": "gallery", "bundle": "bundle"}  # folders and kinds
@@ -199,7 +200,7 @@ def sweep(
     given = [source, captions or "", inception_weights or ""]
     check_apart(out, model_uri or "", given)
     with folder_lock.held(out), places.local_input(inception_weights) as weights:
-        here = Sweep(str(out), places.fingerprint(*given), str(out / "state"))
+        here = Sweep(str(out), fingerprint_of(given, base), str(out / "state"))
         dataset = here.dataset(source, captions, base)
         if len(members) > variations.MANY and not is_agreed:
             parts = plan.plan(dataset, members[0].config, inception_weights=weights)

@@ -207,7 +207,8 @@ def checked_sha256(path: Path, expected: str, setting: str, *, where: str | None
     """
     where = where or str(path)
     if not path.is_file():
-        raise InputError(f"{where}: no such file; give a file of weights.")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{where}: expected a file of weights, found {found}.")
     found = sha256_of(path)
     if not found.startswith(expected.lower()):
         raise InputError(

@@ -56,6 +56,20 @@ def test_a_switch_is_written_in_any_of_yamls_ways(written, expected):
     assert configs.load(configs.dump(config)) == configs.load(overrides=configs.overrides(config)) == config
 
 
+@pytest.mark.parametrize(
+    ("share", "is_enough"), [(0, True), (0.007, False), (0.0078, False), (0.0118, True), (0.5, True)]
+)
+def test_a_translation_moves_pictures_by_a_pixel_at_the_least(share, is_enough):
+    overrides = ["generator.num_stages=3", "data.resolution=256", f"discriminator.translation={share}"]
+    if not is_enough:
+        with pytest.raises(
+            InputError, match="moves pictures of 64 pixels by less than half a pixel, which is not at all"
+        ):
+            configs.load(overrides=overrides)
+    else:
+        assert configs.load(overrides=overrides).discriminator.translation == share
+
+
 @pytest.mark.parametrize("written", ["maybe", "1", "[on]", "null"])
 def test_another_value_of_a_switch_is_refused(written):
     with pytest.raises(InputError, match="compile: input should be 'auto', 'on' or 'off', found"):

@@ -226,3 +226,26 @@ def test_the_damsm_is_named_after_its_weights(damsm):
     sha256 = artifacts.sha256_of(damsm / "image_encoder.safetensors")
     assert extractor.name == f"damsm-{sha256[:8]}" and extractor.conditions["sha256"] == sha256
     assert extractor.extract(torch.ones(2, 3, 4, 4))[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "frozen", "names"),
+    [
+        ("small", None, []),
+        ("small", "57934424", ["efficientnet-lite0-57934424"]),
+        ("mobilenet_v2", None, ["mobilenet-v2-b0353104"]),
+        ("mobilenet_v2", "57934424", ["mobilenet-v2-b0353104", "efficientnet-lite0-57934424"]),
+        ("inception_v3", None, ["inception-imagenet-0cc3c7bd"]),
+    ],
+)
+def test_networks_that_a_training_looked_through_are_known(kind, frozen, names, tmp_path):
+    """The FID's Inception is another one than torchvision's, which the paper's image encoder has."""
+    artifacts.finish(tmp_path, "generator", [], **({"frozen": frozen} if frozen else {}))
+    shas = {"inception-fid": "6726825d", "inception-imagenet": "0cc3c7bd", "mobilenet-v2": "b0353104"}
+    shas["efficientnet-lite0"] = "57934424"
+    of_others = [
+        extractors.Extractor(f"{eyes}-{sha256}", {"sha256": sha256}, lambda images: (images, None))
+        for eyes, sha256 in shas.items()
+    ]
+    config = configs.load(f"image_encoder: {{kind: {kind}}}")
+    assert extractors.trained_against(of_others, tmp_path, config) == names

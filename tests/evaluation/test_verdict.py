@@ -49,6 +49,13 @@ def test_five_figures_are_read_first_through_the_best_eyes_there_are():
     assert verdict.headline(figures(**coloured))[:3] == ["r_precision", "body_colour", "wing_colour"]
 
 
+def test_eyes_that_the_generator_was_trained_against_are_read_last():
+    eyes = ("damsm-1", "efficientnet-lite0-2", "mobilenet-v2-3")
+    seen = figures(**{f"kid_{each}": {"generated": 0.5} for each in eyes})
+    for flattered, read in (([], eyes[2]), ([eyes[2]], eyes[1]), ([eyes[1], eyes[2]], eyes[0])):
+        assert verdict.headline(seen, flattered) == ["r_precision", f"kid_{read}"]
+
+
 def test_what_a_second_judge_says_stands_beside_the_first():
     found = figures(r_precision_second_judge={"generated": 0.5, "real": 0.6, "shuffled": 0.05})
     assert verdict.headline(found) == ["r_precision", "r_precision_second_judge"]

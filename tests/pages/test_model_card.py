@@ -74,7 +74,9 @@ def test_the_card_is_a_function_of_the_provenance_and_tells_its_facts(card, bund
     )
     assert 0 < made["seconds"] < 600 and "- Time of it: about a minute" in card
     assert "| training.batch\\_size | 8 |" in card and "| training.epochs | 2 |" in card
-    assert "| discriminator.projected.weight | 0 |" in card
+    assert "| discriminator.projected.weight | 0 |" in card and "projected discriminator on" not in card
+    frozen = model_card.text({**facts, "frozen": "57934424" + 56 * "0"})
+    assert "- Trained against a projected discriminator on weights with sha256 5793442400000000\n" in frozen
     judge = next(name for name in made_by(metrics) if name.startswith("kid_")).removeprefix("kid_")
     assert f"It was trained to please the encoders {judge}" in card
     said = json.loads((metrics / "metrics.json").read_text(encoding="utf-8"))

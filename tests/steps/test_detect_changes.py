@@ -42,6 +42,16 @@ def test_the_same_sources_and_settings_are_not_trained_on_again_whatever_became_
     assert detect_changes([source], models, config, always=True)["retrain"]
 
 
+def test_the_weights_that_a_projected_discriminator_looks_through_are_a_source(tmp_path, source):
+    models, weights = str(tmp_path / "models"), tmp_path / "weights.pth"
+    config = configs.load(f"discriminator: {{projected: {{weight: 0.1, uri: {weights}}}}}")
+    weights.write_bytes(b"of ImageNet")
+    decide(models, detect_changes([source], models, config)["inputs"], config)
+    assert not detect_changes([source], models, config)["retrain"]
+    weights.write_bytes(b"of other pictures")
+    assert detect_changes([source], models, config)["reason"] == "training: sources are not those of the last model"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,6 +174,28 @@ def test_settings_that_only_make_figures_go_on_from_what_was_seen(
         with pytest.raises(InterruptedError):
             evaluate(dataset, damsm, generator, tmp_path / "metrics", config)
     assert (keys[0] == keys[1]) == goes_on
+
+
+def test_what_was_seen_through_other_weights_is_not_gone_on_from_and_through_moved_ones_it_is(
+    dataset, damsm, generator, smoke, tmp_path, monkeypatch
+):
+    def key_with(weights):
+        config = with_settings(smoke, efficientnet_lite0=configs.WeightsFile(uri=str(weights)))
+        with pytest.raises(InterruptedError) as stopped:
+            evaluate(dataset, damsm, generator, tmp_path / "metrics", config)
+        return stopped.value.args[0]
+
+    def opened(root, key):
+        raise InterruptedError(key)
+
+    monkeypatch.setattr(step, "open_store", opened)
+    path, moved = tmp_path / "weights.pth", tmp_path / "moved.pth"
+    torch.save(EfficientNetLite0().state_dict(), path)
+    first = key_with(path)
+    shutil.move(path, moved)
+    assert key_with(moved) == first
+    torch.save({name: each + 1 for name, each in EfficientNetLite0().state_dict().items()}, path)
+    assert key_with(path) != first
 
 
 def test_the_report_is_one_page_that_names_its_conditions(metrics, dataset):

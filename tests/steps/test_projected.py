@@ -240,7 +240,13 @@ def of_another_sha256(config, monkeypatch, tmp_path, imagenet):
 
 def of_no_file(config, monkeypatch, tmp_path, imagenet):
     path = tmp_path / "none.pth"
-    return projects(config, path), f"discriminator.projected: {path}: no such file; give a file of weights."
+    return projects(config, path), f"discriminator.projected: {path}: expected a file of weights, found no such file."
+
+
+def of_a_folder(config, monkeypatch, tmp_path, imagenet):
+    return projects(
+        config, tmp_path
+    ), f"discriminator.projected: {tmp_path}: expected a file of weights, found a folder."
 
 
 def of_a_file_cut_short(config, monkeypatch, tmp_path, imagenet):
@@ -249,7 +255,7 @@ def of_a_file_cut_short(config, monkeypatch, tmp_path, imagenet):
     return projects(config, path), f"{path}: "
 
 
-MISTAKES = [without_the_package, of_another_network, of_another_sha256, of_no_file, of_a_file_cut_short]
+MISTAKES = [without_the_package, of_another_network, of_another_sha256, of_no_file, of_a_folder, of_a_file_cut_short]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -285,7 +291,9 @@ def test_train_says_it_before_the_first_step(is_chosen, tmp_path, monkeypatch):
     settings = ["--set", "device=cpu", *([] if is_chosen else ["--config", "smoke"]), *wrong]
     ended = CliRunner().invoke(cli.app, ["train", str(tmp_path / "things"), "--out", str(tmp_path / "run"), *settings])
     assert ended.exit_code == exit_status.PERSON, ended.output
-    assert f"discriminator.projected: {tmp_path / 'none'}: no such file" in ended.output
+    assert (
+        f"discriminator.projected: {tmp_path / 'none'}: expected a file of weights, found no such file" in ended.output
+    )
     assert "== step" not in ended.output and not (tmp_path / "run" / "dataset").exists()
 
 
