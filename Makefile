@@ -29,8 +29,10 @@ $(STAMP): requirements/requirements.txt requirements/uv.txt requirements/set_up.
 
 demo: $(STAMP) $(DEMO)/birds/palette.json ## run the whole pipeline on drawn birds, on this machine
 	@$(BIN)/python pipeline.py run --source $(DEMO)/birds --config toy --out $(DEMO)
-$(DEMO)/birds/palette.json: | $(STAMP)
+$(DEMO)/birds/palette.json: $(DEMO)/.birds-$(BIRDS)-$(SEED) | $(STAMP)
 	@rm -rf $(DEMO)/birds && $(BIN)/attngan draw-birds --out $(DEMO)/birds --count $(BIRDS) --seed $(SEED)
+$(DEMO)/.birds-$(BIRDS)-$(SEED): # newer than the birds where those are others
+	@mkdir -p $(DEMO) && rm -f $(DEMO)/.birds-* && touch $@
 
 test: $(STAMP) ## run the tests (3 to 4 minutes on two cores, no network, no GPU)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not slow and not gpu and not docker"
@@ -60,7 +62,7 @@ compile: $(STAMP) ## write build/pipeline.yaml for a cluster
 	$(BIN)/python pipeline.py compile --out build/pipeline.yaml
 
 submit: $(STAMP) ## run the pipeline on a cluster (RUN="--source gs://... --pipeline-root gs://...")
-	@$(BIN)/python pipeline.py submit $(RUN)
+	@$(BIN)/python pipeline.py submit $(strip $(RUN))
 
 image: $(STAMP) ## build the container image, tagged with the commit
 	rm -rf dist build/lib build/bdist.*

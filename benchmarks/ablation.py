@@ -82,7 +82,7 @@ COMMON = ["watch.result=last", "watch.on_trouble=ignore", "evaluate.num_images=1
 FIGURES = ("r_precision", "body_colour", "wing_colour", "kid", "precision", "recall", "near_copies")
 SNAPSHOTS = 5
 NUM_CAPTIONS = 10  # of the sheet
-DATASET, DAMSM, PACE = "dataset", "damsm", "pace.json"  # in the folder that is kept
+DATASET, DAMSM = "dataset", "damsm"  # in the folder that is kept
 
 
 def main(
@@ -197,12 +197,12 @@ def figures_of(details: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]
     return kept
 
 
-def measure_pace(place: Path, way: str, config: Config) -> None:
-    """Measure a step of one way, and leave it in `pace.json`; run in a process of its own."""
+def measure_pace(place: Path, way: str, number: int, config: Config) -> None:
+    """Measure a step of one way, one of several times, and leave it in its folder; run in a process of its own."""
     with _told_in(place / way / "pace.log"):
         parts = plan.generator(place / DATASET, place / DAMSM, config)
     [pace] = [part.seconds for part in parts if part.name == "steps of the generator"]
-    artifacts.write_json(place / way / PACE, pace)
+    artifacts.write_json(_pace(place, way, number), pace)
 
 
 def train(place: Path, way: str, seed: int, config: Config) -> None:
@@ -248,13 +248,21 @@ def _prepare(place: Path, config: Config, source: Path | None, captions: Path | 
 
 
 def _paces(place: Path, ways: dict[str, Config], jobs: int) -> dict[str, float]:
-    """Return the seconds a step of each way, measured once, as many at a time as are trained."""
-    files = {way: place / way / PACE for way in ways}
-    missing = [(place, way, config) for way, config in ways.items() if not files[way].exists()]
+    """Return the seconds a step of each way, measured once, as many at a time as are trained: each beside itself."""
+    files = {way: [_pace(place, way, number) for number in range(jobs)] for way in ways}
+    missing = [
+        (place, way, number, config)
+        for way, config in ways.items()
+        for number in range(jobs)
+        if not all(file.exists() for file in files[way])
+    ]
     for _, error in _done(jobs, measure_pace, missing):
         if error is not None:
             raise error
-    return {way: json.loads(file.read_text(encoding="utf-8")) for way, file in files.items()}
+    return {
+        way: statistics.mean(json.loads(file.read_text(encoding="utf-8")) for file in of_way)
+        for way, of_way in files.items()
+    }
 
 
 def _rows(
@@ -299,6 +307,10 @@ def _told_in(log: Path) -> Iterator[None]:
     """Write into a file what the block says, beside which another process has its own."""
     with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         yield
+
+
+def _pace(place: Path, way: str, number: int) -> Path:
+    return place / way / f"pace-{number}.json"
 
 
 def _generator(place: Path, way: str, seed: int) -> Path:

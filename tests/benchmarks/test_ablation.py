@@ -160,6 +160,23 @@ def test_a_training_that_cannot_go_on_is_a_finding_and_a_bug_is_none(tmp_path, m
         next(rows)
 
 
+def test_a_way_that_comes_later_is_measured_beside_as_many_others_as_the_first_ones(tmp_path, monkeypatch):
+    measured = []
+
+    def done(jobs, work, tasks):
+        assert (jobs, work) == (2, ablation.measure_pace)
+        for place, way, number, _ in tasks:
+            measured.append((way, number))
+            (place / way).mkdir(exist_ok=True)
+            artifacts.write_json(ablation._pace(place, way, number), len(measured))
+        yield from ((task, None) for task in tasks)
+
+    monkeypatch.setattr(ablation, "_done", done)
+    assert ablation._paces(tmp_path, {"modern": None}, 2) == {"modern": 1.5}
+    assert ablation._paces(tmp_path, {"modern": None, "paper's": None}, 2) == {"modern": 1.5, "paper's": 3.5}
+    assert measured == [("modern", 0), ("modern", 1), ("paper's", 0), ("paper's", 1)]
+
+
 @pytest.mark.slow
 def test_two_ways_are_trained_in_equal_time_and_not_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation, "COMMON", [*ablation.COMMON, *SMALL])
