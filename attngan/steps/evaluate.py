@@ -88,6 +88,7 @@ def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) 
     model, settings, device = subject.model, config.evaluate, subject.model.device
     image_encoder = trained_encoders.load(damsm, model.config, len(model.vocabulary), device)[1]
     first, second = damsm_extractor(damsm, image_encoder), None
+    pretrained = pretrained_extractors(settings, device)
     if "second_damsm" in folders:
         second = open_second_judge(folders["second_damsm"], subject, first=first, generator=generator)
     inputs = {name: artifacts.read_manifest(folder)["fingerprint"] for name, folder in folders.items()}
@@ -95,7 +96,6 @@ def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) 
     key = {**inputs, "seed": config.seed, "evaluate": looks}
     with (
         torch.no_grad(),
-        pretrained_extractors(settings, device) as pretrained,
         open_clip(settings.clip, device) as clip,
         trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
         open_store(state, key) as store,
