@@ -230,8 +230,7 @@ def _check(source: Path | None, captions: Path | None, ways: Sequence[Config], d
         raise InputError(
             "--captions: expected with --source, whose pictures they describe; drawn birds have their own."
         )
-    with pretrained_extractors(ways[0].evaluate, device):
-        pass  # it has read them
+    pretrained_extractors(ways[0].evaluate, device)
     for projected in {config.discriminator.projected for config in ways if config.discriminator.projected.weight}:
         published.projected_network(projected)
 

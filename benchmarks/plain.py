@@ -90,7 +90,7 @@ class PlainGan:
 
     def _update_projected(self, batch: Batch, generated) -> float:
         """Take a step of the discriminator on a frozen network, which the paper does not have; return its loss."""
-        if not self.run.projects:
+        if not self.run.projects_now:
             return 0.0
         projected, adam = self.run.projected.requires_grad_(True), self.discriminator_optimizers[-1]
         with cached():
@@ -108,7 +108,7 @@ class PlainGan:
                 generator_loss(discriminator, images, captions[1])
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
-            if run.projects:
+            if run.projects_now:
                 part = run.config.discriminator.projected
                 loss = real_loss(run.projected(generated.images[-1]))
                 adversarial = adversarial + part.weight * part.every_steps * loss

@@ -4,10 +4,9 @@ No two files share a name: the name holds the first digits of the weights' sha25
 them. Weights are given as files, nothing is downloaded here.
 """
 
-import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from attngan.storage import artifacts, tensor_files
 NUM_DIGITS = 8  # of a sha256, in a name
 PIXELS = "pixels"  # stands for an extractor where pictures are compared as they are ...
 PIXELS_SIDE = 16  # ... or averaged down to this side, to find copies
-TRUNKS = {"inception_v3": "inception_imagenet", "mobilenet_v2": "mobilenet_v2"}  # of image encoders, by their kind
+TRUNKS = {"inception_v3": "inception-imagenet", "mobilenet_v2": "mobilenet-v2"}  # of image encoders, by their kind
 Extract = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
@@ -54,23 +53,20 @@ def damsm_extractor(folder: Path, image_encoder: nn.Module) -> Extractor:
     )
 
 
-@contextlib.contextmanager
-def pretrained_extractors(settings: settings.Evaluate, device: torch.device) -> Iterator[list[Extractor]]:
+def pretrained_extractors(settings: settings.Evaluate, device: torch.device) -> list[Extractor]:
     """See through the networks whose weights the settings name; they may lie in cloud storage."""
-    with contextlib.ExitStack() as stack:
-        extractors = []
-        for setting, build in PRETRAINED.items():
-            given = getattr(settings, setting)
-            if given.uri:
-                path, sha256 = stack.enter_context(published.weights_file(given, f"evaluate.{setting}"))
-                extract, resize = build(path, device)
-                extractors.append(Extractor(_name(kind_of(setting), sha256), _conditions(sha256, resize), extract))
-        yield extractors
+    found = (pretrained_extractor(settings, setting, device) for setting in PRETRAINED)
+    return [extractor for extractor in found if extractor is not None]
 
 
-def kind_of(setting: str) -> str:
-    """Return what the names of an extractor begin with, such as "inception-fid", by the setting of its weights."""
-    return setting.replace("_", "-")
+def pretrained_extractor(settings: settings.Evaluate, setting: str, device: torch.device) -> Extractor | None:
+    """See through the network of one of `PRETRAINED`; None where the settings name no weights for it."""
+    given = getattr(settings, setting)
+    if not given.uri:
+        return None
+    with published.weights_file(given, f"evaluate.{setting}") as (path, sha256):
+        extract, resize = PRETRAINED[setting](path, device)
+    return Extractor(_name(setting.replace("_", "-"), sha256), _conditions(sha256, resize), extract)
 
 
 def trained_against(pretrained: Iterable[Extractor], generator: Path, config: Config) -> list[str]:
@@ -86,7 +82,7 @@ def trained_against(pretrained: Iterable[Extractor], generator: Path, config: Co
     return [
         each.name
         for each in pretrained
-        if each.conditions["sha256"] == frozen or (trunk and each.name.startswith(kind_of(trunk)))
+        if each.conditions["sha256"] == frozen or (trunk and each.name.startswith(trunk))
     ]
 
 

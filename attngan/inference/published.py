@@ -18,13 +18,15 @@ PACKAGE_FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 
 @contextlib.contextmanager
 def weights_file(given: WeightsFile, setting: str) -> Iterator[tuple[Path, str]]:
-    """Give a file of weights that settings name, and its sha256; one of cloud storage is here while the block runs.
+    """Give a file of weights that settings name, and its sha256.
+
+    One of cloud storage is here while the block runs, once for all processes of a node.
 
     Args:
         given: path or URI, and the sha256 that is promised.
         setting: which names it, such as "evaluate.mobilenet_v2".
     """
-    with places.local_input(given.uri) as path:
+    with places.node_input(given.uri) as path:
         where = f"{setting}: {given.uri}"
         yield path, artifacts.checked_sha256(path, given.sha256, f"{setting}.sha256", where=where)
 

@@ -4,7 +4,6 @@ Every figure stands beside the same figure of controls whose result is known: re
 blurred pictures. A control that does not land where it must is said in words.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,37 +89,35 @@ def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) 
     model, settings, device = subject.model, config.evaluate, subject.model.device
     image_encoder = trained_encoders.image_encoder_beside(model, generator, damsm)
     first, second = damsm_extractor(damsm, image_encoder), None
+    pretrained = pretrained_extractors(settings, device)
     if "second_damsm" in folders:
         second = open_second_judge(folders["second_damsm"], subject, first=first, generator=generator)
     inputs = {name: artifacts.read_manifest(folder)["fingerprint"] for name, folder in folders.items()}
-    with (
-        torch.no_grad(),
-        pretrained_extractors(settings, device) as pretrained,
-        open_clip(settings.clip, device) as clip,
-        contextlib.ExitStack() as opened,
-    ):
+    with torch.no_grad(), open_clip(settings.clip, device) as clip:
         extractors = [first, *pretrained]
         judges = [*extractors, *([clip] if clip else []), *([second.extractor] if second else [])]
         looks = settings.model_dump(exclude={*JUDGES, *PRETRAINED, "clip"})
         looks["through"] = {judge.name: judge.conditions for judge in judges}  # by their weights, not by their place
         key = {**inputs, "seed": config.seed, "evaluate": looks}
-        tracked = opened.enter_context(trackers.opened("metrics", config, [trackers.absolute(state), key]))
-        store = opened.enter_context(open_store(state, key))
-        tables = _look(store, subject, extractors, clip, second, settings.batch_size)
-        flattered = trained_against(pretrained, generator, model.config)
-        maker = MetricMaker(settings, config.seed, tables)
-        figures, shown = _figures(maker, subject, extractors, clip, second, flattered)
-        conditions = {
-            **inputs,
-            "resolution": model.generator.resolutions[-1],
-            "crop": "centre square",
-            "seed": config.seed,
-            **settings.model_dump(exclude={*PRETRAINED, "clip"}),
-            "num_candidates": figures["r_precision"]["generated"].candidates,
-            "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
-            **looks["through"],
-        }
-        return _write(out, figures, conditions, shown, model.config, tracked, flattered)
+        with (
+            trackers.opened("metrics", config, [trackers.absolute(state), key]) as tracked,
+            open_store(state, key) as store,
+        ):
+            tables = _look(store, subject, extractors, clip, second, settings.batch_size)
+            flattered = trained_against(pretrained, generator, model.config)
+            maker = MetricMaker(settings, config.seed, tables)
+            figures, shown = _figures(maker, subject, extractors, clip, second, flattered)
+            conditions = {
+                **inputs,
+                "resolution": model.generator.resolutions[-1],
+                "crop": "centre square",
+                "seed": config.seed,
+                **settings.model_dump(exclude={*PRETRAINED, "clip"}),
+                "num_candidates": figures["r_precision"]["generated"].candidates,
+                "kid_subset_size": min(settings.kid_subset_size, settings.num_images, len(subject.test)),
+                **looks["through"],
+            }
+            return _write(out, figures, conditions, shown, model.config, tracked, flattered)
 
 
 def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:

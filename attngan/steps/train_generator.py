@@ -44,7 +44,8 @@ def train_generator(
         dataset: folder of `preprocess`.
         damsm: folder of `pretrain_damsm` on that dataset.
         out: gets the averaged generator, text encoder, vocabulary, config, figures, sample grids, progress page, film.
-        config: reads `generator`, `discriminator`, `training`, `watch`, `data`, `seed`, `device`.
+        config: all of it is read but `samples`, `card` and `publish`. Of `damsm` the gammas count, of `evaluate` what
+            snapshots are judged with: `num_candidates`, and the weights that `watch.features` names.
         start_from: folder of a `generator`, a bundle or a run: the generator begins with its weights.
         state: folder for the state of resuming, local or in cloud storage; `<out>.state` when None.
 
@@ -99,7 +100,7 @@ def _shaping(config: Config) -> dict[str, Any]:
     """Return the settings that shape the states of a run, beside its data and its encoders."""
     settings = config.shaping()
     settings["damsm"] = config.damsm.gammas  # the rest made the encoders
-    for section in ("evaluate", "samples", "publish"):  # read by later steps
+    for section in ("evaluate", "samples", "publish"):  # of later steps; what snapshots take of them only judges
         settings.pop(section, None)
     for section, names in GOES_ON.items():
         for name in names:

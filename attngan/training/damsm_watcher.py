@@ -47,10 +47,9 @@ class DamsmWatcher(Watcher):
         """Validate and log, unless the run went wrong; save the state if it is time; return a short note."""
         run, schedule = self.damsm, self.damsm.schedule
         epoch = run.step / schedule.steps_per_epoch
-        snapshot_every = max(1, round(self.settings.every_epochs * schedule.steps_per_epoch / schedule.interval))
-        is_snapshot = run.step == schedule.total or (run.step // schedule.interval) % snapshot_every == 0
+        is_state = schedule.is_state(run.step)
         losses = run.synchronize_losses()
-        if problem := self.trouble(losses, thoroughly=is_snapshot):
+        if problem := self.trouble(losses, thoroughly=is_state):
             self.answer(problem)
             return None
         found = distributed.from_first(lambda: validate(run, self.test))
@@ -60,6 +59,6 @@ class DamsmWatcher(Watcher):
         rate = run.optimizer.param_groups[0]["lr"]
         loss = sum(means.values())
         self.log.write(step=run.step, epoch=epoch, **found, **means, loss=loss, learning_rate=rate, **self.skipped())
-        if is_snapshot:
+        if is_state:
             self.save(good=True)
         return f"loss {loss:.2f}, R@1 {found['recall_at_1']:.1%}{self.skipped_note()}"

@@ -79,9 +79,14 @@ class GanRun(TrainingRun):
         self.judged_by: dict[str, str | int] = {}  # how the figures of the best were measured
 
     @property
-    def projects(self) -> bool:
+    def period(self) -> int:
+        """Steps from one in which the projected discriminator takes part to the next."""
+        return 1 if self.projected is None else self.config.discriminator.projected.every_steps
+
+    @property
+    def projects_now(self) -> bool:
         """Whether the projected discriminator takes part in this step."""
-        return self.projected is not None and self.step % self.config.discriminator.projected.every_steps == 0
+        return self.projected is not None and self.step % self.period == 0
 
     def networks(self) -> dict[str, nn.Module]:
         """Return all networks whose weights change, by name."""

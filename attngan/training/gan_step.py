@@ -51,7 +51,7 @@ def training_step(run: GanRun, batch: Batch) -> dict[str, Tensor]:
     torch.manual_seed(seeding.seed_for(run.seed, "gan step", run.step))
     batch = batch.to(run.device)
     inputs = *run.captions.take(batch), batch.class_ids, *batch.images
-    return run.perform(functools.partial(_update, run), *inputs, kind="projecting" if run.projects else "")
+    return run.perform(functools.partial(_update, run), *inputs, kind="projecting" if run.projects_now else "")
 
 
 def _update(
@@ -123,7 +123,7 @@ def _update_discriminator(
 
 def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor) -> Tensor:
     """Take a step of the discriminator on a frozen network, if this is one of its; return its loss, a mean over all."""
-    if not run.projects:
+    if not run.projects_now:
         return torch.zeros((), device=run.device)
     real_images, generated_images = _moved(run, real_images), _moved(run, generated_images)
     learner.network.requires_grad_(True)
@@ -152,14 +152,14 @@ def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, cla
     sentence = text.part(distributed.part(len(class_ids))).sentence
     with cached():
         compute_spectral_norms(run.discriminators)
-        if run.projects:
+        if run.projects_now:
             compute_spectral_norms(run.projected)
         with run.autocast():
             adversarial = sum(
                 run.compute(generator_loss, discriminator, _moved(run, images), sentence)
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
-            if run.projects:
+            if run.projects_now:
                 loss = run.compute(projected_generator_loss, run.projected, _moved(run, generated.images[-1]))
                 projected = run.config.discriminator.projected
                 adversarial = adversarial + projected.weight * projected.every_steps * loss

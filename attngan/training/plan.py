@@ -119,6 +119,7 @@ def encoders(
     batch_size = config.damsm.batch_size
     device = acceleration.set_up_device(config)
     timed, parts = functools.partial(_seconds, device=device, at_least=seconds or SECONDS), []
+    config, share = _as_one_of_all(config, device, batch_size)
     with acceleration.beginning(device):
         run = DamsmRun(config, train, device, inception_weights)
     if run.can_keep_features():
@@ -126,16 +127,14 @@ def encoders(
         each = timed(lambda: damsm_features.extract(run, train, some)) / len(some)
         parts.append(Part("views of pictures", each, len(train) * config.damsm.trunk_views + len(test)))
         say(f"what the trunk sees takes {damsm_features.pretend(run, train, test) / 1e9:,.1f} GB on disk (TMPDIR)")
-    share = _share(config, device, batch_size)
     warm_up = _warm_up(run)
-    with _steps(run, train, damsm_step, share) as step, _fitting(run, train, damsm_step, share):
-        parts.append(Part("steps of the encoders", timed(step, warm_up=warm_up), run.schedule.total))
+    with _steps(run, train, damsm_step, share) as take_period, _fitting(run, train, damsm_step, share):
+        each = timed(take_period, warm_up=warm_up) / run.period
+        parts.append(Part("steps of the encoders", each, run.schedule.total))
     parts.append(Part("validations", timed(lambda: damsm_validation.validate(run, test)), run.schedule.num_looks))
     with _state() as store:
         saved = timed(lambda: run.is_finite() and store.save(run.step, run.state(), good=True))
-        parts.append(
-            Part("states saved", saved, -(-run.schedule.num_looks // max(1, round(config.watch.every_epochs))))
-        )
+        parts.append(Part("states saved", saved, run.schedule.num_states))
     if out is not None:
         files = trained_encoders.save(out, run.text_encoder, run.image_encoder, train.vocabulary, config)
         artifacts.finish(out, "damsm", files)
@@ -160,13 +159,14 @@ def generator(dataset: Path, damsm: Path, config: Config, *, seconds: float | No
         config = config.model_copy(update={"compile": "off"})
         if device.type == "cuda":
             say("compile=auto is not measured here: where a training is long, its steps may take less")
+    config, share = _as_one_of_all(config, device, batch_size)
     with acceleration.beginning(device):
         run = GanRun(config, train, damsm, device)
-    share = _share(config, device, batch_size)
     warm_up = _warm_up(run)
-    with _steps(run, train, gan_step, share) as step, _fitting(run, train, gan_step, share):
-        parts.append(Part("steps of the generator", timed(step, warm_up=warm_up), run.schedule.total))
-        losses = step()
+    with _steps(run, train, gan_step, share) as take_period, _fitting(run, train, gan_step, share):
+        each = timed(take_period, warm_up=warm_up) / run.period
+        parts.append(Part("steps of the generator", each, run.schedule.total))
+        losses = take_period()
     with _snapshot(run, train, test, damsm, losses) as snapshot:
         parts.append(Part("snapshots", timed(snapshot), run.schedule.num_looks))
     return parts
@@ -207,15 +207,19 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _steps(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> Iterator[Callable[[], Losses]]:
-    """Give what takes a run's next step, on a share of its pictures, with the next batch made meanwhile."""
+    """Give what takes a run's next steps, a period of them, so that each kind of step has its part in the mean.
+
+    Each is taken on a share of its pictures, with the next batch made meanwhile; returned are the losses of the last.
+    """
     with BatchesAhead(functools.partial(step.batch_for, run, train), run.device) as batches:
 
-        def take_step() -> Losses:
-            losses = step.training_step(run, batches.take(run.step, run.seed).first(share))
-            run.step += 1
+        def take_period() -> Losses:
+            for _ in range(run.period):
+                losses = step.training_step(run, batches.take(run.step, run.seed).first(share))
+                run.step += 1
             return losses
 
-        yield take_step
+        yield take_period
 
 
 @contextlib.contextmanager
@@ -244,16 +248,17 @@ def _state() -> Iterator[StateStore]:
 
 
 def _warm_up(run: TrainingRun) -> int:
-    """Return how many steps are not representative: until one is recorded, if any is."""
+    """Return how many periods are not representative: until a step of each kind is recorded, if any is."""
     return WARM_UP if run.recorder is None else NUM_WARM_UPS + 1
 
 
-def _share(config: Config, device: torch.device, batch_size: int) -> int:
-    """Return how many pictures of a batch the present device has, where a training takes several GPUs."""
+def _as_one_of_all(config: Config, device: torch.device, batch_size: int) -> tuple[Config, int]:
+    """Return how the present device trains, one of several GPUs perhaps: settings, and its pictures of each batch."""
     count = launcher.num_processes(config, batch_size) if device.type == "cuda" else 1
-    if count > 1:
-        say(f"one of {count} GPUs with its share of each batch; what they exchange is not counted")
-    return batch_size // count
+    if count > 1:  # this is one process alone, which would record its steps
+        config = config.model_copy(update={"cuda_graph": "off"})
+        say(f"one of {count} GPUs with its share of each batch, not recorded; what they exchange is not counted")
+    return config, batch_size // count
 
 
 def _fitting(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> AbstractContextManager[None]:

@@ -37,6 +37,7 @@ class TrainingRun(abc.ABC):
     section: str  # of the settings
     look: str  # a figure that the log has of steps after which the run is looked at, and of no others
     schedule: Schedule
+    period: int = 1  # steps, until all kinds of them have been taken and they come round again
     remembered: tuple[str, ...] = (
         "rows",
         "attempt",

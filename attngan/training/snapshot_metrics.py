@@ -109,11 +109,10 @@ def _extractor(config: Config, damsm: Extractor, device: torch.device) -> Extrac
     chosen = config.watch.features
     if chosen == "damsm":
         return damsm
-    with extractors.pretrained_extractors(config.evaluate, device) as found:
-        for extractor in found:
-            if extractor.name.startswith(extractors.kind_of(chosen)):
-                return extractor
-    raise InputError(f"watch.features: {chosen} needs its weights; set evaluate.{chosen}.uri, or choose damsm.")
+    extractor = extractors.pretrained_extractor(config.evaluate, chosen, device)
+    if extractor is None:
+        raise InputError(f"watch.features: {chosen} needs its weights; set evaluate.{chosen}.uri, or choose damsm.")
+    return extractor
 
 
 def _apart(pixels: Tensor) -> float:

@@ -14,13 +14,13 @@ from attngan.evaluation import extractors
 from attngan.evaluation.extractors import pretrained_extractors
 from attngan.inference import published
 from attngan.models.efficientnet_lite import EfficientNetLite0
-from attngan.storage import artifacts
+from attngan.storage import artifacts, places
 
 
 def opened(setting, path, sha256=""):
     given = configs.Evaluate(**{setting: configs.WeightsFile(uri=str(path), sha256=sha256)})
-    with pretrained_extractors(given, torch.device("cpu")) as (extractor,):
-        return extractor
+    (extractor,) = pretrained_extractors(given, torch.device("cpu"))
+    return extractor
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +141,9 @@ def test_eyes_that_are_not_given_see_nothing(mobilenet, efficientnet):
         "mobilenet_v2": configs.WeightsFile(uri=str(mobilenet[0])),
     }
     for settings in ({}, given):
-        with pretrained_extractors(configs.Evaluate(**settings), torch.device("cpu")) as found:
-            kinds = [extractor.name.rpartition("-")[0] for extractor in found]
-            assert kinds == (["mobilenet-v2", "efficientnet-lite0"] if settings else [])
+        found = pretrained_extractors(configs.Evaluate(**settings), torch.device("cpu"))
+        kinds = [extractor.name.rpartition("-")[0] for extractor in found]
+        assert kinds == (["mobilenet-v2", "efficientnet-lite0"] if settings else [])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,20 @@ def test_weights_with_another_checksum_are_refused(setting, imagenet):
     path, _ = imagenet
     with pytest.raises(InputError, match=rf"evaluate\.{setting}: .*expected sha256 0cc3c7bd, found"):
         opened(setting, path, "0cc3c7bd")
+
+
+def test_weights_in_a_bucket_are_fetched_by_one_process_of_a_node(mobilenet, monkeypatch):
+    """What the second of two processes does: it reads the file that the first has fetched."""
+
+    def exchange(told, mine):
+        told[:] = [("0", str(mobilenet[0])), mine]
+
+    monkeypatch.setattr(places.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(places.dist, "all_gather_object", exchange)
+    monkeypatch.setattr(places, "local_input", lambda uri: pytest.fail("fetched once more"))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    extractor = opened("mobilenet_v2", "gs://pictures/weights/mobilenet.pth")
+    assert extractor.name == f"mobilenet-v2-{artifacts.sha256_of(mobilenet[0])[:8]}"
 
 
 class Harmful:

@@ -167,7 +167,7 @@ def test_steps_of_the_adversarial_training(reference, load, monkeypatch, which, 
     run.ema_decay = config.training.ema_decay
     run.generator_learner = Learner(run.generator, adam(run.generator))
     run.discriminator_learners = [Learner(each, adam(each)) for each in run.discriminators]
-    run.projected_learner, run.projects = None, False
+    run.projected_learner, run.projects_now = None, False
     networks = {
         "G": named(run.generator, generator_name),
         "EMA": named(run.generator_ema, generator_name),

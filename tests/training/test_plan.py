@@ -1,22 +1,31 @@
 """What a schedule takes, measured before it is spent."""
 
+import contextlib
 import time
+import types
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from frozen_network import projects
 from typer.testing import CliRunner
 
 from attngan.cli import app
 from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.runtime import acceleration
+from attngan.steps.pretrain_damsm import pretrain_damsm
 from attngan.steps.train_generator import train_generator
 from attngan.training import gan_step, plan
+from attngan.training.states import StateStore
 
 CPU = torch.device("cpu")
+
+
+class Stop(Exception):
+    """What ends a plan once a test has seen enough."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +51,6 @@ def test_parts_are_counted_as_the_trainings_count_them(dataset, smoke):
 
 @pytest.mark.parametrize(("setting", "measured"), [("auto", "off"), ("on", "on")])
 def test_nothing_is_compiled_for_minutes_only_to_be_measured(dataset, damsm, smoke, monkeypatch, setting, measured):
-    class Stop(Exception):
-        pass
-
     def make(config, *_):
         assert config.compile == measured
         raise Stop
@@ -181,11 +187,103 @@ def test_features_for_which_there_is_no_room_are_said_by_the_plan(dataset, smoke
         plan.encoders(dataset, config, inception_weights=tmp_path / "inception.pth")
 
 
-def test_on_several_gpus_one_is_measured_with_its_share(smoke, monkeypatch, capsys):
+def test_on_several_gpus_one_is_measured_with_its_share_and_records_nothing(smoke, monkeypatch, capsys):
     monkeypatch.setattr(plan.launcher, "num_processes", lambda config, batch_size: 4)
-    assert plan._share(smoke, torch.device("cuda", 0), 20) == 5
-    assert "one of 4 GPUs with its share of each batch" in capsys.readouterr().out
-    assert plan._share(smoke, CPU, 20) == 20
+    config, share = plan._as_one_of_all(smoke, torch.device("cuda", 0), 20)
+    assert (config.cuda_graph, share) == ("off", 5)
+    assert "one of 4 GPUs with its share of each batch, not recorded" in capsys.readouterr().out
+    assert plan._as_one_of_all(smoke, CPU, 20) == (smoke, 20)
+
+
+@pytest.mark.parametrize(("num_gpus", "measured"), [(1, "auto"), (4, "off")])
+def test_steps_are_recorded_where_the_training_would_record_them(
+    dataset, damsm, smoke, monkeypatch, num_gpus, measured
+):
+    seen = []
+
+    def make(config, *_):
+        seen.append(config.cuda_graph)
+        raise Stop
+
+    monkeypatch.setattr(plan.acceleration, "set_up_device", lambda config: torch.device("cuda", 0))
+    monkeypatch.setattr(plan.launcher, "num_processes", lambda config, batch_size: num_gpus)
+    monkeypatch.setattr(plan, "GanRun", make)
+    with pytest.raises(Stop):
+        plan.generator(dataset, damsm, smoke)
+    assert seen == [measured]
+
+
+@pytest.mark.parametrize(("every_steps", "expected"), [(1, 2.2), (2, 1.65), (4, 1.375)])
+def test_steps_of_both_kinds_have_their_part_in_the_mean(
+    dataset, damsm, smoke, efficientnet_file, monkeypatch, every_steps, expected
+):
+    """A step takes 2.2 seconds where the projected discriminator takes part, others 1.1."""
+    clock = types.SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def take_seconds(seconds):
+        clock.now += seconds
+
+    @contextlib.contextmanager
+    def no_snapshot(*_):
+        yield lambda: take_seconds(10.0)
+
+    monkeypatch.setattr(plan, "time", clock)
+    monkeypatch.setattr(gan_step, "training_step", lambda run, batch: take_seconds(2.2 if run.step in taking else 1.1))
+    monkeypatch.setattr(plan, "_snapshot", no_snapshot)
+    taking = range(0, 1000, every_steps)
+    config = projects(smoke, efficientnet_file, every_steps=every_steps)
+    for seconds in (1.0, 20.0):  # less than a period takes, and more
+        parts = {part.name: part for part in plan.generator(dataset, damsm, config, seconds=seconds)}
+        assert parts["steps of the generator"].seconds == pytest.approx(expected)
+
+
+def test_steps_of_both_kinds_are_recorded_before_any_counts(dataset, damsm, smoke, efficientnet_file, monkeypatch):
+    runs, recorded = [], []
+
+    def record(call):
+        recorded.append(runs[0].step)
+        outputs = {}
+        return outputs, lambda: outputs.update(call())
+
+    def make(*args):
+        runs.append(made(*args))
+        runs[0].recorder = record
+        return runs[0]
+
+    def measure(work, *, warm_up, **_):
+        for _ in range(warm_up):
+            work()
+        raise Stop
+
+    made = plan.GanRun
+    monkeypatch.setattr(plan, "GanRun", make)
+    monkeypatch.setattr(plan, "_seconds", measure)
+    with pytest.raises(Stop):
+        plan.generator(dataset, damsm, projects(smoke, efficientnet_file, every_steps=2))
+    assert recorded == [6, 7]  # the fourth of each kind
+
+
+@pytest.mark.parametrize(
+    ("validate_every", "state_every", "expected"),
+    [(0.5, 1.0, [12, 24]), (0.25, 0.6, [6, 12, 18, 24]), (2.0, 5.0, [24])],
+)
+def test_good_states_of_the_encoders_are_counted_as_they_are_saved(
+    dataset, smoke, tmp_path, monkeypatch, validate_every, state_every, expected
+):
+    saved = []
+    save = StateStore.save
+
+    def noting(store, step, state, *, good=False):
+        saved.extend([step] if good and step else [])
+        save(store, step, state, good=good)
+
+    damsm = smoke.damsm.model_copy(update={"validate_every_epochs": validate_every})
+    watch = smoke.watch.model_copy(update={"every_epochs": state_every})
+    config = smoke.model_copy(update={"damsm": damsm, "watch": watch})
+    assert numbers(plan.encoders(dataset, config))["states saved"] == len(expected)
+    monkeypatch.setattr(StateStore, "save", noting)
+    pretrain_damsm(dataset, tmp_path / "out", config)
+    assert saved == expected
 
 
 def test_a_training_that_does_not_fit_says_so(dataset, damsm, smoke, tmp_path, monkeypatch):

@@ -108,5 +108,5 @@ def row(step):
 )
 def test_through_which_states_a_run_of_twelve_steps_comes(saved, is_beyond, comes_through, dataset, smoke):
     run = DamsmRun(smoke, Dataset.open(dataset, "train"), torch.device("cpu"), None)
-    run.schedule = Schedule(steps_per_epoch=5, total=12, interval=5, setting="damsm.steps")
+    run.schedule = Schedule(steps_per_epoch=5, total=12, interval=5, state_every=5, setting="damsm.steps")
     assert (run._is_beyond(saved), run._comes_through(saved)) == (is_beyond, comes_through)

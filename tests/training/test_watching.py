@@ -377,6 +377,23 @@ def test_features_without_their_weights_are_refused_before_the_training(features
         train_generator(dataset, damsm, tmp_path / "out", watched(smoke, features=features))
 
 
+def test_of_the_networks_of_the_evaluation_only_the_one_that_snapshots_see_through_is_opened(
+    dataset, damsm, smoke, imagenet, tmp_path
+):
+    from attngan.data.dataset import Dataset
+    from attngan.training.gan_run import GanRun
+    from attngan.training.snapshot_metrics import SnapshotMetrics
+
+    given = {"mobilenet_v2": imagenet["mobilenet_v2"], "inception_imagenet": tmp_path / "nowhere.pth"}
+    files = {setting: configs.WeightsFile(uri=str(path)) for setting, path in given.items()}
+    config = watched(smoke, features="mobilenet_v2").model_copy(
+        update={"evaluate": smoke.evaluate.model_copy(update=files)}
+    )
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    figures = SnapshotMetrics(GanRun(config, train, damsm, torch.device("cpu")), train, test, damsm)
+    assert figures.metric == f"kid_mobilenet-v2-{artifacts.sha256_of(imagenet['mobilenet_v2'])[:8]}"
+
+
 def test_encoders_that_become_nan_go_back_too(dataset, smoke, tmp_path, monkeypatch, capsys):
     taken = []
     damsm_training_step = damsm_step.training_step
