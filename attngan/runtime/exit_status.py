@@ -11,11 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from attngan.errors import InputError, shown
+from attngan.errors import InputError, is_lasting, shown
 
 PERSON = 2
 INTERRUPTED = 130
 TERMINATED = 143
+POD = "KUBERNETES_SERVICE_HOST"  # which Kubernetes sets in every pod
+MAY_PASS = "this may pass: "  # how a sentence begins in a pod's log, where another try need not end in the same way
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _PLACES = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
@@ -55,7 +57,7 @@ def reported(folder: Path | str | None = None) -> Iterator[None]:
         sentence = explain(error, folder)
         if sentence is None:
             raise
-        _say(sentence)
+        _say(sentence if is_lasting(error) or POD not in os.environ else f"{MAY_PASS}{sentence}")
         raise SystemExit(PERSON) from None
     finally:
         signal.signal(signal.SIGTERM, before)
