@@ -6,9 +6,9 @@ from pathlib import Path
 import yaml
 from kfp import compiler
 
+from attngan.storage.run_ending import STEPS, SWEEP
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
-STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
-SWEEP = ("detect-changes", "preprocess", "sweep-encoders", "sweep-member", "sweep-table", "publish")
 
 
 def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> list[str]:

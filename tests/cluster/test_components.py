@@ -13,7 +13,8 @@ from kfp import dsl
 import components
 from attngan.config import settings
 from attngan.data.toy import drawn_birds
-from attngan.storage import artifacts, json_text
+from attngan.steps import train
+from attngan.storage import artifacts, json_text, run_ending
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,12 @@ def test_a_mistake_is_tried_once_by_every_component(name, tmp_path, monkeypatch,
     with pytest.raises(SystemExit):
         function(**arguments | {"config": "nonsense: 2"})
     assert len(loaded) == 3  # other settings are another mistake
+
+
+def test_steps_have_one_name_and_one_order():
+    assert [name.replace("_", "-") for name in components.__all__] == [*run_ending.RUN]
+    assert [name.replace("_", "-") for name in train.READ] == [*run_ending.STEPS]
+    assert [*train.READ] == [*train.TITLES] == [*train.MADE]
 
 
 def test_every_component_is_reported_in_the_one_place():
