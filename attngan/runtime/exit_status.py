@@ -16,8 +16,8 @@ from attngan.errors import InputError, is_lasting, shown
 PERSON = 2
 INTERRUPTED = 130
 TERMINATED = 143
-POD = "KUBERNETES_SERVICE_HOST"  # which Kubernetes sets in every pod
-MAY_PASS = "this may pass: "  # how a sentence begins in a pod's log, where another try need not end in the same way
+PODS = ("KFP_POD_NAME", "PET_NNODES")  # Kubeflow Pipelines and Trainer set these in the pods of a run's steps
+MAY_PASS = "this may pass: "  # how a sentence begins in their logs where another try need not end in the same way
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _PLACES = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
@@ -57,7 +57,8 @@ def reported(folder: Path | str | None = None) -> Iterator[None]:
         sentence = explain(error, folder)
         if sentence is None:
             raise
-        _say(sentence if is_lasting(error) or POD not in os.environ else f"{MAY_PASS}{sentence}")
+        is_marked = not is_lasting(error) and any(name in os.environ for name in PODS)
+        _say(f"{MAY_PASS}{sentence}" if is_marked else sentence)
         raise SystemExit(PERSON) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -175,8 +175,10 @@ def test_storage_that_was_waited_for_is_no_reason(tmp_path, capsys, monkeypatch)
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), False),
     ],
 )
-@pytest.mark.parametrize("of", ["", "node 0 | "])
-def test_in_a_pod_the_log_tells_a_mistake_from_what_may_pass(error, is_mistake, of, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("of", "variable"), [("", "KFP_POD_NAME"), ("node 0 | ", "PET_NNODES")])
+def test_in_a_pod_the_log_tells_a_mistake_from_what_may_pass(
+    error, is_mistake, of, variable, tmp_path, capsys, monkeypatch
+):
     """As `errors.is_lasting` does, by which the cluster's own tries go."""
 
     def refuse():
@@ -184,7 +186,7 @@ def test_in_a_pod_the_log_tells_a_mistake_from_what_may_pass(error, is_mistake, 
             raise error
 
     here = said(capsys, refuse)
-    monkeypatch.setenv(exit_status.POD, "10.0.0.1")
+    monkeypatch.setenv(variable, "2")
     in_a_pod = said(capsys, refuse)
     assert here == in_a_pod.replace(exit_status.MAY_PASS, "")
     put(tmp_path, "1f0e/executor-logs-0", f"{of}{in_a_pod}")
