@@ -198,7 +198,7 @@ def attngan_pipeline(
         node_selector=evaluation_node_selector,
         tolerations=evaluation_tolerations,
     )
-    placement.on_cpu([tasks.preprocess, tasks.export_samples], cpu="2", memory="8Gi")
+    placement.on_cpu([tasks.preprocess, tasks.export_samples], cpu="2", memory="4Gi", most_memory="8Gi")
     placement.on_cpu([changes, tasks.publish], cpu="500m", memory="2Gi")
     placement.everywhere([changes, *tasks], image=image)
 
@@ -269,7 +269,7 @@ def attngan_sweep(
         task.set_caching_options(enable_caching=False)
     nodes = {"cpu": cpu, "memory": memory, "node_selector": node_selector, "tolerations": tolerations}
     placement.on_gpus([trained, member], gpu_type=gpu_type, num_gpus=num_gpus, **nodes)
-    placement.on_cpu([data, table], cpu="2", memory="8Gi")
+    placement.on_cpu([data, table], cpu="2", memory="4Gi", most_memory="8Gi")
     placement.on_cpu([changes, published], cpu="500m", memory="2Gi")
     placement.everywhere([changes, data, trained, member, table, published], image=image)
 

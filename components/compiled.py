@@ -6,9 +6,10 @@ from pathlib import Path
 import yaml
 from kfp import compiler
 
+from attngan.errors import InputError
+from attngan.storage.run_ending import STEPS, SWEEP
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
-STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
-SWEEP = ("detect-changes", "preprocess", "sweep-encoders", "sweep-member", "sweep-table", "publish")
 
 
 def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> list[str]:
@@ -21,7 +22,12 @@ def write(pipeline, out: Path, *, caching: bool = True, parallel: int = 1) -> li
         out: the file.
         caching: False lets no task take its outputs from an earlier run.
         parallel: how many members of a sweep train at once; kfp takes no parameter of the pipeline for it.
+
+    Raises:
+        InputError: `out` is a folder.
     """
+    if out.is_dir():
+        raise InputError(f"{out}: expected the name of a file, found a folder; name one in it, such as pipeline.yaml.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".attngan-") as scratch:
         draft = Path(scratch) / "pipeline.yaml"

@@ -60,11 +60,11 @@ def on_gpus(
         )
 
 
-def on_cpu(tasks: Iterable[PipelineTask], *, cpu: str, memory: str) -> None:
-    """Ask for a share of any node: `cpu` cores and `memory`, which is the limit too."""
+def on_cpu(tasks: Iterable[PipelineTask], *, cpu: str, memory: str, most_memory: str = "") -> None:
+    """Ask for a share of any node: `cpu` cores and `memory`, which is the limit too where `most_memory` is not."""
     for task in tasks:
         _try_again(task, CPU_RETRIES)
-        task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+        task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(most_memory or memory)
 
 
 def with_secret(task: PipelineTask, *, name: str, key: str, variable: str) -> None:

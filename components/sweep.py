@@ -32,11 +32,14 @@ def sweep_encoders(
     from pathlib import Path
 
     from attngan.config import variations
-    from attngan.runtime import exit_status
     from attngan.steps import sweep as step
-    from attngan.storage import places
+    from attngan.storage import mistakes, places
 
-    with exit_status.reported(dataset.path), places.local_input(inception_weights or None) as weights:
+    given = [dataset.uri, inception_weights, inputs, config, varied, num_gpus]
+    with (
+        mistakes.reported("sweep_encoders", dataset.path, root=checkpoint_root, given=given),
+        places.local_input(inception_weights or None) as weights,
+    ):
         member = variations.in_a_pod(config, varied, num_gpus=int(num_gpus))
         here = step.Sweep(f"{checkpoint_root}/sweep", inputs, checkpoint_root)
         here.train_encoders(member, Path(dataset.path), inception_weights=weights)
@@ -72,11 +75,11 @@ def sweep_member(
     from pathlib import Path
 
     from attngan.config import variations
-    from attngan.runtime import exit_status
     from attngan.steps import sweep as step
-    from attngan.storage import pipeline_outputs
+    from attngan.storage import mistakes, pipeline_outputs
 
-    with exit_status.reported(dataset.path):
+    given = [dataset.uri, inputs, config, varied, num_gpus]
+    with mistakes.reported("sweep_member", dataset.path, root=checkpoint_root, given=given):
         member = variations.in_a_pod(config, varied, num_gpus=int(num_gpus))
         here = step.Sweep(f"{checkpoint_root}/sweep", inputs, checkpoint_root)
         result = here.train_member(member, Path(dataset.path))
@@ -116,13 +119,13 @@ def sweep_table(
     from pathlib import Path
 
     from attngan.config import settings, variations
-    from attngan.runtime import exit_status
     from attngan.steps import sweep as step
-    from attngan.storage import pipeline_outputs
+    from attngan.storage import mistakes, pipeline_outputs
 
     out = Path(results.path)
     out.mkdir(parents=True, exist_ok=True)
-    with exit_status.reported(out):
+    given = [inputs, config, *(member["varied"] for member in members), results.uri]
+    with mistakes.reported("sweep_table", out, root=checkpoint_root, given=given):
         found = [variations.in_a_pod(config, member["varied"]) for member in members]
         base = settings.load(config).publish
         here = step.Sweep(f"{checkpoint_root}/sweep", inputs, checkpoint_root)

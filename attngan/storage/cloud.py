@@ -137,7 +137,7 @@ def tell_away(host: str, start: float) -> None:
         return
     _TOLD.add(host)
     left = console.duration(DEADLINE_SECONDS)
-    print(f"attngan: {host} does not answer; trying again, for about {left} at most ...", file=sys.stderr, flush=True)
+    print(f"{host} does not answer; trying again, for about {left} at most ...", file=sys.stderr, flush=True)
 
 
 _TOLD: set[str] = set()  # hosts

@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     endpoint: str | None
     region: str | None
     disableSSL: bool | None
+    forcePathStyle: bool | None
     credentials: Credentials | None
 
 
@@ -76,12 +77,17 @@ class Provider(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A store that speaks S3; without keys, those of the environment are used."""
+    """A store that speaks S3; without keys, those of the environment are used.
+
+    Args:
+        by_path: whether a bucket is a part of the path, and not of the host's name.
+    """
 
     endpoint: str | None
     region: str | None
     access_key: str | None = None
     secret_key: str | None = dataclasses.field(default=None, repr=False)
+    by_path: bool = True
 
     def as_arguments(self) -> dict[str, str | None]:
         """Return it as arguments of a boto3 client."""
@@ -102,7 +108,7 @@ def store(scheme: str, bucket: str, name: str) -> Store | None:
         name: of the object; settings may hold for a prefix.
 
     Raises:
-        InputError: the settings are not what the launcher reads, or name a secret that is not there.
+        InputError: the settings are not what the launcher reads, or name a secret that is not there or is not shown.
     """
     pod = os.environ.get("KFP_POD_NAME")
     settings = _settings(pod) if pod else None
@@ -113,14 +119,15 @@ def store(scheme: str, bucket: str, name: str) -> Store | None:
         return None
     chosen = dict(provider["default"])
     for each in provider.get("overrides") or provider.get("Overrides") or ():
-        if each.get("bucketName") == bucket and f"{name}/".startswith(each.get("keyPrefix") or ""):
+        prefix = (each.get("keyPrefix") or "").strip("/")
+        if each.get("bucketName") == bucket and (not prefix or f"{name}/".startswith(f"{prefix}/")):
             chosen |= {key: value for key, value in each.items() if value not in (None, "")}
             break
     credentials = chosen.get("credentials") or {}
     keys = (None, None)
     if not credentials.get("fromEnv") and (reference := credentials.get("secretRef")):
         keys = _keys(pod, *(reference[key] for key in ("secretName", "accessKeyKey", "secretKeyKey")))
-    return Store(_url(chosen), chosen.get("region") or None, *keys)
+    return Store(_url(chosen), chosen.get("region") or None, *keys, by_path=chosen.get("forcePathStyle") is not False)
 
 
 def _url(settings: dict[str, Any]) -> str | None:
@@ -144,18 +151,23 @@ def _settings(pod: str) -> dict[str, Provider] | None:
 
 @functools.cache
 def _keys(pod: str, secret: str, access_key: str, secret_key: str) -> tuple[str, str]:
-    data = _read("secret", secret) or {}
+    data = _read("secret", secret)
+    if data is None:
+        raise TransientError(
+            f"the Secret {secret}, which the ConfigMap {CONFIG_MAP} or its default names: the service account of this "
+            "pod may not read it; grant it get on secrets in its namespace, as pipeline-runner has it."
+        )
     if not {access_key, secret_key} <= data.keys():
         raise InputError(
             f"the Secret {secret}: expected {access_key} and {secret_key}, as the ConfigMap {CONFIG_MAP} says, found "
-            f"{', '.join(data) or 'none that this account may read'}; correct the one or the other."
+            f"{', '.join(data) or 'none'}; correct the one or the other."
         )
     access, key = (base64.b64decode(data[name]).decode() for name in (access_key, secret_key))
     return access, key
 
 
 def _read(kind: str, name: str) -> dict[str, str] | None:
-    """Return what a ConfigMap or a Secret of this namespace holds, {} if there is none, None if it is not shown."""
+    """Return what a ConfigMap or a Secret of this namespace holds, {} if there is none, None if it may not be read."""
     try:
         namespace = kubernetes_access.load()
     except InputError:
@@ -166,7 +178,11 @@ def _read(kind: str, name: str) -> dict[str, str] | None:
     try:
         found = getattr(CoreV1Api(), f"read_namespaced_{kind}")(name, namespace, _request_timeout=TIMEOUT)
     except ApiException as error:
-        return {} if error.status == 404 else None
+        if error.status == 404:
+            return {}
+        if error.status in (401, 403):
+            return None
+        raise TransientError(f"the Kubernetes API does not answer ({error.status}); run it again.") from error
     except HTTPError as error:
         raise TransientError(f"the Kubernetes API does not answer ({error}); run it again.") from error
     return found.data or {}

@@ -13,10 +13,10 @@ from attngan.storage.champion import ModelFolder
 from attngan.storage.step_logs import MOST, StepLogs, reason_in
 
 SECONDS = 30.0  # to wait for storage, which would be asked for minutes if it did not answer
-STEPS = (
-    *("detect-changes", "preprocess", "pretrain-damsm", "train-generator"),
-    *("evaluate", "export-samples", "publish"),
-)
+# Tasks in order, as their logs are named: the six steps, which have detect-changes before them, and those of a sweep.
+STEPS = ("preprocess", "pretrain-damsm", "train-generator", "evaluate", "export-samples", "publish")
+RUN = ("detect-changes", *STEPS)
+SWEEP = ("detect-changes", "preprocess", "sweep-encoders", "sweep-member", "sweep-table", "publish")
 # What KFP's executor says last, when a step is done.
 DONE = re.compile(r"^\[KFP Executor [^]]*\]: (Wrote executor output file|Did not write output file)", re.MULTILINE)
 # What the two steps print that decide, and what it is called.
@@ -99,7 +99,8 @@ def _read(folder: str, verdict: str) -> Ending:
 def _failure(folder: str, logs: dict[str, str]) -> Ending:
     """Return which step failed: the last that left a log, or, where that one is done, the next, whose pod left none."""
     lost = "its pod was lost, or never started, or the run was terminated."
-    last = next((step for step in reversed(STEPS) if step in logs), "")
+    steps = max(RUN, SWEEP, key=lambda names: len(logs.keys() & {*names}))
+    last = next((step for step in reversed(steps) if step in logs), "")
     if not last:
         return Ending("failed", f"no step left a log below {folder}: {lost}")
     text = _text(logs[last])

@@ -188,10 +188,11 @@ def _client(store: kfp_launcher.Store | None, endpoint: str | None) -> Any:
         "read_timeout": cloud.ATTEMPT_SECONDS,
         "max_pool_connections": 2 * NUM_WORKERS,
     }
-    by_path = {"s3": {"addressing_style": "path"}}  # other stores have no host name for each bucket
     client = _session().client("s3", **told, config=Config(**options))
-    if not AMAZON.search(client.meta.endpoint_url):  # of the arguments, or of a profile
-        client = _session().client("s3", **told, config=Config(**options, **by_path))
+    if store or not AMAZON.search(client.meta.endpoint_url):  # of the arguments, or of a profile
+        is_host = store is not None and not store.by_path  # other stores have no host name for each bucket
+        style = {"addressing_style": "virtual" if is_host else "path"}
+        client = _session().client("s3", **told, config=Config(**options, s3=style))
     client.meta.events.register("before-call.s3", _note_start)
     client.meta.events.register("needs-retry.s3", _tell_away)
     return client

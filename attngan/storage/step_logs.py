@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from attngan.errors import first_line, shown
+from attngan.runtime import exit_status
 from attngan.runtime.time_limit import within
 from attngan.storage import places, uris
 
@@ -17,8 +18,12 @@ MOST = 400  # characters of a reason
 LOG = re.compile(r"[^/]+/executor-logs(-\d+)?")
 # How the last line of a step begins that attngan ended; a step repeats what the first of several nodes said.
 SENTENCE = re.compile(r"(?:node 0 \| )?attngan: (?P<said>.+)")
-# Sentences that name no mistake: memory ran out, one of several nodes was lost, the step was told to stop.
-LOSS = re.compile(r"process \d+ of \d+ was ended by |TrainJob \S+ failed |(stopped|interrupted); run the same command")
+# Sentences that name no mistake that lasts: memory ran out, one of several nodes was lost, the step was told to stop,
+# or what `errors.is_lasting` says of its error.
+LOSS = re.compile(
+    r"process \d+ of \d+ was ended by |TrainJob \S+ failed |(stopped|interrupted); run the same command|"
+    + exit_status.MAY_PASS
+)
 
 
 class Reason(NamedTuple):

@@ -21,11 +21,12 @@ def pipeline_arguments(work: Work) -> dict[str, Any]:
     """Return what the flags say, under the pipeline's names.
 
     Raises:
-        InputError: a URI that the pods cannot reach, an unknown setting, a selector or toleration that is none.
+        InputError: a URI that the pods cannot reach, results inside of what is trained on, an unknown setting, a
+            selector or toleration that is none.
     """
     loaded = settings.load_files(work.config or [], overrides=work.set_ or [], defaults=settings.IN_A_POD)
     check_pinned(work.image)
-    return {
+    arguments = {
         "source": _uri("--source", work.source),
         "model_uri": _uri("--model-uri", work.model_uri),
         "config": settings.dump(loaded),
@@ -38,6 +39,25 @@ def pipeline_arguments(work: Work) -> dict[str, Any]:
         **_nodes(work),
         "image": work.image,
     }
+    _check_apart(work, arguments["checkpoint_root"])
+    return arguments
+
+
+def _check_apart(work: Work, checkpoint_root: str) -> None:
+    """Refuse results inside of what is trained on: by them every later run would find something new there."""
+    results = {
+        "--model-uri": work.model_uri,
+        "--pipeline-root": pipeline_root(work),
+        "--checkpoint-root": checkpoint_root,
+    }
+    given = {"--source": work.source, "--captions": work.captions, "--inception-weights": work.inception_weights}
+    for flag, place in results.items():
+        for other, source in given.items():
+            if source and (relation := uris.relation_of(place, source)) in ("is", "lies inside"):
+                raise InputError(
+                    f"{flag} {shown(place)}: {relation} {other} {shown(source)}, and every scheduled run would find "
+                    "new files there and train; name a place outside of it."
+                )
 
 
 def sweep_arguments(work: Work, vary: Sequence[str], *, is_agreed: bool) -> dict[str, Any]:

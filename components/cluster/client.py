@@ -40,7 +40,13 @@ def connect(connection: Connection) -> "Client":
     host = connection.host.rstrip("/")
     if not host.startswith(("http://", "https://")):
         raise InputError(f"--host {shown(host)}: expected an address that begins with http:// or https://.")
-    address = urllib.parse.urlsplit(host)
+    try:
+        address = urllib.parse.urlsplit(host)
+        is_one = bool(address.hostname) and (address.port or 80) > 0
+    except ValueError:
+        is_one = False
+    if not is_one:  # nothing of it is shown: what is no host may be a user
+        raise InputError("--host: expected an address such as http://localhost:8080, found no such host or port in it.")
     if address.query or "@" in address.netloc:  # which would stand in every message and link
         raise InputError(
             f"--host {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}: expected an address without "
@@ -90,7 +96,7 @@ def preflight(connection: Connection, identity: Identity) -> None:
                 timeout=urllib3.Timeout(total=PREFLIGHT_SECONDS),
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _no_answer(host, error) from error
+            raise _no_answer(host, error, PREFLIGHT_SECONDS) from error
         _check(answer, connection, identity, namespaced=bool(fields))
 
 
@@ -107,7 +113,7 @@ def explained(connection: Connection) -> Iterator[None]:
         said = _said(error.body or "") or f"{error.reason}."
         raise kind(f"{connection.host} answered {error.status}: {said}") from error
     except HTTPError as error:
-        raise _no_answer(connection.host, error) from error
+        raise _no_answer(connection.host, error, REQUEST_SECONDS) from error
 
 
 def _check(answer: Any, connection: Connection, identity: Identity, *, namespaced: bool) -> None:
@@ -162,8 +168,8 @@ def _said(body: str) -> str:
     return f"{line}." if line else ""
 
 
-def _no_answer(host: str, error: Exception) -> InputError:
-    """Name the cause of a request without an answer."""
+def _no_answer(host: str, error: Exception, seconds: float) -> InputError:
+    """Name the cause of a request that had no answer in these seconds."""
     text = f"{error} {error.__cause__ or ''}"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return InputError(f"{host}: its certificate is not signed by a known authority; pass it with --ca-cert.")
@@ -175,7 +181,7 @@ def _no_answer(host: str, error: Exception) -> InputError:
         ("refused", "connection refused; is the address right, and the port forwarded?"),
         ("resolve", "no such host name."),
         ("aborted", "it broke the connection off; does it speak https:// only?"),
-        ("timed out", f"no answer within {PREFLIGHT_SECONDS:g} seconds; is the address right, and the network open?"),
+        ("timed out", f"no answer within {seconds:g} seconds; is the address right, and the network open?"),
     ):
         if sign in text:
             return Unreachable(f"{host}: {reason}")

@@ -81,7 +81,7 @@ class _Watch:
 
     def retry(self, ended: Outcome, count: str) -> bool:
         """Ask for a retry of the run, and return whether there is one."""
-        self.screen.say(f"no step names a mistake, so a node was lost, it seems; the run is retried ({count})")
+        self.screen.say(f"no step names a mistake that would be made again; the run is retried ({count})")
         self.run.logs.remember(ended.reasons)
         start = time.monotonic()
         while True:

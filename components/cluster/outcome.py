@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the run failed, and for no reason that a step gave: a node was lost, or memory ran out."""
+        """Whether the run failed, and no step names a mistake: a node was lost, memory ran out, or it may pass."""
         mistakes = [reason for reason in self.reasons.values() if reason.is_mistake]
         return self.state == "FAILED" and not self.was_terminated and not mistakes
 

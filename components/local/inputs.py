@@ -38,13 +38,13 @@ def of_run(run_id: str, pipeline_root: str, wanted: Iterable[str]) -> dict[str, 
         raise InputError("--from-run RUN_ID and --pipeline-root need each other; give both.")
     if not run_id:
         return {}
-    pipeline = f"{pipeline_root.rstrip('/')}/{PIPELINE}"
-    folder = f"{pipeline}/{run_id}"
+    folder = uris.join(pipeline_root, PIPELINE, run_id)
     names = places.names(folder)
-    if not names:
-        runs = sorted({name.split("/")[0] for name in places.names(pipeline)})
-        there = f"the runs there are {', '.join(runs)}" if runs else f"there is no run below {pipeline}"
-        raise InputError(f"--from-run {run_id}: nothing is at {folder}; {there}.")
+    if not names:  # and which runs are there, only the names of all their objects would tell
+        raise InputError(
+            f"--from-run {run_id}: nothing is at {folder}; give the ID that submit prints, which is in the "
+            "address of the run's page too, and the run's own --pipeline-root."
+        )
     task_of = producers()
     found: dict[str, str] = {}
     for output in wanted:

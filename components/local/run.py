@@ -10,7 +10,7 @@ from typing import Any
 
 from attngan.errors import InputError
 from attngan.runtime import exit_status
-from components.compiled import STEPS
+from attngan.storage.run_ending import STEPS
 from components.local import containers, inputs
 from components.local.processes import ProcessRunner
 from components.local.step_log import NOT_STARTED, Failure, Runner

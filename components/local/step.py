@@ -11,7 +11,7 @@ from attngan.cli import INPUT, OUTPUT
 from attngan.errors import InputError, shown
 from attngan.runtime import exit_status
 from attngan.storage import uris
-from components.compiled import STEPS
+from attngan.storage.run_ending import STEPS
 from components.local import containers
 from components.local.step_log import NOT_STARTED, ended_by
 

@@ -31,6 +31,29 @@ def test_training_state_outlives_the_run_below_the_pipeline_root():
     assert made(checkpoint_root="gs://birds/mine")["checkpoint_root"] == "gs://birds/mine"
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"source": "gs://birds"}, "--model-uri gs://birds/models: lies inside --source gs://birds, and every"),
+        ({"source": "gs://birds/runs"}, "--pipeline-root gs://birds/runs: is --source gs://birds/runs, and every"),
+        ({"captions": "gs://birds/runs"}, "--pipeline-root gs://birds/runs: is --captions gs://birds/runs"),
+        ({"checkpoint_root": "gs://birds/cub/x/"}, "--checkpoint-root gs://birds/cub/x/: lies inside --source"),
+        ({"inception_weights": "gs://birds/models"}, "--model-uri gs://birds/models: is --inception-weights"),
+    ],
+)
+def test_results_are_not_written_into_what_is_trained_on(flags, said):
+    """Each run would change the source by what it leaves, and the next one would find something new."""
+    with pytest.raises(InputError, match=said):
+        made(**flags)
+    with pytest.raises(InputError, match=said):
+        arguments.sweep_arguments(Work(**BARE | flags), ["seed=0,1"], is_agreed=False)
+
+
+def test_a_source_may_lie_in_the_folder_of_all_runs():
+    """What runs leave there lies beside it."""
+    assert made(source="gs://birds/runs/cub", pipeline_root="gs://birds/runs")["source"] == "gs://birds/runs/cub"
+
+
 def test_settings_travel_as_yaml_text():
     assert "epochs: 7" in made(set_=["damsm.epochs=7"])["config"]
 

@@ -120,6 +120,8 @@ def test_plain_http_behind_https(cluster):
 
 def test_flags_that_cannot_be_meant(cluster, tmp_path):
     assert "begins with http:// or https://" in refusal("localhost:8080")
+    for host in ("http://[::1", "http://host:99999", f"http://{SECRET}:x", "https://:8080", "http://ho\u2100st"):
+        assert "--host: expected an address such as http://localhost:8080" in refusal(host)
     assert "no such file" in refusal(cluster.host, "--ca-cert", "ca.pem")
     assert "found --token (KFP_TOKEN) and --cookie" in refusal(cluster.host, "--token", SECRET, "--cookie", SECRET)
     assert "the bare value" in refusal(cluster.host, "--token", f"Bearer {SECRET}")
@@ -172,7 +174,7 @@ def test_a_server_that_falls_silent_later_is_not_waited_for_for_ever(cluster, mo
     connection = Connection(host=cluster.host)
     kfp_client = client.connect(connection)
     cluster.state.mood = "silent"
-    with pytest.raises(InputError, match="no answer"), client.explained(connection):
+    with pytest.raises(InputError, match=r"no answer within 0\.2 seconds"), client.explained(connection):
         kfp_client.list_experiments(namespace="kubeflow")
 
 

@@ -13,7 +13,13 @@ from kfp import dsl
 import components
 from attngan.config import settings
 from attngan.data.toy import drawn_birds
-from attngan.storage import artifacts, json_text
+from attngan.steps import train
+from attngan.storage import artifacts, json_text, run_ending
+from components import sweep
+
+SWEEP = (sweep.sweep_encoders, sweep.sweep_member, sweep.sweep_table)
+COMPONENTS = {name: getattr(components, name) for name in components.__all__}
+COMPONENTS |= {component.name.replace("-", "_"): component for component in SWEEP}
 
 
 @pytest.fixture(scope="module")
@@ -133,22 +139,25 @@ def test_what_a_person_can_put_right_ends_a_component_with_status_two(tmp_path, 
 
 def given_to(name, root):
     """Return arguments for a component, whose settings are a mistake."""
-    function = getattr(components, name).python_func
+    function = COMPONENTS[name].python_func
     values = {"config": "nonsense: 1", "num_gpus": "0", "always": False, "force": False, "checkpoint_root": ""}
+    values |= {"varied": "seed=1", "members": [{"varied": "seed=1"}], "encoders": [], "done": []}
+    if name.startswith("sweep"):
+        values["checkpoint_root"] = str(root)
     arguments = {}
     for parameter in inspect.signature(function).parameters:
         if parameter in values:
             arguments[parameter] = values[parameter]
-        elif parameter in ("dataset", "damsm", "generator", "metrics", "bundle", "gallery"):
+        elif parameter in ("dataset", "damsm", "generator", "metrics", "bundle", "gallery", "results"):
             arguments[parameter] = dsl.Artifact(name=parameter, uri=str(root / "out" / parameter))
-        elif parameter in ("report", "page", "progress", "scores"):
+        elif parameter in ("report", "page", "progress", "scores", "table"):
             arguments[parameter] = dsl.HTML(name=parameter, uri=str(root / "out" / f"{parameter}.html"))
         else:
             arguments[parameter] = "" if parameter in ("captions", "train_job", "inception_weights") else str(root)
     return function, arguments
 
 
-@pytest.mark.parametrize("name", components.__all__)
+@pytest.mark.parametrize("name", COMPONENTS)
 def test_a_mistake_is_tried_once_by_every_component(name, tmp_path, monkeypatch, capsys):
     function, arguments = given_to(name, tmp_path / "run")
     loaded, load = [], settings.load
@@ -169,8 +178,14 @@ def test_a_mistake_is_tried_once_by_every_component(name, tmp_path, monkeypatch,
     assert len(loaded) == 3  # other settings are another mistake
 
 
+def test_steps_have_one_name_and_one_order():
+    assert [name.replace("_", "-") for name in components.__all__] == [*run_ending.RUN]
+    assert [name.replace("_", "-") for name in train.READ] == [*run_ending.STEPS]
+    assert [*train.READ] == [*train.TITLES] == [*train.MADE]
+
+
 def test_every_component_is_reported_in_the_one_place():
-    for name in components.__all__:
-        text = Path(inspect.getsourcefile(getattr(components, name).python_func)).read_text(encoding="utf-8")
+    for name, component in COMPONENTS.items():
+        text = Path(inspect.getsourcefile(component.python_func)).read_text(encoding="utf-8")
         assert text.count(f'with mistakes.reported("{name}"') + text.count(f'    mistakes.reported("{name}"') == 1
         assert "exit_status" not in text

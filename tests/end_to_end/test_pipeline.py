@@ -49,6 +49,17 @@ def tasks(specification):
 STEPS = [name for name in components.__all__ if name != "detect_changes"]
 
 
+def test_a_folder_is_no_file_to_compile_into(tmp_path, monkeypatch):
+    folder = tmp_path / "above" / "folder"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(pipeline, "IMAGE", "registry.test/attngan:1a2b3c")
+    folder.parent.chmod(0o500)  # nothing is written beside it
+    result = CliRunner().invoke(pipeline.app, ["compile", "-o", str(folder)])
+    folder.parent.chmod(0o700)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"attngan: {folder}: expected the name of a file, found a folder;")
+
+
 def test_the_tasks_run_in_the_order_of_the_steps(tasks):
     assert compiled.ordered_tasks(tasks) == [name.replace("_", "-") for name in STEPS]
 

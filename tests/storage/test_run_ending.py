@@ -44,6 +44,15 @@ def test_the_last_step_that_left_a_log_is_the_one_that_failed(root):
     assert ending(root).title == "failed at train-generator"
 
 
+def test_of_a_sweep_the_step_that_failed_is_told_too(root):
+    for step in ("detect-changes", "preprocess", "sweep-encoders"):
+        put(root, step, done())
+    assert ending(root).reason == f"the step after sweep-encoders left no log: {LOST}"
+    put(root, "sweep-member", done())
+    put(root, "sweep-table", f"{run_logs.BEGUN}attngan: no member of the sweep is done; of seed=1: lower it.\n")
+    assert ending(root) == Ending("failed", "no member of the sweep is done; of seed=1: lower it.", "sweep-table")
+
+
 def test_a_decision_that_a_step_said_before_it_failed_is_none(tmp_path):
     root = str(tmp_path)
     put(root, "publish", f"{run_logs.BEGUN}{run_logs.PROMOTED}\nTraceback (most recent call last):\nKeyError: 'x'\n")

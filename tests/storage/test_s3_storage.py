@@ -1,8 +1,10 @@
 """What only stores that speak S3 do: endpoints, credentials, stores that do not compare, and Kubeflow's launcher."""
 
 import base64
+import json
 import os
 import random
+import urllib.parse
 
 import kubernetes_api
 import local_server
@@ -10,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attngan import cli
-from attngan.errors import Changed, InputError
+from attngan.errors import Changed, InputError, TransientError
 from attngan.runtime import kubernetes_access
 from attngan.storage import cloud, kfp_launcher, places
 
@@ -246,8 +248,62 @@ def test_in_a_pod_settings_that_the_launcher_would_not_read_are_a_sentence(pod, 
         kfp_launcher.store("s3", "birds", "owls")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "name", "is_chosen"),
+    [
+        ("some/path/a", "some/path/a", True),
+        ("some/path/a", "some/path/a/child", True),
+        ("some/path/a/", "some/path/a", True),
+        ("/some/path/a/", "some/path/a/child", True),
+        ("some/path/allowed", "some/path/allowed-other", False),
+        ("some/path/a", "some/path", False),
+        ("", "any/path", True),
+        ("/", "any/path", True),
+    ],
+)
+def test_in_a_pod_a_prefix_counts_in_whole_parts_as_for_the_launcher(pod, prefix, name, is_chosen):
+    """As `prefixMatchesOverride` of KFP 2.17 has it."""
+    override = {"bucketName": "birds", "keyPrefix": prefix, "endpoint": "http://theirs:1"}
+    default = {"endpoint": "http://ours:1", "credentials": {"fromEnv": True}}
+    settings = {"s3": {"default": default, "overrides": [override]}}
+    pod.objects["configmaps/kfp-launcher"] = {"providers": json.dumps(settings)}
+    expected = "http://theirs:1" if is_chosen else "http://ours:1"
+    assert kfp_launcher.store("s3", "birds", name).endpoint == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said", "host"),
+    [
+        ("http://store.example:9000", None, "store.example:9000"),
+        ("http://store.example:9000", True, "store.example:9000"),
+        ("http://store.example:9000", False, "birds.store.example:9000"),
+        ("https://s3.eu-central-1.amazonaws.com", None, "s3.eu-central-1.amazonaws.com"),
+        ("https://s3.eu-central-1.amazonaws.com", False, "birds.s3.eu-central-1.amazonaws.com"),
+    ],
+)
+def test_in_a_pod_the_launcher_says_whether_a_bucket_is_a_part_of_the_path(pod, endpoint, said, host):
+    """Unsaid, it is, as KFP 2.17 has it (v2/config/s3.go)."""
+    default = {"endpoint": endpoint, "region": "eu-central-1", "forcePathStyle": said, "credentials": {"fromEnv": True}}
+    pod.objects["configmaps/kfp-launcher"] = {"providers": json.dumps({"s3": {"default": default}})}
+    client = s3_storage._client(kfp_launcher.store("s3", "birds", "owls"), None)
+    url = client.generate_presigned_url("get_object", Params={"Bucket": "birds", "Key": "owls"})
+    assert urllib.parse.urlsplit(url).netloc == host
+
+
 def test_in_a_pod_a_secret_that_is_not_there_is_a_sentence(pod):
     with pytest.raises(InputError, match="the Secret mlpipeline-minio-artifact: expected accesskey and secretkey"):
+        kfp_launcher.store("minio", "mlpipeline", "v2/artifacts")
+
+
+def test_in_a_pod_a_secret_that_may_not_be_read_names_the_permission(pod):
+    pod.refusals["GET", "secrets/mlpipeline-minio-artifact"] = (403, "secrets is forbidden")
+    with pytest.raises(TransientError, match="may not read it; grant it get on secrets"):
+        kfp_launcher.store("minio", "mlpipeline", "v2/artifacts")
+
+
+def test_in_a_pod_a_fault_of_the_api_is_not_taken_for_settings_that_may_not_be_read(pod):
+    pod.refusals["GET", "configmaps/kfp-launcher"] = (500, "etcd is away")
+    with pytest.raises(TransientError, match=r"the Kubernetes API does not answer \(500\)"):
         kfp_launcher.store("minio", "mlpipeline", "v2/artifacts")
 
 

@@ -1,13 +1,17 @@
 """What the logs of a run's steps say, here and in cloud storage, and what keeps them from us."""
 
+import ast
+import errno
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from attngan.errors import InputError
+import attngan
+from attngan.errors import InputError, TransientError
 from attngan.runtime import exit_status, launcher
-from attngan.storage import places, step_logs
+from attngan.storage import cloud, places, step_logs
 from attngan.storage.step_logs import Reason, StepLogs
 
 STEP = "train-generator"
@@ -150,6 +154,55 @@ def test_a_mistake_that_the_first_of_several_nodes_names_is_a_mistake(tmp_path, 
     log = f"node 0 | attngan: training.epochs: raise it.\n{said(capsys, lost_node)}"
     put(tmp_path, "1f0e/executor-logs-0", log)
     assert reason(str(tmp_path)) == Reason("training.epochs: raise it.", True)
+
+
+def test_storage_that_was_waited_for_is_no_reason(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cloud, "_TOLD", set())
+    cloud.tell_away("storage.googleapis.com", time.monotonic() - cloud.PATIENCE_SECONDS)
+    waited = capsys.readouterr().err
+    assert "does not answer" in waited
+    put(tmp_path, "1f0e/executor-logs-0", f"{waited}step 100, loss 0.5\nKilled\n")
+    found = reason(str(tmp_path))
+    assert not found.is_mistake and found.text.endswith("its last line is: Killed")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_mistake"),
+    [
+        (InputError("training.batch_size: lower it."), True),
+        (cloud.fault("away", "gs://birds/data", "503"), False),
+        (TransientError("device: cuda cannot be used here."), False),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), False),
+    ],
+)
+@pytest.mark.parametrize(("of", "variable"), [("", "KFP_POD_NAME"), ("node 0 | ", "PET_NNODES")])
+def test_in_a_pod_the_log_tells_a_mistake_from_what_may_pass(
+    error, is_mistake, of, variable, tmp_path, capsys, monkeypatch
+):
+    """As `errors.is_lasting` does, by which the cluster's own tries go."""
+
+    def refuse():
+        with exit_status.reported():
+            raise error
+
+    here = said(capsys, refuse)
+    monkeypatch.setenv(variable, "2")
+    in_a_pod = said(capsys, refuse)
+    assert here == in_a_pod.replace(exit_status.MAY_PASS, "")
+    put(tmp_path, "1f0e/executor-logs-0", f"{of}{in_a_pod}")
+    assert reason(str(tmp_path)) == Reason(in_a_pod.removeprefix("attngan: ").rstrip(), is_mistake)
+
+
+def test_only_what_ends_a_step_is_written_as_a_sentence_of_attngan():
+    """A note that began like one would be taken for the reason of whatever ends the step later."""
+    root = Path(attngan.__file__).parent
+    writers = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and str(node.value).startswith("attngan: ")
+    }
+    assert writers == {"runtime/exit_status.py", "runtime/launcher.py", "training/train_job.py"}
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_storage_that_is_waited_for_is_named_once_and_only_after_a_while(
     cloud_bucket.proxy.choose_fault = first_of_each(fault)
     places.fetch(f"{cloud_bucket.uri}/one", tmp_path / "slow")
     said = "does not answer; trying again, for about 5 minutes at most ..."
-    assert capsys.readouterr().err == f"attngan: {host} {said}\n"
+    assert capsys.readouterr().err == f"{host} {said}\n"
 
 
 @pytest.mark.parametrize("fault", ["503 after", "reset after", "truncated"])
