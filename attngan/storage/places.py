@@ -103,10 +103,27 @@ def send(path: Path, uri: str) -> None:
 
 
 def names(uri: str) -> list[str]:
-    """Return the names, relative to it, of all files below a folder, sorted; a folder that is not there has none."""
+    """Return the names, relative to it, of all files below a folder, sorted; a folder that is not there has none.
+
+    Links are followed, as whoever opens a file by its name follows them.
+    """
     if is_remote(uri):
         return cloud.of(uri).names(uri)
-    return sorted(path.relative_to(uri).as_posix() for path in Path(uri).rglob("*") if path.is_file())
+    return sorted(path.relative_to(uri).as_posix() for path in _files_below(Path(uri)))
+
+
+def _files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Give all files in a folder at any depth; `above` has the real paths of those that it lies in."""
+    above |= {os.path.realpath(folder)}
+    try:
+        paths = [folder / name for name in os.listdir(folder)]
+    except OSError:
+        return  # what cannot be read shows nothing
+    for path in paths:
+        if os.path.isfile(path):
+            yield path
+        elif os.path.isdir(path) and os.path.realpath(path) not in above:  # a link upwards would never end
+            yield from _files_below(path, above)
 
 
 def modified(uri: str) -> float:

@@ -316,6 +316,22 @@ def test_the_fingerprint_follows_names_and_contents(root, tmp_path):
     assert places.fingerprint(root, "") != first
 
 
+def test_the_fingerprint_follows_what_lies_behind_links(tmp_path):
+    real, source = tmp_path / "real", tmp_path / "source"
+    (real / "deep").mkdir(parents=True)
+    (real / "deep" / "1.png").write_bytes(b"red")
+    source.mkdir()
+    (source / "images").symlink_to(real)
+    (source / "again").symlink_to(real)
+    (real / "deep" / "up").symlink_to(source)
+    (real / "loop").symlink_to("loop")
+    (source / "captions.jsonl").symlink_to(real / "deep" / "1.png")
+    assert places.names(str(source)) == ["again/deep/1.png", "captions.jsonl", "images/deep/1.png"]
+    before = places.fingerprint(str(source))
+    (real / "deep" / "1.png").write_bytes(b"blue")
+    assert places.fingerprint(str(source)) != before
+
+
 def test_the_fingerprint_of_what_is_not_there_is_refused(root):
     with pytest.raises(InputError, match=r"no such file|nothing is there|not found"):
         places.fingerprint(root)
