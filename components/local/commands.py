@@ -55,7 +55,7 @@ def run(
         from attngan.config import settings
         from attngan.errors import InputError
         from attngan.steps import train
-        from attngan.storage.champion import fingerprint_of
+        from attngan.storage.sources import fingerprint_of
         from components.local import run as running
 
         folder = Path(out)
@@ -73,7 +73,7 @@ def run(
         kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
         arguments = {
             **sources,
-            "inputs": fingerprint_of(sources.values(), kept.config),
+            "inputs": fingerprint_of([*sources.values()], kept.config),
             "model_uri": running.absolute(model_uri or str(folder / "models")),
             "config": settings.dump(kept.config),
             "checkpoint_root": running.absolute(str(folder / "state")),
