@@ -23,7 +23,7 @@ from attngan.data.sources import archives, cub, layouts
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
 from attngan.pages import contact_sheet, pictures
-from attngan.runtime import machine, scratch
+from attngan.runtime import scratch
 from attngan.runtime.console import progress, say
 from attngan.storage import artifacts, sources
 from attngan.storage.result_folder import result
@@ -90,7 +90,7 @@ def look(source: Path, config: Config, captions: Path | None = None) -> tuple[in
     with _read(source, captions) as found:
         num_images, sides = len(found.records) + len(found.rejected), []
         looked_at = [found.records[index] for index in sampling.spread(len(found.records), NUM_LOOKED_AT)]
-        for record, pixels in images.prepare_all(looked_at, LOOKED_AT_SIDE, num_workers=machine.num_cores()):
+        for record, pixels in images.prepare_all(looked_at, LOOKED_AT_SIDE):
             if isinstance(pixels, str):
                 found.reject(record.name, pixels)
             else:
@@ -165,7 +165,6 @@ class _Run:
             for record, pixels in images.prepare_all(
                 described(),
                 self.config.data.resolution,
-                num_workers=machine.num_cores(),
                 on_cut_box=lambda record: self.cut_boxes.append(record.name),
             ):
                 if isinstance(pixels, str):
