@@ -335,13 +335,13 @@ def generate(
 
         command_group.check_quoted(context, bundle, caption)
         with (
-            delivery.output(out, kind=None, inputs=[bundle]) as to,
+            delivery.files(out, inputs=[bundle]) as to,
             places.local_input(bundle) as package,
             places.local_input(captions) as texts,
         ):
             noise = {"num_images": num_images, "seed": seed, "truncation": truncation}
             for path in drawing.generate(package, caption, to, captions=texts, contact_sheet=contact_sheet, **noise):
-                print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
+                print(f"{out.rstrip('/')}/{path.name}")
 
 
 @app.command("export-onnx")

@@ -59,12 +59,12 @@ def local_input(uri: str | None) -> Iterator[Path | None]:
         return
     with scratch.folder("in") as folder:
         path = fetch(uri, folder)
-        with _told_as(uri, path):
+        with told_as(uri, path):
             yield path
 
 
 @contextlib.contextmanager
-def _told_as(uri: str, path: Path) -> Iterator[None]:
+def told_as(uri: str, path: Path) -> Iterator[None]:
     """Let sentences name what was given, and not the copy of it here, which is gone when they are read."""
     try:
         yield
@@ -87,7 +87,7 @@ def node_input(uri: str | None) -> Iterator[Path | None]:
         told: list[Any] = [None] * distributed.world_size()
         dist.all_gather_object(told, (node, path))
         here = next(Path(path) for where, path in told if path and where == node)
-        with _told_as(uri, here):
+        with told_as(uri, here):
             yield here
         dist.all_gather_object(told, None)  # nobody reads any more
 

@@ -114,7 +114,7 @@ def test_generate_hands_on_caption_number_and_seed(step, tmp_path):
     result = call("generate", "bundle", "a small red bird", "-n", "3", "--seed", "9", "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
     (((bundle, caption, out), extra),) = calls
-    assert (str(bundle), caption, out) == ("bundle", "a small red bird", tmp_path)
+    assert (str(bundle), caption, out.folder) == ("bundle", "a small red bird", tmp_path)
     assert extra == {"captions": None, "num_images": 3, "seed": 9, "truncation": 1.0, "contact_sheet": False}
     more = ["--captions", "texts.txt", "--truncation", "0.5", "--contact-sheet"]
     assert call("generate", "bundle", *more, "--out", str(tmp_path)).exit_code == 0
