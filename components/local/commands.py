@@ -55,6 +55,7 @@ def run(
         from attngan.config import settings
         from attngan.errors import InputError
         from attngan.steps import train
+        from attngan.storage import folder_lock
         from attngan.storage.sources import fingerprint_of
         from components.local import run as running
 
@@ -64,27 +65,28 @@ def run(
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         train.check_apart(folder, running.absolute(model_uri), sources.values())
-        running.check_places(folder)
-        if docker:
-            running.check_containers(image or IMAGE, model_uri)
-        else:
-            running.check_names(sources, folder)
-        given = {"given": config or [], "overrides": set_ or [], "minutes": minutes}
-        kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
-        arguments = {
-            **sources,
-            "inputs": fingerprint_of([*sources.values()], kept.config),
-            "model_uri": running.absolute(model_uri or str(folder / "models")),
-            "config": settings.dump(kept.config),
-            "checkpoint_root": running.absolute(str(folder / "state")),
-            "force": force,
-        }
-        kept.keep_settings()
-        if docker:
-            image = image or IMAGE
-            running.in_containers(context.obj["local"], arguments, folder.resolve(), image=image, gpus=gpus)
-        else:
-            running.in_processes(context.obj["local"], arguments, folder.resolve())
+        with folder_lock.held(folder):
+            running.check_places(folder)
+            if docker:
+                running.check_containers(image or IMAGE, model_uri)
+            else:
+                running.check_names(sources, folder)
+            given = {"given": config or [], "overrides": set_ or [], "minutes": minutes}
+            kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
+            arguments = {
+                **sources,
+                "inputs": fingerprint_of([*sources.values()], kept.config),
+                "model_uri": running.absolute(model_uri or str(folder / "models")),
+                "config": settings.dump(kept.config),
+                "checkpoint_root": running.absolute(str(folder / "state")),
+                "force": force,
+            }
+            kept.keep_settings()
+            if docker:
+                image = image or IMAGE
+                running.in_containers(context.obj["local"], arguments, folder.resolve(), image=image, gpus=gpus)
+            else:
+                running.in_processes(context.obj["local"], arguments, folder.resolve())
 
 
 @app.command()
