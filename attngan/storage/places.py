@@ -21,6 +21,8 @@ from attngan.storage import artifacts, cloud
 from attngan.storage.cloud import Generation
 from attngan.storage.uris import is_remote, join
 
+LOCK = ".attngan-write.lock"  # of all pointers in a folder on this machine; not the one that a whole run holds
+
 
 def keyed(root: str, name: str, key: Any) -> str:
     """Return the folder below `root` that belongs to a step and to all that shapes its result, as JSON can hold it.
@@ -172,7 +174,7 @@ def write(uri: str, content: bytes, *, generation: Generation) -> Generation:
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Nothing is written there, and no link followed: the name may be somebody else's.
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    lock = os.open(path.parent / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # between looking and replacing
         if read(uri)[1] != generation:

@@ -18,7 +18,7 @@ from attngan.data.toy import drawn_birds
 from attngan.errors import Changed, InputError
 from attngan.runtime import exit_status
 from attngan.steps import preprocess
-from attngan.storage import artifacts, cloud, delivery, places, s3_storage, uris
+from attngan.storage import artifacts, cloud, delivery, folder_lock, places, s3_storage, uris
 from attngan.storage.result_folder import result
 
 pytest.importorskip("google.cloud.storage")
@@ -265,6 +265,19 @@ def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(root):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(increase, range(12)))
     assert places.read(uri)[0] == b"12"
+
+
+def test_pointers_on_this_machine_leave_one_lock_in_their_folder_and_none_of_a_runs(tmp_path):
+    with folder_lock.held(tmp_path / "run"):
+        for number in range(3):
+            places.write(str(tmp_path / "run" / f"{number}.json"), b"{}", generation=0)
+    assert places.names(str(tmp_path / "run")) == [
+        ".attngan-write.lock",
+        folder_lock.LOCK,
+        "0.json",
+        "1.json",
+        "2.json",
+    ]
 
 
 @pytest.mark.parametrize(
