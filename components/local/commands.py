@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attngan.cli.options import local_output, output
+from attngan.cli.options import CAPTIONS, local_output, output
 from attngan.config.bounds import MOST
 from attngan.runtime import exit_status
 from components.image import IMAGE
@@ -14,7 +14,7 @@ from components.image import IMAGE
 app = typer.Typer()
 
 Source = Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")]
-Captions = Annotated[str, typer.Option(help="Captions that are not in the source.")]
+Captions = Annotated[str, typer.Option(help=CAPTIONS)]
 InceptionWeights = Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")]
 ModelUri = Annotated[str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import attngan
 from attngan import cli
 from attngan.config import settings
+from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
 from attngan.runtime import exit_status
 from attngan.storage import artifacts
@@ -70,6 +71,17 @@ def test_help_names_every_command():
 def test_help_appears_without_loading_torch():
     code = "import sys, attngan.cli; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_says_how_many_birds_there_are_at_least_and_fewer_are_refused(tmp_path):
+    assert "56<=x<=1000000" in call("draw-birds", "--help").output and len(drawn_birds.bird_classes()) == 56
+    refused = call("draw-birds", "--out", str(tmp_path / "birds"), "--count", "55")
+    assert refused.exit_code == 2 and "56" in refused.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["train", "preprocess", "detect-changes"])
+def test_help_says_that_captions_are_a_folder_or_an_archive(name):
+    assert "Folder or archive with captions" in " ".join(call(name, "--help").output.split())
 
 
 def test_a_dry_run_prints_the_full_config_and_stops(step, tmp_path):
