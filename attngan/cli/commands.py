@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from attngan.cli.options import (
+    CAPTIONS,
     INPUT,
     OUTPUT,
     ConfigOption,
@@ -29,7 +30,7 @@ from attngan.cli.options import (
     output,
     state_for,
 )
-from attngan.config.bounds import FEW, LARGEST, LAST_SEED, MOST
+from attngan.config.bounds import FEW, FEWEST_BIRDS, LARGEST, LAST_SEED, MOST
 from attngan.runtime import command_group, exit_status
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0.5, max=MOST, help="Time for all of it; default: as long as it is worth.")
     ] = None,
-    captions: Annotated[str | None, typer.Option(help="Captions that are not in the source.")] = None,
+    captions: Annotated[str | None, typer.Option(help=CAPTIONS)] = None,
     inception_weights: Annotated[str | None, typer.Option(help="ImageNet weights of the image encoder.")] = None,
     start_from: StartFrom = None,
     model_uri: OwnModelUri = None,
@@ -87,7 +88,7 @@ def train(
 def preprocess(
     source: Annotated[str, typer.Option(metavar=INPUT, help="Folder, .tgz or .zip with images.")],
     out: Out,
-    captions: Annotated[str | None, typer.Option(metavar=INPUT, help="Captions that are not in the source.")] = None,
+    captions: Annotated[str | None, typer.Option(metavar=INPUT, help=CAPTIONS)] = None,
     vocabulary: Annotated[
         str | None, typer.Option(metavar=INPUT, help="vocabulary.json of a model to go on from.")
     ] = None,
@@ -247,10 +248,8 @@ def publish(
 @app.command("draw-birds")
 def draw_birds(
     out: Annotated[str, typer.Option(callback=local_output, help="A new or empty folder.")],
-    count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of pictures.")],
-    seed: Annotated[
-        int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same birds, byte for byte.")
-    ] = 0,
+    count: Annotated[int, typer.Option(min=FEWEST_BIRDS, max=MOST, help="Number of pictures.")],
+    seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same birds.")] = 0,
 ) -> None:
     """Draw the toy set: little birds with captions, in the layout of CUB-200-2011."""
     with exit_status.reported(out):
@@ -265,7 +264,7 @@ def draw_birds(
 def detect_changes(
     source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
     model_uri: ModelUri,
-    captions: Annotated[str, typer.Option(help="Captions that are not in the source.")] = "",
+    captions: Annotated[str, typer.Option(help=CAPTIONS)] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
     always: Annotated[bool, typer.Option("--always", help="Train whatever has changed.")] = False,
     config: ConfigOption = None,
@@ -335,13 +334,13 @@ def generate(
 
         command_group.check_quoted(context, bundle, caption)
         with (
-            delivery.output(out, kind=None, inputs=[bundle]) as to,
+            delivery.files(out, inputs=[bundle]) as to,
             places.local_input(bundle) as package,
             places.local_input(captions) as texts,
         ):
             noise = {"num_images": num_images, "seed": seed, "truncation": truncation}
             for path in drawing.generate(package, caption, to, captions=texts, contact_sheet=contact_sheet, **noise):
-                print(f"{out.rstrip('/')}/{path.relative_to(to).as_posix()}")
+                print(f"{out.rstrip('/')}/{path.name}")
 
 
 @app.command("export-onnx")

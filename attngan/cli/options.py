@@ -49,6 +49,7 @@ ModelUri = Annotated[
 OwnModelUri = Annotated[
     str | None, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
 ]
+CAPTIONS = "Folder or archive with captions that are not in the source."
 StartFrom = Annotated[
     str | None, typer.Option(metavar=INPUT, help="A bundle, or a folder of a training, whose weights to begin with.")
 ]

@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from attngan.data.records import Box, Record
 from attngan.data.sources import source_files
+from attngan.runtime import machine
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that starts another program
 MAX_PIXELS = 80_000_000  # of one picture; more is taken for a decompression bomb
+WORKER_BYTES = 2 * 2**30  # of memory; one of MAX_PIXELS with transparency takes 1.5 GiB while it is prepared
 MIN_SIDE = 8  # pixels of the crop's shorter side
 MAX_BOX = 1e9  # pixels; not-a-number and infinity are not below it
 MAX_ASPECT = 2  # longer pictures keep their central part
@@ -210,19 +212,19 @@ def prepare_all(
     records: Iterable[Record],
     resolution: int,
     *,
-    num_workers: int,
     on_cut_box: Callable[[Record], object] = lambda record: None,
 ) -> Iterator[tuple[Record, np.ndarray | str]]:
     """Give each record with its pixels, or with why it has none, in the order of the records.
 
-    Threads do: Pillow decodes and resizes outside the interpreter's lock. Few pictures are held at a time.
+    Threads do: Pillow decodes and resizes outside the interpreter's lock. There are as many as there are cores, and
+    memory for the largest pictures; few pictures are held at a time.
 
     Args:
         records: of the pictures.
         resolution: side of the finest picture trained on.
-        num_workers: threads.
         on_cut_box: called, by any thread, with each record whose box reaches out of its picture.
     """
+    num_workers = max(1, min(machine.num_cores(), machine.memory_bytes() // WORKER_BYTES))
     window: collections.deque[tuple[Record, Future[np.ndarray | str]]] = collections.deque()
     with ThreadPoolExecutor(num_workers) as pool:
         try:

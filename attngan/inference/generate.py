@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from attngan.inference.bundle import find_bundle
 from attngan.inference.text_to_image import Picture, TextToImage, check_truncation
 from attngan.pages import pictures
 from attngan.runtime.console import progress, say
+from attngan.storage.delivery import Files
 from attngan.storage.uris import check_apart
 
 SLUG_CHARACTERS = 60
@@ -29,7 +31,7 @@ MISTAKES_SHOWN = 20  # of one file; the others are counted
 def generate(
     bundle: Path,
     caption: str | None,
-    out: Path,
+    out: Path | Files,
     *,
     captions: Path | None = None,
     num_images: int,
@@ -45,7 +47,7 @@ def generate(
     Args:
         bundle: folder of `export_samples`, or one that holds it as `bundle`, as a run's or an import's does.
         caption: any text of which the model knows a word; the others are named on the console.
-        out: folder for the pictures; what is there already stays.
+        out: folder for the pictures, here or in cloud storage; what is there already stays.
         captions: a text file with a sentence a line, in the place of `caption`; blank lines are skipped.
         num_images: how many of each sentence.
         seed: the same seed draws the same pictures; picture k is the same for any `num_images`.
@@ -63,18 +65,20 @@ def generate(
     check_truncation(truncation)
     sentences = _sentences(caption, captions, num_images)
     folder = find_bundle(bundle)
-    check_apart([out], [folder])
+    to = out if isinstance(out, Files) else Files(out)
+    check_apart([to.folder], [folder])
     model = TextToImage.open(folder, kind="bundle")
     _check_known(model, sentences, captions)  # a sentence without a known word leaves no folder
-    files = [_files(out, each, num_images, seed, truncation, model.fingerprint) for each in sentences.values()]
-    if contact_sheet:
-        _check_contact_sheet(out / CONTACT_SHEET)
-    _draw(model, out, files)
-    paths = [path for each in files for path in each.about]
-    if contact_sheet:
-        _write_contact_sheet(out / CONTACT_SHEET, files)
-        paths.append(out / CONTACT_SHEET)
-    return paths
+    files = [_files(to.folder, each, num_images, seed, truncation, model.fingerprint) for each in sentences.values()]
+    paths, sheets = [path for each in files for path in each.about], [to.folder / CONTACT_SHEET] * contact_sheet
+    to.fetch([*paths, *sheets])
+    for sheet in sheets:
+        _check_contact_sheet(sheet)
+    _draw(model, to, files)
+    for sheet in sheets:
+        _write_contact_sheet(sheet, files)
+    to.send(sheets)
+    return [*paths, *sheets]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,25 +150,28 @@ def _files(out: Path, caption: str, num_images: int, seed: int, truncation: floa
     return _Files(caption, drawn, sheet, about)
 
 
-def _draw(model: TextToImage, out: Path, files: Sequence[_Files]) -> None:
+def _draw(model: TextToImage, to: Files, files: Sequence[_Files]) -> None:
     """Draw what is missing, and lay it out in sheets."""
     about = {path: origin for each in files for path, origin in each.about.items()}
     done = {path for path in about if _is_drawn(path, about[path])}
     for path in about.keys() - done:
         path.unlink(missing_ok=True)  # cut off, but it says that it is this picture
-    out.mkdir(parents=True, exist_ok=True)
+    to.folder.mkdir(parents=True, exist_ok=True)
     wanted = {path: picture for each in files for path, picture in each.pictures.items()}
     missing = [path for path in wanted if path not in done]
     with progress("drawing", total=len(wanted), unit="pictures", start=len(wanted) - len(missing)) as advance:
         paths = iter(missing)
         for generated in model.in_batches([wanted[path] for path in missing]):
-            for picture in pictures.to_pictures(generated.images[-1]):
-                path = next(paths)
+            drawn = pictures.to_pictures(generated.images[-1])
+            batch = list(itertools.islice(paths, len(drawn)))
+            for picture, path in zip(drawn, batch, strict=True):
                 _save(picture, path, about[path])
                 advance(1)
+            to.send(batch)
     for each in files:
         if each.sheet not in done:
             _save(_sheet([*each.pictures][:GRID_PICTURES]), each.sheet, about[each.sheet])
+            to.send([each.sheet])
 
 
 def slug(caption: str) -> str:

@@ -173,8 +173,13 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
         max_images: pictures of one request.
 
     Raises:
-        InputError: the packages are not installed, the bundle is none, or the port is taken.
+        InputError: the packages are not installed, the bundle is none, no address is given, or the port is taken.
     """
+    if not host.strip():  # the system takes it for every address
+        raise InputError(
+            "--host: expected an address to listen at, found an empty one; give 127.0.0.1 for this machine alone, or "
+            "0.0.0.0 for all."
+        )
     try:
         import fastapi  # noqa: F401
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from attngan.config.settings import Config
 from attngan.pages import model_page
-from attngan.storage.champion import ModelFolder, Origin, fingerprint_of, origin
+from attngan.storage.champion import ModelFolder, Origin, origin
+from attngan.storage.sources import fingerprint_of
 
 
 def detect_changes(

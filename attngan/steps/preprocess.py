@@ -23,9 +23,9 @@ from attngan.data.sources import archives, cub, layouts
 from attngan.data.sources.source_files import shown
 from attngan.errors import InputError
 from attngan.pages import contact_sheet, pictures
-from attngan.runtime import machine, scratch
+from attngan.runtime import scratch
 from attngan.runtime.console import progress, say
-from attngan.storage import artifacts
+from attngan.storage import artifacts, sources
 from attngan.storage.result_folder import result
 
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -65,8 +65,7 @@ def preprocess(
         InputError: nothing usable is left, more than `data.max_rejected_share` of the images is unusable, or a later
             step has too few pictures.
     """
-    beside = source.parent / "text"  # where CUB's captions lie
-    inputs = [source, captions, vocabulary, beside if os.path.isdir(beside) else None]
+    inputs = [source, captions or _captions_beside(source), vocabulary]
     with result(out, "dataset", inputs=inputs) as draft, _read(source, captions) as found:
         given = None if vocabulary is None else Vocabulary.load(vocabulary)
         info = _Run(found, draft, config, source, given, is_for_all=is_for_all).write()
@@ -91,7 +90,7 @@ def look(source: Path, config: Config, captions: Path | None = None) -> tuple[in
     with _read(source, captions) as found:
         num_images, sides = len(found.records) + len(found.rejected), []
         looked_at = [found.records[index] for index in sampling.spread(len(found.records), NUM_LOOKED_AT)]
-        for record, pixels in images.prepare_all(looked_at, LOOKED_AT_SIDE, num_workers=machine.num_cores()):
+        for record, pixels in images.prepare_all(looked_at, LOOKED_AT_SIDE):
             if isinstance(pixels, str):
                 found.reject(record.name, pixels)
             else:
@@ -166,7 +165,6 @@ class _Run:
             for record, pixels in images.prepare_all(
                 described(),
                 self.config.data.resolution,
-                num_workers=machine.num_cores(),
                 on_cut_box=lambda record: self.cut_boxes.append(record.name),
             ):
                 if isinstance(pixels, str):
@@ -329,9 +327,12 @@ def _read(source: Path, captions: Path | None) -> Iterator[Source]:
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(_as_folder(source))
         texts = None if captions is None else stack.enter_context(_as_folder(captions))
-        beside = source.parent / "text"  # where CUB's captions lie
-        has_texts_beside = source.is_file() and beside.is_dir()
-        yield layouts.read(root, texts, beside=beside if has_texts_beside else None)
+        yield layouts.read(root, texts, beside=_captions_beside(source))
+
+
+def _captions_beside(source: Path) -> Path | None:
+    beside = sources.captions_beside(str(source))
+    return Path(beside) if beside else None
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.steps.train import check_apart
 from attngan.storage import artifacts, delivery, folder_lock, json_text, places, uris
-from attngan.storage.champion import fingerprint_of
+from attngan.storage.sources import fingerprint_of
 from attngan.training import plan
 
 MADE = {"generator": "generator", "metrics": "metrics", "gallery": "gallery", "bundle": "bundle"}  # folders and kinds

@@ -21,7 +21,7 @@ from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
-from attngan.storage import artifacts, folder_lock, json_text, places, result_folder, tensor_files, uris
+from attngan.storage import artifacts, folder_lock, json_text, places, result_folder, sources, tensor_files, uris
 from attngan.storage.champion import ModelFolder
 from attngan.training import recipe, run_folder, start
 from attngan.training.recipe import Costs
@@ -116,7 +116,7 @@ def train(
             run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights))
             data = run.step(
                 "preprocess",
-                [places.fingerprint(source, captions or "")],
+                [sources.fingerprint(source, captions or "")],
                 lambda: preprocess.preprocess(pictures, to.dataset, run.config, captions=texts, is_for_all=True),
             )
         run.keep_settings()

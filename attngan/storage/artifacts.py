@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO, NotRequired
@@ -85,13 +85,12 @@ def atomic_file(path: Path, *, replaces: bool = True) -> Iterator[BinaryIO]:
         path: of the file.
         replaces: a file that is there gives way; else FileExistsError, where the file system knows hard links.
     """
-    handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False)
+    handle = (path.parent / f".{path.name}.{secrets.token_hex(4)}.part").open("xb")  # with the rights of any new file
     try:
         with handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.chmod(handle.name, 0o666 & ~_umask())
         if replaces or not _link(handle.name, path):
             os.replace(handle.name, path)
     except BaseException:
@@ -249,9 +248,3 @@ def _compare(folder: Path, name: str, entry: dict[str, Any], *, contents: bool) 
         )
     if contents and sha256_of(path) != entry["sha256"]:
         raise InputError(f"{path}: its content is not what {MANIFEST} says (sha256); copy the whole folder again.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -11,7 +11,7 @@ all that.
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -81,20 +81,8 @@ class Told(TypedDict, total=False):
     bundle: str
 
 
-def fingerprint_of(sources: Iterable[str], config: Config) -> str:
-    """Return the fingerprint of all that a model is made from beside its settings.
-
-    Args:
-        sources: pictures, captions, pretrained weights: files or folders, "" for what is not given. Cloud storage is
-            listed, not downloaded.
-        config: may name the file of weights that a projected discriminator looks through.
-    """
-    frozen = config.discriminator.projected.uri
-    return places.fingerprint(*sources, *([frozen] if frozen else []))
-
-
 def origin(inputs: str, config: Config) -> Origin:
-    """Return what a model is made from: the fingerprint of its inputs (`fingerprint_of`) and of its settings."""
+    """Return what a model is made from: the fingerprints of its inputs (`sources.fingerprint_of`) and settings."""
     return {"inputs": inputs, "config": artifacts.fingerprint(config.shaping())}
 
 

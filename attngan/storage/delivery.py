@@ -7,6 +7,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,42 @@ def output(uri: str, *, kind: str | None, inputs: Iterable[str | None]) -> Itera
             _deliver_files(folder, uri)
         else:
             deliver(folder, uri)
+
+
+class Files:
+    """Files that are no result, made one after the other: in a folder here, and where that belongs in cloud storage.
+
+    Args:
+        folder: where they are made.
+        uri: where each belongs; None where that is the folder.
+    """
+
+    def __init__(self, folder: Path, uri: str | None = None):
+        self.folder, self.uri = folder, uri
+
+    def fetch(self, paths: Iterable[Path]) -> None:
+        """Bring those of some files that were made before."""
+        if self.uri is not None:
+            wanted = {path.name for path in paths} & set(places.names(self.uri))
+            with ThreadPoolExecutor(cloud.NUM_WORKERS) as pool:
+                list(pool.map(lambda name: places.fetch(uris.join(self.uri, name), self.folder), wanted))
+
+    def send(self, paths: Iterable[Path]) -> None:
+        """Bring files to where they belong, in the place of older ones."""
+        if self.uri is not None:
+            places.copy([(path, path.name) for path in paths], self.uri)
+
+
+@contextlib.contextmanager
+def files(uri: str, *, inputs: Iterable[str | None]) -> Iterator[Files]:
+    """Give a place for files that are no result; `output` says what the arguments are, and is raised."""
+    if not uris.is_remote(uri):
+        yield Files(Path(uri))
+        return
+    uris.check_apart([uri], inputs)
+    cloud.of(uri).check_reachable(uri)
+    with scratch.folder("out") as folder, places.told_as(uri, folder):
+        yield Files(folder, uri)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from attngan.storage import artifacts, cloud
 from attngan.storage.cloud import Generation
 from attngan.storage.uris import is_remote, join
 
+LOCK = ".attngan-write.lock"  # of all pointers in a folder on this machine; not the one that a whole run holds
+
 
 def keyed(root: str, name: str, key: Any) -> str:
     """Return the folder below `root` that belongs to a step and to all that shapes its result, as JSON can hold it.
@@ -59,12 +61,12 @@ def local_input(uri: str | None) -> Iterator[Path | None]:
         return
     with scratch.folder("in") as folder:
         path = fetch(uri, folder)
-        with _told_as(uri, path):
+        with told_as(uri, path):
             yield path
 
 
 @contextlib.contextmanager
-def _told_as(uri: str, path: Path) -> Iterator[None]:
+def told_as(uri: str, path: Path) -> Iterator[None]:
     """Let sentences name what was given, and not the copy of it here, which is gone when they are read."""
     try:
         yield
@@ -87,7 +89,7 @@ def node_input(uri: str | None) -> Iterator[Path | None]:
         told: list[Any] = [None] * distributed.world_size()
         dist.all_gather_object(told, (node, path))
         here = next(Path(path) for where, path in told if path and where == node)
-        with _told_as(uri, here):
+        with told_as(uri, here):
             yield here
         dist.all_gather_object(told, None)  # nobody reads any more
 
@@ -103,10 +105,27 @@ def send(path: Path, uri: str) -> None:
 
 
 def names(uri: str) -> list[str]:
-    """Return the names, relative to it, of all files below a folder, sorted; a folder that is not there has none."""
+    """Return the names, relative to it, of all files below a folder, sorted; a folder that is not there has none.
+
+    Links are followed, as whoever opens a file by its name follows them.
+    """
     if is_remote(uri):
         return cloud.of(uri).names(uri)
-    return sorted(path.relative_to(uri).as_posix() for path in Path(uri).rglob("*") if path.is_file())
+    return sorted(path.relative_to(uri).as_posix() for path in _files_below(Path(uri)))
+
+
+def _files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Give all files in a folder at any depth; `above` has the real paths of those that it lies in."""
+    above |= {os.path.realpath(folder)}
+    try:
+        paths = [folder / name for name in os.listdir(folder)]
+    except OSError:
+        return  # what cannot be read shows nothing
+    for path in paths:
+        if os.path.isfile(path):
+            yield path
+        elif os.path.isdir(path) and os.path.realpath(path) not in above:  # a link upwards would never end
+            yield from _files_below(path, above)
 
 
 def modified(uri: str) -> float:
@@ -155,7 +174,7 @@ def write(uri: str, content: bytes, *, generation: Generation) -> Generation:
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Nothing is written there, and no link followed: the name may be somebody else's.
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    lock = os.open(path.parent / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # between looking and replacing
         if read(uri)[1] != generation:

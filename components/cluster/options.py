@@ -51,7 +51,9 @@ class Work:
     image: Annotated[
         str, typer.Option(envvar="ATTNGAN_IMAGE", help="Image of the steps that the cluster can pull, pinned.")
     ]
-    captions: Annotated[str, typer.Option(help="Captions that are not in the source, in cloud storage.")] = ""
+    captions: Annotated[
+        str, typer.Option(help="Folder or archive with captions that are not in the source, in cloud storage.")
+    ] = ""
     inception_weights: Annotated[
         str, typer.Option(help="ImageNet weights for image_encoder.kind, in cloud storage.")
     ] = ""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attngan.cli.options import local_output, output
+from attngan.cli.options import CAPTIONS, local_output, output
 from attngan.config.bounds import MOST
 from attngan.runtime import exit_status
 from components.image import IMAGE
@@ -14,7 +14,7 @@ from components.image import IMAGE
 app = typer.Typer()
 
 Source = Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")]
-Captions = Annotated[str, typer.Option(help="Captions that are not in the source.")]
+Captions = Annotated[str, typer.Option(help=CAPTIONS)]
 InceptionWeights = Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")]
 ModelUri = Annotated[str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")]
@@ -55,7 +55,8 @@ def run(
         from attngan.config import settings
         from attngan.errors import InputError
         from attngan.steps import train
-        from attngan.storage.champion import fingerprint_of
+        from attngan.storage import folder_lock
+        from attngan.storage.sources import fingerprint_of
         from components.local import run as running
 
         folder = Path(out)
@@ -64,27 +65,28 @@ def run(
         sources = {"source": source, "captions": captions, "inception_weights": inception_weights}
         sources = {name: running.absolute(uri) for name, uri in sources.items()}
         train.check_apart(folder, running.absolute(model_uri), sources.values())
-        running.check_places(folder)
-        if docker:
-            running.check_containers(image or IMAGE, model_uri)
-        else:
-            running.check_names(sources, folder)
-        given = {"given": config or [], "overrides": set_ or [], "minutes": minutes}
-        kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
-        arguments = {
-            **sources,
-            "inputs": fingerprint_of(sources.values(), kept.config),
-            "model_uri": running.absolute(model_uri or str(folder / "models")),
-            "config": settings.dump(kept.config),
-            "checkpoint_root": running.absolute(str(folder / "state")),
-            "force": force,
-        }
-        kept.keep_settings()
-        if docker:
-            image = image or IMAGE
-            running.in_containers(context.obj["local"], arguments, folder.resolve(), image=image, gpus=gpus)
-        else:
-            running.in_processes(context.obj["local"], arguments, folder.resolve())
+        with folder_lock.held(folder):
+            running.check_places(folder)
+            if docker:
+                running.check_containers(image or IMAGE, model_uri)
+            else:
+                running.check_names(sources, folder)
+            given = {"given": config or [], "overrides": set_ or [], "minutes": minutes}
+            kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
+            arguments = {
+                **sources,
+                "inputs": fingerprint_of([*sources.values()], kept.config),
+                "model_uri": running.absolute(model_uri or str(folder / "models")),
+                "config": settings.dump(kept.config),
+                "checkpoint_root": running.absolute(str(folder / "state")),
+                "force": force,
+            }
+            kept.keep_settings()
+            if docker:
+                image = image or IMAGE
+                running.in_containers(context.obj["local"], arguments, folder.resolve(), image=image, gpus=gpus)
+            else:
+                running.in_processes(context.obj["local"], arguments, folder.resolve())
 
 
 @app.command()

@@ -188,6 +188,13 @@ def test_a_tar_whose_next_member_would_lie_before_its_beginning_is_refused(tmp_p
     refusal(path, tmp_path / "into", "whole .zip, .tar or .tar.gz archive")
 
 
+@pytest.mark.parametrize("name", ["captions.jsonl", "captions.CSV"])
+def test_for_a_list_of_captions_the_folder_that_it_lies_in_is_asked_for(tmp_path, name):
+    (tmp_path / name).write_bytes(b'{"file": "a.png", "captions": ["a red bird"]}\n')
+    refusal(tmp_path / name, tmp_path / "into", "found a list; give the folder that it lies in")
+    assert archives.unpack(write_tar(tmp_path / name, {"a.txt": b"a"}, "w"), tmp_path / "into", lambda _: None) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"not an archive at all, only a text" * 40, b"\x1f\x8b\x08garbage"])
 def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "a.tgz"

@@ -3,6 +3,8 @@ import os
 import random
 import socket
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from attngan.data import images
 from attngan.data.images import UnusableImage, central_part, crop_around, decode, prepare, prepare_all, stored_side
 from attngan.data.records import Record
+from attngan.runtime import machine
 
 
 def released_crop(box, size):
@@ -91,7 +94,7 @@ def test_a_box_that_sticks_out_is_clipped_with_the_crop():
 def test_a_box_that_reaches_out_of_its_picture_is_told(tmp_path, name, box, is_cut):
     path, cut = save(tmp_path, Image.new("RGB", (60, 50)), name), []
     record = Record(name, path, box, None, None, ())
-    ((_, pixels),) = prepare_all([record], 16, num_workers=1, on_cut_box=cut.append)
+    ((_, pixels),) = prepare_all([record], 16, on_cut_box=cut.append)
     assert min(pixels.shape[:2]) == 19
     assert cut == [record] * is_cut
 
@@ -287,7 +290,7 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
 @pytest.mark.parametrize("name", ["n" * 300 + ".jpg", "a\0b.jpg", "\ud800.jpg", f"{'deep/' * 2000}a.jpg"])
 def test_a_name_that_no_file_can_have_costs_that_picture_alone(tmp_path, name):
     record = Record("a", tmp_path / name, None, None, None, ())
-    ((_, reason),) = prepare_all([record], 16, num_workers=1)
+    ((_, reason),) = prepare_all([record], 16)
     assert "name" in reason
 
 
@@ -360,19 +363,20 @@ def test_garbage_after_a_jpeg_header_never_raises_anything_else(content):
             decode(path)
 
 
-def test_the_order_is_kept_for_any_number_of_workers_and_a_bad_picture_says_why(tmp_path):
+def test_the_order_is_kept_for_any_number_of_workers_and_a_bad_picture_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 2**40)
     records = []
     for number in range(20):
         path = save(tmp_path, Image.new("RGB", (10 + number, 10), (number, 0, 0)), f"{number}.png")
         records.append(Record(path.name, path, None, None, None, ()))
     records[7].path.write_bytes(b"broken")
-    results = {
-        workers: [
+    results = {}
+    for workers in (1, 3):
+        monkeypatch.setattr(machine, "num_cores", lambda workers=workers: workers)
+        results[workers] = [
             (record.name, pixels if isinstance(pixels, str) else pixels.tobytes())
-            for record, pixels in prepare_all(records, 16, num_workers=workers)
+            for record, pixels in prepare_all(records, 16)
         ]
-        for workers in (1, 3)
-    }
     assert results[1] == results[3]
     assert [name for name, _ in results[1]] == [record.name for record in records]
     assert "not a picture" in results[1][7][1]
@@ -381,6 +385,28 @@ def test_the_order_is_kept_for_any_number_of_workers_and_a_bad_picture_says_why(
 def test_only_a_few_pictures_are_read_ahead(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(images, "_try_to_prepare", lambda record, *_: started.append(record.name) or "no")
+    monkeypatch.setattr(machine, "num_cores", lambda: 2)
     records = [Record(str(number), tmp_path, None, None, None, ()) for number in range(100)]
-    next(prepare_all(records, 16, num_workers=2))
+    next(prepare_all(records, 16))
     assert len(started) <= 8
+
+
+@pytest.mark.parametrize(("cores", "gigabytes", "most"), [(64, 8, 4), (2, 1024, 2), (64, 1, 1)])
+def test_no_more_pictures_are_prepared_at_once_than_memory_holds(cores, gigabytes, most, tmp_path, monkeypatch):
+    running, peaks, enough = [], [], threading.Event()
+
+    def prepared(record, *_):
+        running.append(record)
+        peaks.append(len(running))
+        if len(running) >= most:
+            enough.set()
+        enough.wait(10)
+        time.sleep(0.02)
+        running.pop()
+        return "no"
+
+    monkeypatch.setattr(images, "_try_to_prepare", prepared)
+    monkeypatch.setattr(machine, "num_cores", lambda: cores)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: gigabytes * 2**30)
+    assert len(list(prepare_all([Record("a", tmp_path, None, None, None, ())] * 40, 16))) == 40
+    assert max(peaks) == most

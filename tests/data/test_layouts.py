@@ -233,6 +233,14 @@ def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
     assert warnings == ["pictures that are not listed, and so not used: 1, such as more/a.png"]
 
 
+def test_a_link_to_itself_hides_no_picture(tmp_path):
+    write(tmp_path, "captions.jsonl")
+    for number in range(9):
+        (tmp_path / f"{number}.png").touch()
+        (tmp_path / f"loop {number}").symlink_to(f"loop {number}")
+    assert layouts.read(tmp_path).warnings == ["pictures that are not listed, and so not used: 9, such as 0.png"]
+
+
 def test_pictures_of_cub_that_its_list_lacks_are_counted_and_masks_beside_them_are_not(tmp_path):
     root = write_cub(tmp_path) / "CUB_200_2011"
     for name in ("images/extra.jpg", "segmentations/mask.png"):

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import attngan
 from attngan import cli
 from attngan.config import settings
+from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
 from attngan.runtime import exit_status
 from attngan.storage import artifacts
@@ -72,6 +73,17 @@ def test_help_appears_without_loading_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_help_says_how_many_birds_there_are_at_least_and_fewer_are_refused(tmp_path):
+    assert "56<=x<=1000000" in call("draw-birds", "--help").output and len(drawn_birds.bird_classes()) == 56
+    refused = call("draw-birds", "--out", str(tmp_path / "birds"), "--count", "55")
+    assert refused.exit_code == 2 and "56" in refused.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["train", "preprocess", "detect-changes"])
+def test_help_says_that_captions_are_a_folder_or_an_archive(name):
+    assert "Folder or archive with captions" in " ".join(call(name, "--help").output.split())
+
+
 def test_a_dry_run_prints_the_full_config_and_stops(step, tmp_path):
     calls = step("preprocess")
     result = call("preprocess", "--source", "x", "--out", str(tmp_path / "d"), "--dry-run", "--set", "damsm.epochs=2")
@@ -114,7 +126,7 @@ def test_generate_hands_on_caption_number_and_seed(step, tmp_path):
     result = call("generate", "bundle", "a small red bird", "-n", "3", "--seed", "9", "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
     (((bundle, caption, out), extra),) = calls
-    assert (str(bundle), caption, out) == ("bundle", "a small red bird", tmp_path)
+    assert (str(bundle), caption, out.folder) == ("bundle", "a small red bird", tmp_path)
     assert extra == {"captions": None, "num_images": 3, "seed": 9, "truncation": 1.0, "contact_sheet": False}
     more = ["--captions", "texts.txt", "--truncation", "0.5", "--contact-sheet"]
     assert call("generate", "bundle", *more, "--out", str(tmp_path)).exit_code == 0

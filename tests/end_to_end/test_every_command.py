@@ -17,7 +17,7 @@ LONG = "n" * 300  # a name that no file can have
 ODD = {"bytes that are no UTF-8": "a\udcff", "half a surrogate pair": "\ud800", "NUL": "a\0b"}
 OUTPUTS = ("out", "state", "model_uri", "checkpoint_root")  # beside those that help calls one
 PLAIN = {
-    "count": "1",
+    "count": "56",
     "cron": "@weekly",
     "name": "attngan",
     "caption": "a red bird",

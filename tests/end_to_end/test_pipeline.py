@@ -22,6 +22,7 @@ from attngan.data.toy import drawn_birds
 from attngan.errors import InputError
 from attngan.runtime import exit_status
 from attngan.runtime.console import say_result
+from attngan.storage import folder_lock
 from components import compiled
 from components.image import check_pinned
 from components.local import processes, step_log
@@ -233,6 +234,13 @@ def test_files_of_somebody_are_told_before_any_step(tmp_path, name):
     ended = CliRunner().invoke(pipeline.app, arguments)
     assert ended.exit_code == 2 and f"out/{name.split('/')[0]}: expected nothing there" in ended.output, ended.output
     assert place.read_text(encoding="utf-8") == "mine" and not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_a_folder_takes_one_run_at_a_time(birds, tmp_path):
+    folder = tmp_path / "out"
+    with folder_lock.held(folder):
+        said = refusal("--source", str(birds), "--out", str(folder), "--config", "smoke")
+    assert "another run is at work there" in said and not folder.exists(), "nothing was begun"
 
 
 def test_what_is_for_containers_is_refused_without_them(tmp_path):

@@ -1,5 +1,6 @@
 """Drawing a sentence into files: each written as it is drawn, none mixed up with another, none lost."""
 
+import io
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from attngan.errors import InputError
 from attngan.inference import text_to_image
 from attngan.inference.generate import generate, slug
 from attngan.inference.text_to_image import TextToImage, truncated
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, delivery, places
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -230,6 +231,57 @@ def test_a_contact_sheet_has_a_row_for_each_sentence_and_gives_way_to_the_next(b
     with pytest.raises(InputError, match="or a contact sheet; move it"):
         generate(bundle, "a red bird", tmp_path / "out", num_images=1, seed=2, contact_sheet=True)
     assert places.fingerprint(str(tmp_path / "out")) == before
+
+
+def generate_into(uri, bundle, caption, **more):
+    with delivery.files(uri, inputs=[]) as to:
+        return [path.name for path in generate(bundle, caption, to, seed=3, **more)]
+
+
+def test_in_cloud_storage_too_a_run_that_was_stopped_goes_on_with_what_is_missing(
+    bundle, cloud_bucket, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(text_to_image, "BATCH_SIZE", 2)
+    draw, sizes = TextToImage.draw, []
+
+    def counted(model, word_ids, *rest):
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        sizes.append(len(word_ids))
+        return draw(model, word_ids, *rest)
+
+    monkeypatch.setattr(TextToImage, "draw", counted)
+    with pytest.raises(KeyboardInterrupt):
+        generate_into(f"{cloud_bucket.uri}/drawn", bundle, "a red bird", num_images=5)
+    assert cloud_bucket.names() == {f"drawn/a-red-bird-seed-3-{number:03d}.png" for number in range(4)}
+    cloud_bucket.put("drawn/a-red-bird-seed-3-001.png", cloud_bucket.content("drawn/a-red-bird-seed-3-001.png")[:-200])
+    sizes.clear()
+    names = generate_into(f"{cloud_bucket.uri}/drawn", bundle, "a red bird", num_images=5)
+    assert sizes == [2] and cloud_bucket.names() == {f"drawn/{name}" for name in names}, "one cut off, one missing"
+    monkeypatch.setattr(TextToImage, "draw", draw)
+    local = generate(bundle, "a red bird", tmp_path, num_images=5, seed=3)
+    for path in local:
+        with Image.open(path) as picture, Image.open(io.BytesIO(cloud_bucket.content(f"drawn/{path.name}"))) as sent:
+            assert picture.text == sent.text
+            assert np.abs(np.asarray(picture, int) - np.asarray(sent, int)).max() <= 1
+
+
+def test_in_cloud_storage_too_a_contact_sheet_gives_way_and_what_others_have_there_does_not(
+    bundle, cloud_bucket, monkeypatch
+):
+    uri = f"{cloud_bucket.uri}/drawn"
+    generate_into(uri, bundle, "a red bird", num_images=1, contact_sheet=True)
+    first = cloud_bucket.content("drawn/contact-sheet.png")
+    generate_into(uri, bundle, "a blue bird", num_images=1, contact_sheet=True)
+    assert cloud_bucket.content("drawn/contact-sheet.png") != first
+    assert len([name for name in cloud_bucket.names() if name.endswith("-000.png")]) == 2
+    monkeypatch.setattr(TextToImage, "draw", lambda *_: pytest.fail("drawn before it is refused"))
+    for name in ("contact-sheet.png", "a-bird-seed-3-000.png"):
+        cloud_bucket.put(f"drawn/{name}", b"mine")
+        before = places.fingerprint(uri)
+        with pytest.raises(InputError, match=f"^{uri}/{name}: expected nothing there"):
+            generate_into(uri, bundle, "a bird", num_images=1, contact_sheet=name.startswith("contact"))
+        assert places.fingerprint(uri) == before
 
 
 def test_pictures_of_two_truncations_stand_side_by_side_and_say_so(bundle, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from forked import Command
 from PIL import Image
 
+from attngan.errors import InputError
 from attngan.inference import text_to_image
 from attngan.inference.generate import generate
 from attngan.serving import drawing_queue, server
@@ -50,6 +51,13 @@ def test_the_pictures_are_those_of_generate_and_say_what_drew_them(client, bundl
         assert [each["word"] for each in given["attention"]] == ["red", "bird"]
         assert picture(given["attention"][0]["png"]).size == (256, 256)
     assert answer["bundle"] == artifacts.check(bundle, "bundle")["fingerprint"] and answer["notes"] == []
+
+
+@pytest.mark.parametrize("host", ["", " "])
+def test_an_address_that_is_none_is_not_taken_for_every_address(host, bundle, monkeypatch):
+    monkeypatch.setattr(server.socket.socket, "bind", lambda *_: pytest.fail("it listens"))
+    with pytest.raises(InputError, match="--host: expected an address to listen at, found an empty one"):
+        server.serve(bundle, host=host, port=0, name="birds", device="cpu", max_images=5)
 
 
 def test_unknown_words_are_named(client):

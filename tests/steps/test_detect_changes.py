@@ -1,16 +1,20 @@
 """Before a scheduled run: it trains where sources or settings are new, else it says why not."""
 
 import json
+from pathlib import Path
 
 import pytest
+from small_sources import PICTURES, caption_file, pack, settings, write_cub
 from typer.testing import CliRunner
 
 from attngan import cli
 from attngan.config import settings as configs
 from attngan.errors import InputError
 from attngan.steps.detect_changes import detect_changes
+from attngan.steps.preprocess import preprocess
 from attngan.storage import places, uris
 from attngan.storage.champion import ModelFolder, origin
+from attngan.storage.sources import fingerprint_of
 
 
 @pytest.fixture
@@ -35,21 +39,58 @@ def test_the_same_sources_and_settings_are_not_trained_on_again_whatever_became_
     promoted, tmp_path, source
 ):
     models, config = str(tmp_path / "models"), configs.load()
-    decide(models, places.fingerprint(source), config, promoted)
-    found = detect_changes([source], models, config)
+    decide(models, places.fingerprint(source, "", ""), config, promoted)
+    found = detect_changes([source, "", ""], models, config)
     verdict = "promoted" if promoted else "not promoted"
     assert not found["retrain"] and f"of the model that was {verdict} on 20" in found["reason"]
-    assert detect_changes([source], models, config, always=True)["retrain"]
+    assert detect_changes([source, "", ""], models, config, always=True)["retrain"]
 
 
 def test_the_weights_that_a_projected_discriminator_looks_through_are_a_source(tmp_path, source):
     models, weights = str(tmp_path / "models"), tmp_path / "weights.pth"
     config = configs.load(f"discriminator: {{projected: {{weight: 0.1, uri: {weights}}}}}")
     weights.write_bytes(b"of ImageNet")
-    decide(models, detect_changes([source], models, config)["inputs"], config)
-    assert not detect_changes([source], models, config)["retrain"]
+    decide(models, detect_changes([source, "", ""], models, config)["inputs"], config)
+    assert not detect_changes([source, "", ""], models, config)["retrain"]
     weights.write_bytes(b"of other pictures")
-    assert detect_changes([source], models, config)["reason"] == "training: sources are not those of the last model"
+    assert (
+        detect_changes([source, "", ""], models, config)["reason"]
+        == "training: sources are not those of the last model"
+    )
+
+
+@pytest.mark.parametrize("kind", ["folder", "this folder", "link", "archive"])
+def test_captions_beside_a_source_are_part_of_it_as_they_are_of_its_dataset(kind, tmp_path, monkeypatch):
+    models, config = str(tmp_path / "models"), settings()
+    source = write_cub(tmp_path) / "CUB_200_2011"
+    if kind == "this folder":
+        monkeypatch.chdir(source)
+        source = Path()
+    elif kind == "archive":
+        source = pack(tmp_path, ["CUB_200_2011"], tmp_path / "birds.tgz")
+    elif kind == "link":
+        source = tmp_path / "birds"
+        source.symlink_to(tmp_path / "CUB_200_2011")
+
+    def made():
+        return preprocess(source, tmp_path / "dataset", config)["fingerprint"]
+
+    before = made()
+    decide(models, detect_changes([str(source), "", ""], models, config)["inputs"], config)
+    assert not detect_changes([str(source), "", ""], models, config)["retrain"]
+    caption_file(tmp_path, PICTURES[0][0]).write_text("a bird of another colour\n")
+    assert detect_changes([str(source), "", ""], models, config)["retrain"] and made() != before
+
+
+def test_a_text_folder_that_no_reader_looks_at_changes_nothing(tmp_path, source):
+    before = fingerprint_of([source, "", ""], configs.load())
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "one.txt").write_text("a letter")
+    assert fingerprint_of([source, "", ""], configs.load()) == before
+    (tmp_path / "birds" / "images.txt").touch()
+    with_letter = fingerprint_of([source, "", ""], configs.load())
+    captions = fingerprint_of([source, str(tmp_path / "text"), ""], configs.load())
+    assert with_letter == captions != places.fingerprint(source, "", "")
 
 
 @pytest.mark.parametrize(
@@ -63,34 +104,34 @@ def test_the_weights_that_a_projected_discriminator_looks_through_are_a_source(t
 )
 def test_other_settings_are_trained_with_unless_they_are_incidental(text, said, tmp_path, source):
     models = str(tmp_path / "models")
-    decide(models, places.fingerprint(source), configs.load())
-    found = detect_changes([source], models, configs.load(text))
+    decide(models, places.fingerprint(source, "", ""), configs.load())
+    found = detect_changes([source, "", ""], models, configs.load(text))
     assert found["retrain"] == bool(said)
     assert not said or found["reason"] == "training: settings are not those of the last model"
 
 
 def test_other_pictures_are_trained_on(tmp_path, source):
     models, config = str(tmp_path / "models"), configs.load()
-    decide(models, places.fingerprint(source), config)
+    decide(models, places.fingerprint(source, "", ""), config)
     (tmp_path / "birds" / "two.txt").write_text("a blue bird")
-    found = detect_changes([source], models, config)
+    found = detect_changes([source, "", ""], models, config)
     assert found["reason"] == "training: sources are not those of the last model"
 
 
 def test_a_source_in_the_cloud_is_compared_without_a_download(tmp_path, storage_server, bucket):
     models, config = "gs://pictures/models", configs.load()
     bucket.blob("birds/one.txt").upload_from_string("a red bird")
-    decide(models, detect_changes(["gs://pictures/birds"], models, config)["inputs"], config)
+    decide(models, detect_changes(["gs://pictures/birds", "", ""], models, config)["inputs"], config)
     storage_server.requests.clear()
-    assert not detect_changes(["gs://pictures/birds"], models, config)["retrain"]
+    assert not detect_changes(["gs://pictures/birds", "", ""], models, config)["retrain"]
     assert not [path for _, path in storage_server.requests if "birds%2Fone.txt" in path]
     bucket.blob("birds/one.txt").upload_from_string("a blue bird")
-    assert detect_changes(["gs://pictures/birds"], models, config)["retrain"]
+    assert detect_changes(["gs://pictures/birds", "", ""], models, config)["retrain"]
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
-        detect_changes([str(tmp_path / "none")], str(tmp_path / "models"), configs.load())
+        detect_changes([str(tmp_path / "none"), "", ""], str(tmp_path / "models"), configs.load())
 
 
 def kept(models):
@@ -102,9 +143,9 @@ def kept(models):
 @pytest.mark.parametrize("promoted", [True, False])
 def test_nothing_new_is_remembered_with_why_and_later_answers_still_go_back_to_the_model(promoted, root, source):
     models, config = uris.join(root, "models"), configs.load()
-    decide(models, places.fingerprint(source), config, promoted)
+    decide(models, places.fingerprint(source, "", ""), config, promoted)
     ((model, _),) = kept(models)
-    reasons = [detect_changes([source], models, config, remember=True)["reason"] for _ in range(3)]
+    reasons = [detect_changes([source, "", ""], models, config, remember=True)["reason"] for _ in range(3)]
     assert len(set(reasons)) == 1 and f"that was {'promoted' if promoted else 'not promoted'} on 20" in reasons[0]
     _, *others = kept(models)
     assert len(others) == 3 and [name for name, _ in others] == sorted(name for name, _ in others)
@@ -115,11 +156,11 @@ def test_nothing_new_is_remembered_with_why_and_later_answers_still_go_back_to_t
 
 def test_what_is_new_is_told_from_the_last_model_not_from_a_run_with_nothing_new(root, source, tmp_path):
     models, config, other = uris.join(root, "models"), configs.load(), configs.load("seed: 2")
-    decide(models, places.fingerprint(source), config)
-    decide(models, places.fingerprint(source), other)
-    assert not detect_changes([source], models, config, remember=True)["retrain"]
+    decide(models, places.fingerprint(source, "", ""), config)
+    decide(models, places.fingerprint(source, "", ""), other)
+    assert not detect_changes([source, "", ""], models, config, remember=True)["retrain"]
     (tmp_path / "birds" / "two.txt").write_text("a blue bird")
-    found = detect_changes([source], models, other, remember=True)
+    found = detect_changes([source, "", ""], models, other, remember=True)
     assert found["reason"] == "training: sources are not those of the last model"
     assert len(kept(models)) == 3  # a training's decision is that of publish
 

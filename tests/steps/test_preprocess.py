@@ -134,6 +134,7 @@ def test_rare_words_stay_out_and_what_they_alone_described_goes(source, out):
 
 def test_the_same_source_gives_the_same_bytes_for_any_number_of_workers(source, tmp_path, monkeypatch):
     infos = []
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 2**40)
     for workers in (1, 3):
         monkeypatch.setattr(machine, "num_cores", lambda workers=workers: workers)
         infos.append(preprocess(source, tmp_path / str(workers), settings()))

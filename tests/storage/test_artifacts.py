@@ -1,6 +1,7 @@
 """Result folders: complete or refused, never half."""
 
 import json
+import os
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_no_scraps(tmp_pat
         fail_half_way()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_file_has_the_rights_of_any_new_file_and_no_other_threads_are_changed(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as context:
+            context.setattr(os, "umask", lambda _: pytest.fail("the whole process would have another one"))
+            artifacts.write_text(tmp_path / "file", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
 def test_not_a_number_is_never_written_as_json(tmp_path):

@@ -74,7 +74,7 @@ def test_a_damaged_champion_json_is_one_sentence_of_every_step_and_never_the_fir
         for attempt in (
             lambda: publish(*first, models, CONFIG, force=True),
             lambda: restore_previous(models),
-            lambda: detect_changes([source], models, CONFIG),
+            lambda: detect_changes([source, "", ""], models, CONFIG),
         ):
             with pytest.raises(InputError) as caught:
                 attempt()
@@ -87,17 +87,19 @@ def test_a_damaged_champion_json_is_one_sentence_of_every_step_and_never_the_fir
 
 
 def test_a_damaged_decision_is_one_sentence_that_names_its_file(source, models):
-    ModelFolder(models).remember({"promoted": True, "reason": "", "origin": origin(places.fingerprint(source), CONFIG)})
+    ModelFolder(models).remember(
+        {"promoted": True, "reason": "", "origin": origin(places.fingerprint(source, "", ""), CONFIG)}
+    )
     (name,) = ModelFolder(models).decisions()
     uri = uris.join(models, "history", name)
     for content in (b"", b"{", b"[]", b'{"promoted": 1}', b'{"time": "", "promoted": true}', b"[" * 3000):
         places.write(uri, content, generation=places.read(uri)[1])
         for config in (CONFIG, configs.load("seed: 2")):  # the decision on this model, and the last one
             with pytest.raises(InputError, match=r"expected .*, found .*; restore the file .*, or remove it") as caught:
-                detect_changes([source], models, config)
+                detect_changes([source, "", ""], models, config)
             assert str(caught.value).startswith(uri)
     places.remove(uri)
-    assert detect_changes([source], models, CONFIG)["retrain"]
+    assert detect_changes([source, "", ""], models, CONFIG)["retrain"]
 
 
 def test_a_decision_under_the_name_of_another_is_refused_and_files_of_others_are_passed_over(models):

@@ -18,7 +18,7 @@ from attngan.data.toy import drawn_birds
 from attngan.errors import Changed, InputError
 from attngan.runtime import exit_status
 from attngan.steps import preprocess
-from attngan.storage import artifacts, cloud, delivery, places, s3_storage, uris
+from attngan.storage import artifacts, cloud, delivery, folder_lock, places, s3_storage, uris
 from attngan.storage.result_folder import result
 
 pytest.importorskip("google.cloud.storage")
@@ -267,6 +267,19 @@ def test_of_many_that_write_a_pointer_at_once_one_wins_each_round(root):
     assert places.read(uri)[0] == b"12"
 
 
+def test_pointers_on_this_machine_leave_one_lock_in_their_folder_and_none_of_a_runs(tmp_path):
+    with folder_lock.held(tmp_path / "run"):
+        for number in range(3):
+            places.write(str(tmp_path / "run" / f"{number}.json"), b"{}", generation=0)
+    assert places.names(str(tmp_path / "run")) == [
+        ".attngan-write.lock",
+        folder_lock.LOCK,
+        "0.json",
+        "1.json",
+        "2.json",
+    ]
+
+
 @pytest.mark.parametrize(
     "uri", ["gs:/bucket/x", "GS://bucket/x", "file:///bucket/x", "https://host/x", Path("gs://bucket/x")]
 )
@@ -314,6 +327,22 @@ def test_the_fingerprint_follows_names_and_contents(root, tmp_path):
     artifacts.finish(folder, "dataset", ["deep/er/numbers.bin", "words.txt"])
     delivery.deliver(folder, root)
     assert places.fingerprint(root, "") != first
+
+
+def test_the_fingerprint_follows_what_lies_behind_links(tmp_path):
+    real, source = tmp_path / "real", tmp_path / "source"
+    (real / "deep").mkdir(parents=True)
+    (real / "deep" / "1.png").write_bytes(b"red")
+    source.mkdir()
+    (source / "images").symlink_to(real)
+    (source / "again").symlink_to(real)
+    (real / "deep" / "up").symlink_to(source)
+    (real / "loop").symlink_to("loop")
+    (source / "captions.jsonl").symlink_to(real / "deep" / "1.png")
+    assert places.names(str(source)) == ["again/deep/1.png", "captions.jsonl", "images/deep/1.png"]
+    before = places.fingerprint(str(source))
+    (real / "deep" / "1.png").write_bytes(b"blue")
+    assert places.fingerprint(str(source)) != before
 
 
 def test_the_fingerprint_of_what_is_not_there_is_refused(root):

@@ -331,7 +331,7 @@ def test_a_link_in_the_place_of_the_mark_costs_nothing(link, tmp_path):
 
 def test_a_link_in_the_place_of_a_pointers_lock_costs_nothing(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    (tmp_path / ".latest.json.lock").symlink_to(tmp_path / "mine")
+    (tmp_path / places.LOCK).symlink_to(tmp_path / "mine")
     with pytest.raises(OSError, match="symbolic links"):
         places.write(str(tmp_path / "latest.json"), b"{}", generation=0)
     assert (tmp_path / "mine").read_text() == "precious"

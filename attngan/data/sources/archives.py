@@ -30,6 +30,7 @@ MAX_DEPTH = 64  # folders inside one another
 MAX_NAME = 4096  # characters, with the folders: no path of Linux is longer
 MAX_XZ_MEMORY = 2**28  # of its dictionary, which the file itself asks for; xz -9 makes one of 64 MiB
 CHUNK = 2**20
+LISTS = (".jsonl", ".json", ".csv", ".tsv", ".txt")  # how names end of what people give instead of an archive
 
 Advance = Callable[[int], Any]
 
@@ -69,6 +70,10 @@ def unpack(path: Path, into: Path, advance: Advance) -> list[str]:
     except (*_BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # the disk's fault; EINVAL is the archive's, whose next member lies where no file can reach
+        if path.suffix.lower() in LISTS:
+            raise InputError(
+                f"{path}: expected a folder or an archive, found a list; give the folder that it lies in."
+            ) from None
         short = "it takes too much memory" if isinstance(error, MemoryError) else "it ends too early"
         detail = shown(str(error))[:120] or short
         raise InputError(

@@ -168,7 +168,7 @@ def pictures_below(folder: Path) -> Iterator[PurePath]:
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:  # what cannot be read shows nothing
             for entry in entries:
                 path = Path(entry.path)
-                if entry.is_dir():
+                if os.path.isdir(path):  # unlike the entry's own word, it takes a link to itself for none
                     real = os.path.realpath(path)
                     if real not in seen:  # a link to a folder above would never end
                         seen.add(real)
