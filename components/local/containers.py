@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from attngan.errors import InputError
+from attngan.storage.sources import captions_beside
 from components.local import processes
 from components.local.step_log import ENVIRONMENT, Runner, Tee
 
@@ -32,7 +33,8 @@ class Container:
 
     Args:
         image: the image of the steps.
-        read: files and folders that the step reads; they are at the same places inside.
+        read: files and folders that the step reads; they are at the same places inside, and so are captions that are
+            read beside a source.
         write: folders, which must exist, that the step writes.
         gpus: give it all GPUs.
     """
@@ -44,13 +46,14 @@ class Container:
 
     def command(self, name: str, *flags: str) -> list[str]:
         """Return `docker run` up to the image, to be followed by the command to run inside."""
+        beside = [Path(folder) for path in self.read if (folder := captions_beside(str(path)))]
         return [
             *("docker", "run", f"--name={name}", *flags),
             *(f"--user={os.getuid()}:{os.getgid()}", "--network=none", "--read-only"),
             "--mount=type=volume,target=/tmp",  # on the engine's disk, for it may get larger than the memory
             *(f"--shm-size={SHARED_MEMORY}", *(["--gpus=all"] if self.gpus else [])),
             *(f"--env={variable}={os.environ[variable]}" for variable in PASSED_ON if variable in os.environ),
-            *(_mount(path, "readonly") for path in dict.fromkeys(self.read) if path not in self.write),
+            *(_mount(path, "readonly") for path in dict.fromkeys([*self.read, *beside]) if path not in self.write),
             *(_mount(path) for path in dict.fromkeys(self.write)),
             self.image,
         ]

@@ -106,6 +106,17 @@ def test_a_dry_run_prints_both_commands_and_makes_nothing(tmp_path, monkeypatch)
     assert not (tmp_path / "out").exists()
 
 
+def test_captions_that_are_read_beside_a_source_are_inside_too(tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "CUB.tgz").touch()
+    given = ["--input", f"source={tmp_path}/CUB.tgz", "--out", tmp_path / "dataset", "--dry-run"]
+    _, container = step("preprocess", *given).commands
+    mounted = [flag for flag in container if flag.endswith(",readonly")]
+    assert [flag.split("target=")[1] for flag in mounted] == [
+        f"{tmp_path}/{name},readonly" for name in ("CUB.tgz", "text")
+    ]
+
+
 def test_the_state_of_training_is_kept_beside_the_result_or_where_it_is_told(tmp_path):
     given = ["--input", f"dataset={tmp_path}", "--out", tmp_path / "damsm", "--dry-run"]
     plain, container = step("pretrain-damsm", *given).commands
