@@ -119,7 +119,7 @@ def main(
         for way in chosen:
             claim(place / way, {"settings": WAYS[way]})
         num_train = _prepare(place, alone, source, captions, birds)
-        paces = _paces(place, ways, jobs) if steps is None else {}
+        paces = _paces(place, ways, jobs, seconds) if steps is None else {}
         trainings = {}
         for seed in range(seeds):
             for way in chosen:
@@ -197,10 +197,10 @@ def figures_of(details: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]
     return kept
 
 
-def measure_pace(place: Path, way: str, config: Config) -> None:
-    """Measure a step of one way, and leave it in `pace.json`; run in a process of its own."""
+def measure_pace(place: Path, way: str, config: Config, seconds: float) -> None:
+    """Measure a step of one way for some seconds, and leave it in `pace.json`; run in a process of its own."""
     with _told_in(place / way / "pace.log"):
-        parts = plan.generator(place / DATASET, place / DAMSM, config)
+        parts = plan.generator(place / DATASET, place / DAMSM, config, seconds=seconds)
     [pace] = [part.seconds for part in parts if part.name == "steps of the generator"]
     artifacts.write_json(place / way / PACE, pace)
 
@@ -247,10 +247,10 @@ def _prepare(place: Path, config: Config, source: Path | None, captions: Path | 
     return len(Dataset.open(place / DATASET, "train"))
 
 
-def _paces(place: Path, ways: dict[str, Config], jobs: int) -> dict[str, float]:
-    """Return the seconds a step of each way, measured once, as many at a time as are trained."""
-    files = {way: place / way / PACE for way in ways}
-    missing = [(place, way, config) for way, config in ways.items() if not files[way].exists()]
+def _paces(place: Path, ways: dict[str, Config], jobs: int, seconds: float) -> dict[str, float]:
+    """Return the seconds a step of each way, measured once, as many at a time as are trained, no longer than those."""
+    files, lasting = {way: place / way / PACE for way in ways}, min(plan.SECONDS, seconds)
+    missing = [(place, way, config, lasting) for way, config in ways.items() if not files[way].exists()]
     for _, error in _done(jobs, measure_pace, missing):
         if error is not None:
             raise error

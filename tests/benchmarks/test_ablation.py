@@ -21,6 +21,8 @@ SMALL = [
     "evaluate.num_candidates=10",
     "evaluate.num_colour_captions=4",
     "evaluate.num_pairs=2",
+    "evaluate.kid_subsets=4",
+    "evaluate.num_resamples=4",
 ]
 
 
