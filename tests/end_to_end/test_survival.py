@@ -81,9 +81,14 @@ def test_twenty_kills_with_the_state_in_a_folder(command, uninterrupted, tmp_pat
     dice = random.Random(5)
     state = tmp_path / "state"
     inside = 0
+
+    def pointer():
+        return [path.read_text() for path in state.glob("*/latest.json")]
+
     for number in range(KILLS):
+        before = pointer()
         process = start([*command, str(state)], tmp_path / "said")
-        wait_for(lambda: list(state.glob("*/latest.json")), process)
+        wait_for(lambda before=before: pointer() != before, process)  # it has got on
         time.sleep(dice.uniform(0, LONGEST_WAIT))
         if number % 2:
             wait_for(lambda: list(state.glob("*/.step-*.part")), process)
@@ -102,10 +107,15 @@ def test_twenty_kills_with_the_state_in_the_cloud(command, uninterrupted, storag
         "removing an old state": lambda method, path: method == "DELETE",
     }
     killed_while = []
+
+    def pointer():
+        return [blob.generation for blob in bucket.list_blobs() if blob.name.endswith("latest.json")]
+
     for number in range(KILLS):
         storage_server.choose_fault = lambda *_: None
+        before = pointer()
         process = start([*command, "gs://pictures/state"], tmp_path / "said")
-        wait_for(lambda: any(blob.name.endswith("latest.json") for blob in bucket.list_blobs()), process)
+        wait_for(lambda before=before: pointer() != before, process)
         time.sleep(dice.uniform(0, LONGEST_WAIT))
         name = [None, *moments][number % 4]
         if name is not None:
