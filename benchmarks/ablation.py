@@ -119,7 +119,7 @@ def main(
         for way in chosen:
             claim(place / way, {"settings": WAYS[way]})
         num_train = _prepare(place, alone, source, captions, birds)
-        paces = _paces(place, ways, jobs) if steps is None else {}
+        paces = _paces(place, ways, jobs, seconds) if steps is None else {}
         trainings = {}
         for seed in range(seeds):
             for way in chosen:
@@ -197,10 +197,10 @@ def figures_of(details: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]
     return kept
 
 
-def measure_pace(place: Path, way: str, number: int, config: Config) -> None:
+def measure_pace(place: Path, way: str, number: int, config: Config, seconds: float) -> None:
     """Measure a step of one way, one of several times, and leave it in its folder; run in a process of its own."""
     with _told_in(place / way / "pace.log"):
-        parts = plan.generator(place / DATASET, place / DAMSM, config)
+        parts = plan.generator(place / DATASET, place / DAMSM, config, seconds=seconds)
     [pace] = [part.seconds for part in parts if part.name == "steps of the generator"]
     artifacts.write_json(_pace(place, way, number), pace)
 
@@ -246,11 +246,12 @@ def _prepare(place: Path, config: Config, source: Path | None, captions: Path | 
     return len(Dataset.open(place / DATASET, "train"))
 
 
-def _paces(place: Path, ways: dict[str, Config], jobs: int) -> dict[str, float]:
+def _paces(place: Path, ways: dict[str, Config], jobs: int, seconds: float) -> dict[str, float]:
     """Return the seconds a step of each way, measured once, as many at a time as are trained: each beside itself."""
     files = {way: [_pace(place, way, number) for number in range(jobs)] for way in ways}
+    lasting = min(plan.SECONDS, seconds)  # no longer than what is trained
     missing = [
-        (place, way, number, config)
+        (place, way, number, config, lasting)
         for way, config in ways.items()
         for number in range(jobs)
         if not all(file.exists() for file in files[way])

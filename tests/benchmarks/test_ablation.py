@@ -21,6 +21,8 @@ SMALL = [
     "evaluate.num_candidates=10",
     "evaluate.num_colour_captions=4",
     "evaluate.num_pairs=2",
+    "evaluate.kid_subsets=4",
+    "evaluate.num_resamples=4",
 ]
 
 
@@ -165,15 +167,16 @@ def test_a_way_that_comes_later_is_measured_beside_as_many_others_as_the_first_o
 
     def done(jobs, work, tasks):
         assert (jobs, work) == (2, ablation.measure_pace)
-        for place, way, number, _ in tasks:
+        for place, way, number, _, lasting in tasks:
+            assert lasting == 1
             measured.append((way, number))
             (place / way).mkdir(exist_ok=True)
             artifacts.write_json(ablation._pace(place, way, number), len(measured))
         yield from ((task, None) for task in tasks)
 
     monkeypatch.setattr(ablation, "_done", done)
-    assert ablation._paces(tmp_path, {"modern": None}, 2) == {"modern": 1.5}
-    assert ablation._paces(tmp_path, {"modern": None, "paper's": None}, 2) == {"modern": 1.5, "paper's": 3.5}
+    assert ablation._paces(tmp_path, {"modern": None}, 2, 1) == {"modern": 1.5}
+    assert ablation._paces(tmp_path, {"modern": None, "paper's": None}, 2, 1) == {"modern": 1.5, "paper's": 3.5}
     assert measured == [("modern", 0), ("modern", 1), ("paper's", 0), ("paper's", 1)]
 
 

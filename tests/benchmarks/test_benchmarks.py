@@ -10,7 +10,8 @@ import types
 import pytest
 
 from attngan.errors import InputError
-from benchmarks import command_line, growth, measure, scene
+from attngan.models import image_encoder
+from benchmarks import command_line, data_cases, growth, measure, scene
 from benchmarks.measure import Case
 
 
@@ -33,20 +34,34 @@ def call(module, *arguments):
     return types.SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
-@pytest.mark.slow
-def test_every_case_gives_a_row(tmp_path, monkeypatch):
-    compare = measure.compare
+@pytest.fixture
+def little(monkeypatch):
+    """Do each work once, with networks of few channels on few pictures, at which Inception looks in a smaller size."""
+    compare, recipe = measure.compare, scene.recipe
     monkeypatch.setattr(measure, "compare", lambda case, _, device: compare(case, 1, device))
-    monkeypatch.setattr(measure, "SECONDS", 0.0)  # each work once
+    monkeypatch.setattr(measure, "SECONDS", 0.0)
     monkeypatch.setattr(growth, "FACTORS", (1, 2))
-    recipe = scene.recipe
+    monkeypatch.setattr(data_cases, "NUM_PREPROCESSED", 40)
+    monkeypatch.setattr(image_encoder, "INCEPTION_SIDE", 107)  # 5 x 5 regions
 
-    def few_pictures(*sizes):
+    changed = {
+        "damsm": {"trunk_views": 1},
+        "generator": {"channels": 8},
+        "discriminator": {"channels": 8},
+        "evaluate": {"num_images": 20, "num_pairs": 2, "kid_subsets": 4, "num_resamples": 4},
+    }
+
+    def little_recipe(*sizes):
         config = recipe(*sizes)
-        evaluated = config.evaluate.model_copy(update={"num_images": 20, "num_pairs": 2})
-        return config.model_copy(update={"evaluate": evaluated})
+        sections = {name: getattr(config, name).model_copy(update=settings) for name, settings in changed.items()}
+        return config.model_copy(update=sections)
 
-    monkeypatch.setattr(scene, "recipe", few_pictures)
+    monkeypatch.setattr(scene, "recipe", little_recipe)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("little")
+def test_every_case_gives_a_row(tmp_path):
     done = call("benchmarks", *quick(tmp_path))
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "b.json").read_text())

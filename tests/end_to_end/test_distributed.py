@@ -7,6 +7,7 @@ that is mere rounding. `test_distributed_steps.py` is exact, in float64.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,7 +35,7 @@ GENERATOR_RATE = configs.load().training.generator_learning_rate
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(smoke):
     """Give the smallest training: as in the paper, with batch norm in generator, discriminators and image encoder."""
     assert not smoke.discriminator.spectral_norm
@@ -53,6 +54,20 @@ def ran(arguments, num_processes=2):
     return subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.fixture(scope="module")
+def alone(dataset, damsm, settings, made_once) -> Path:
+    """Give the generator that one process trains, and what it printed beside it."""
+
+    def train(folder):
+        folder.mkdir()
+        flags = {"dataset": dataset, "damsm": damsm, "out": folder / "generator"}
+        done = ran(command("train-generator", settings, folder, **flags), 1)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "printed").write_text(done.stdout, encoding="utf-8")
+
+    return made_once("trained-alone", train)
+
+
 def assert_alike(one: Path, two: Path, names, rate=GENERATOR_RATE):
     way = rate * json.loads((one / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     for name in names:
@@ -65,15 +80,15 @@ def assert_alike(one: Path, two: Path, names, rate=GENERATOR_RATE):
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_generator_that_one_does(dataset, damsm, settings, tmp_path):
-    for count in (1, 2):
-        flags = {"dataset": dataset, "damsm": damsm, "out": tmp_path / str(count)}
-        done = ran(command("train-generator", settings, tmp_path, **flags), count)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.count("starts from the beginning") == 1, done.stdout
-    artifacts.check(tmp_path / "2", "generator", contents=True)
-    assert_alike(tmp_path / "1", tmp_path / "2", ["generator"])
-    rows = [[json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in "12"]
+def test_two_processes_train_the_generator_that_one_does(dataset, damsm, settings, alone, tmp_path):
+    one, two = alone / "generator", tmp_path / "2"
+    done = ran(command("train-generator", settings, tmp_path, dataset=dataset, damsm=damsm, out=two))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for printed in ((alone / "printed").read_text(encoding="utf-8"), done.stdout):
+        assert printed.count("starts from the beginning") == 1, printed
+    artifacts.check(two, "generator", contents=True)
+    assert_alike(one, two, ["generator"])
+    rows = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (one, two)]
     for first, second in zip(*rows, strict=True):
         losses = {name for name in first if not name.startswith(("kid_", "r_precision", "variety"))}
         assert {name: second[name] for name in losses} == pytest.approx(
@@ -109,31 +124,35 @@ def test_two_processes_train_the_encoders_that_one_does(dataset, settings, tmp_p
 def test_a_run_goes_on_with_another_number_of_processes(dataset, damsm, settings, tmp_path):
     half = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": 1})})
     more = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": 2})})
-    for order in ((1, 1), (2, 1), (1, 2)):
-        out = tmp_path / "-".join(map(str, order))
-        for config, count in zip((half, more), order, strict=True):
-            arguments = command("train-generator", config, tmp_path, dataset=dataset, damsm=damsm, out=out)
-            done = ran(arguments, count)
-            assert done.returncode == 0, done.stdout + done.stderr
-        assert "goes on after step" in done.stdout
-    assert_alike(tmp_path / "1-1", tmp_path / "2-1", ["generator"])
-    assert_alike(tmp_path / "1-1", tmp_path / "1-2", ["generator"])
+
+    def trained(config, count, folder):
+        folder.mkdir(exist_ok=True)
+        flags = {"dataset": dataset, "damsm": damsm, "out": folder / "generator"}
+        done = ran(command("train-generator", config, folder, **flags), count)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    for first in (1, 2):
+        trained(half, first, tmp_path / str(first))
+    for first, second in ((1, 1), (2, 1), (1, 2)):
+        shutil.copytree(tmp_path / str(first), tmp_path / f"{first}-{second}")
+        assert "goes on after step" in trained(more, second, tmp_path / f"{first}-{second}")
+    for other in ("2-1", "1-2"):
+        assert_alike(tmp_path / "1-1" / "generator", tmp_path / other / "generator", ["generator"])
 
 
 @pytest.mark.slow
-def test_processes_that_a_torchrun_started_train_together(dataset, damsm, settings, tmp_path):
+def test_processes_that_a_torchrun_started_train_together(dataset, damsm, settings, alone, tmp_path):
     arguments = command("train-generator", settings, tmp_path, dataset=dataset, damsm=damsm, out=tmp_path / "2")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *arguments[1:]]
     done = subprocess.run(torchrun, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    one = command("train-generator", settings, tmp_path, dataset=dataset, damsm=damsm, out=tmp_path / "1")
-    assert ran(one, 1).returncode == 0
-    assert_alike(tmp_path / "1", tmp_path / "2", ["generator"])
+    assert_alike(alone / "generator", tmp_path / "2", ["generator"])
 
 
 @pytest.mark.slow
 def test_two_nodes_fetch_their_inputs_once_each_and_deliver_one_result(
-    dataset, damsm, settings, tmp_path, storage_server, bucket
+    dataset, damsm, settings, alone, tmp_path, storage_server, bucket
 ):
     """Two agents with a process each, as a TrainJob starts them, every folder in the cloud."""
     delivery.deliver(dataset, "gs://pictures/dataset")
@@ -153,10 +172,8 @@ def test_two_nodes_fetch_their_inputs_once_each_and_deliver_one_result(
     asked = [(method, unquote(path)) for method, path in storage_server.requests]
     assert sum("dataset/vocabulary.json" in path and "alt=media" in path for _, path in asked) == 2
     assert sum(method == "DELETE" and "/generator/manifest.json" in path for method, path in asked) == 1
-    one = command("train-generator", settings, tmp_path, dataset=dataset, damsm=damsm, out=tmp_path / "1")
-    assert ran(one, 1).returncode == 0
     with places.local_input("gs://pictures/generator") as two:
-        assert_alike(tmp_path / "1", two, ["generator"])
+        assert_alike(alone / "generator", two, ["generator"])
 
 
 @pytest.mark.slow

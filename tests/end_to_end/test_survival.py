@@ -18,14 +18,15 @@ from attngan.storage import artifacts
 pytestmark = pytest.mark.slow
 
 KILLS = 20
+LONGEST_WAIT = 0.1  # seconds before a kill, some steps: all kills together must come before the training ends
 PATIENCE_SECONDS = 400  # other work may be on the machine
 
 
 @pytest.fixture(scope="module")
 def settings(smoke):
     """Give the smallest training, long enough to be killed often, with its state saved at every step."""
-    changed = {"epochs": 40, "checkpoint_every_seconds": 0.0}
-    watch = smoke.watch.model_copy(update={"every_epochs": 10.0})
+    changed = {"epochs": 20, "checkpoint_every_seconds": 0.0}
+    watch = smoke.watch.model_copy(update={"every_epochs": 5.0})
     return smoke.model_copy(update={"training": smoke.training.model_copy(update=changed), "watch": watch})
 
 
@@ -43,11 +44,9 @@ def digest(folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(dataset, damsm, settings, tmp_path_factory):
+def uninterrupted(dataset, damsm, settings, made_once):
     """Give the digest of the weights of a run that nobody killed."""
-    whole = tmp_path_factory.mktemp("uninterrupted") / "whole"
-    train_generator(dataset, damsm, whole, settings)
-    return digest(whole)
+    return digest(made_once("uninterrupted", lambda whole: train_generator(dataset, damsm, whole, settings)))
 
 
 def start(command, output):
@@ -82,10 +81,15 @@ def test_twenty_kills_with_the_state_in_a_folder(command, uninterrupted, tmp_pat
     dice = random.Random(5)
     state = tmp_path / "state"
     inside = 0
+
+    def pointer():
+        return [path.read_text() for path in state.glob("*/latest.json")]
+
     for number in range(KILLS):
+        before = pointer()
         process = start([*command, str(state)], tmp_path / "said")
-        wait_for(lambda: list(state.glob("*/latest.json")), process)
-        time.sleep(dice.uniform(0, 0.3))
+        wait_for(lambda before=before: pointer() != before, process)  # it has got on
+        time.sleep(dice.uniform(0, LONGEST_WAIT))
         if number % 2:
             wait_for(lambda: list(state.glob("*/.step-*.part")), process)
         kill(process)
@@ -103,11 +107,16 @@ def test_twenty_kills_with_the_state_in_the_cloud(command, uninterrupted, storag
         "removing an old state": lambda method, path: method == "DELETE",
     }
     killed_while = []
+
+    def pointer():
+        return [blob.generation for blob in bucket.list_blobs() if blob.name.endswith("latest.json")]
+
     for number in range(KILLS):
         storage_server.choose_fault = lambda *_: None
+        before = pointer()
         process = start([*command, "gs://pictures/state"], tmp_path / "said")
-        wait_for(lambda: any(blob.name.endswith("latest.json") for blob in bucket.list_blobs()), process)
-        time.sleep(dice.uniform(0, 0.3))
+        wait_for(lambda before=before: pointer() != before, process)
+        time.sleep(dice.uniform(0, LONGEST_WAIT))
         name = [None, *moments][number % 4]
         if name is not None:
             reached = []

@@ -16,7 +16,7 @@ from attngan.config import settings as configs
 from attngan.data.captions import COLOURS
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
-from attngan.evaluation import evaluation_report, row_store
+from attngan.evaluation import evaluation_report, extractors, row_store
 from attngan.evaluation.drawn_colours import colour_figures
 from attngan.evaluation.measures import MetricMaker
 from attngan.evaluation.picture_sets import EvaluationPictures
@@ -124,7 +124,7 @@ def test_one_colour_word_is_swapped_and_nothing_else(subject):
 def test_a_killed_evaluation_goes_on(dataset, damsm, generator, metrics, smoke, tmp_path):
     script = f"""
 import os, signal, sys
-from attngan.evaluation import evaluation_report, row_store
+from attngan.evaluation import evaluation_report, extractors, row_store
 row_store.PART = 5
 keep = row_store.RowStore._keep
 def kept(self, part, made):
@@ -243,7 +243,11 @@ def test_a_pair_of_the_report_is_the_generated_picture_and_the_real_one(subject)
     ],
     ids=["inception_imagenet", "mobilenet_v2", "efficientnet_lite0"],
 )
-def test_weights_of_others_add_their_own_figures(setting, make, called, dataset, damsm, generator, smoke, tmp_path):
+def test_weights_of_others_add_their_own_figures(
+    setting, make, called, dataset, damsm, generator, smoke, tmp_path, monkeypatch
+):
+    for side in ("INCEPTION_SIDE", "MOBILENET_SIDE", "EFFICIENTNET_SIDE"):
+        monkeypatch.setattr(extractors, side, 107)  # pixels that they look at: a tenth of the work
     torch.manual_seed(0)
     torch.save(make().state_dict(), tmp_path / "weights.pth")
     weights_file = configs.WeightsFile(uri=str(tmp_path / "weights.pth"))

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from attngan.cli import app
 from attngan.config import settings as configs
 from attngan.errors import InputError
+from attngan.models import image_encoder
 from attngan.runtime import acceleration
 from attngan.steps.pretrain_damsm import pretrain_damsm
 from attngan.steps.train_generator import train_generator
@@ -61,7 +62,8 @@ def test_nothing_is_compiled_for_minutes_only_to_be_measured(dataset, damsm, smo
 
 
 @pytest.mark.slow
-def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path):
+def test_features_that_are_kept_are_part_of_the_plan(dataset, smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_encoder, "INCEPTION_SIDE", 107)  # pixels that it looks at: a tenth of the work
     network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "inception.pth")
     encoder = smoke.image_encoder.model_copy(update={"kind": "inception_v3"})
@@ -101,10 +103,11 @@ def test_the_command_prints_time_memory_and_cost(dataset):
 
 @pytest.mark.slow
 def test_the_plan_of_a_short_training_is_what_it_takes(dataset, damsm, smoke, tmp_path, monkeypatch):
-    """Within a half: the machine may be busy; alone on a machine it is within 15 %, see docs/performance.md."""
-    monkeypatch.setattr(plan, "SECONDS", 4.0)
-    config = smoke.model_copy(update={"training": smoke.training.model_copy(update={"epochs": 30})})
-    parts = {part.name: part for part in plan.plan(dataset, config)}
+    """Within a half of the processor's time, as the machine may be busy; docs/performance.md has it by the clock."""
+    monkeypatch.setattr(plan, "SECONDS", 3.0)
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    config = smoke.model_copy(update={"training": smoke.training.model_copy(update={"epochs": 20})})
+    parts = {part.name: part for part in plan.generator(dataset, damsm, config)}
     start = time.perf_counter()
     train_generator(dataset, damsm, tmp_path / "out", config)
     taken = time.perf_counter() - start
