@@ -13,6 +13,7 @@ import multiprocessing
 import operator
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -288,18 +289,27 @@ def _done(
     jobs: int, work: Callable[..., None], tasks: Sequence[tuple[Any, ...]]
 ) -> Iterator[tuple[tuple[Any, ...], BaseException | None]]:
     """Do work in processes of their own, some at a time; give each task when it is done, with what it raised."""
-    spawn = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=1)
+    waiting = concurrent.futures.ThreadPoolExecutor(jobs)
     try:
-        futures = {pool.submit(work, *task): task for task in tasks}
+        futures = {waiting.submit(_in_a_process, work, *task): task for task in tasks}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.exception()
-        pool.shutdown()
+        waiting.shutdown()
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()  # a training saves its state first
+        waiting.shutdown(wait=False, cancel_futures=True)
+        told: set[Any] = set()  # once each: a training saves its state first, and stops at once if it is told again
+        while not all(future.done() for future in futures):  # one may only be beginning
+            for process in {*multiprocessing.active_children()} - told:
+                process.terminate()
+                told.add(process)
+            time.sleep(0.1)
         raise
+
+
+def _in_a_process(work: Callable[..., None], *task: Any) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        pool.submit(work, *task).result()
 
 
 @contextlib.contextmanager

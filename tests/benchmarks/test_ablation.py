@@ -1,6 +1,8 @@
 """`python -m benchmarks.ablation`: what its ways state, what it counts, and the command at its smallest size."""
 
 import json
+import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,14 @@ def test_a_training_that_cannot_go_on_is_a_finding_and_a_bug_is_none(tmp_path, m
     assert next(rows) == {"way": "modern", "seed": 0, "pace": 0.5, "failed": "a loss is not finite"}
     with pytest.raises(RuntimeError, match="a bug"):
         next(rows)
+
+
+def test_an_interruption_ends_what_runs_and_begins_nothing_more():
+    done = ablation._done(2, time.sleep, [(0.01,), (600,), (600,), (600,)])
+    assert next(done) == ((0.01,), None)
+    with pytest.raises(KeyboardInterrupt):
+        done.throw(KeyboardInterrupt)
+    assert multiprocessing.active_children() == []
 
 
 def test_a_way_that_comes_later_is_measured_beside_as_many_others_as_the_first_ones(tmp_path, monkeypatch):
