@@ -27,7 +27,7 @@ def is_lasting(error: BaseException) -> bool:
         if isinstance(cause, TransientError | OSError):
             return False
         cause = cause.__cause__ or cause.__context__
-    return isinstance(error, InputError)
+    return isinstance(error, InputError | UnicodeError)
 
 
 class Changed(Exception):

@@ -252,7 +252,7 @@ class Config(Section):
         if translation and not round(translation * side):
             raise ValueError(
                 f"discriminator.translation {translation:g} moves pictures of {side} pixels by less than half a pixel, "
-                f"which is not at all; give 0, or from {1 / side:g} on"
+                f"which is not at all; give 0, or {1 / side:g} for a pixel"
             )
         return self
 

@@ -87,12 +87,12 @@ def lines(summary: list[Line]) -> list[str]:
 def headline(figures: Figures, flattered: Collection[str] = ()) -> list[str]:
     """Return the names of the metrics to read first, at most five, each through the best eyes that there are.
 
-    Those of networks that the generator was trained against are the worst.
+    Networks that the generator was trained against come after others, and the DAMSM, whose word is its loss, last.
     """
 
     def rank(eyes: str) -> tuple[bool, int]:
         places = (place for place, each in enumerate(BEST_EYES) if eyes.startswith(each))
-        return eyes in flattered, next(places, len(BEST_EYES))
+        return eyes in flattered or eyes.startswith("damsm"), next(places, len(BEST_EYES))
 
     chosen = []
     for kind in FIRST:

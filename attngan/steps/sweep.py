@@ -30,7 +30,7 @@ from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.steps.train import check_apart
 from attngan.storage import artifacts, delivery, folder_lock, json_text, places, uris
-from attngan.storage.sources import fingerprint_of
+from attngan.storage.sources import fingerprint, looked_through
 from attngan.training import plan
 
 MADE = {"generator": "generator", "metrics": "metrics", "gallery": "gallery", "bundle": "bundle"}  # folders and kinds
@@ -66,7 +66,8 @@ class Sweep:
 
     def member(self, config: Config) -> str:
         """Return the place of all that a member makes."""
-        return places.keyed(self.root, "member", [self.inputs, config.shaping()])
+        weights = [places.fingerprint(uri) for uri in looked_through(config)]
+        return places.keyed(self.root, "member", [self.inputs, config.shaping(), *weights])
 
     def dataset(self, source: str, captions: str | None, base: Config) -> Path:
         """Return the folder of the dataset, here, which is made unless it is there."""
@@ -200,7 +201,7 @@ def sweep(
     given = [source, captions or "", inception_weights or ""]
     check_apart(out, model_uri or "", given)
     with folder_lock.held(out), places.local_input(inception_weights) as weights:
-        here = Sweep(str(out), fingerprint_of(given, base), str(out / "state"))
+        here = Sweep(str(out), fingerprint(*given), str(out / "state"))
         dataset = here.dataset(source, captions, base)
         if len(members) > variations.MANY and not is_agreed:
             parts = plan.plan(dataset, members[0].config, inception_weights=weights)

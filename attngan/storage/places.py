@@ -107,25 +107,25 @@ def send(path: Path, uri: str) -> None:
 def names(uri: str) -> list[str]:
     """Return the names, relative to it, of all files below a folder, sorted; a folder that is not there has none.
 
-    Links are followed, as whoever opens a file by its name follows them.
+    Links are followed, as whoever opens a file by its name follows them; a folder with two names has the first.
     """
     if is_remote(uri):
         return cloud.of(uri).names(uri)
-    return sorted(path.relative_to(uri).as_posix() for path in _files_below(Path(uri)))
+    return sorted(path.relative_to(uri).as_posix() for path in _files_below(Path(uri), set()))
 
 
-def _files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Give all files in a folder at any depth; `above` has the real paths of those that it lies in."""
-    above |= {os.path.realpath(folder)}
+def _files_below(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """Give all files in a folder at any depth; `seen` gets the real paths of folders, and each is read once."""
+    seen.add(os.path.realpath(folder))
     try:
-        paths = [folder / name for name in os.listdir(folder)]
+        paths = [folder / name for name in sorted(os.listdir(folder))]
     except OSError:
         return  # what cannot be read shows nothing
     for path in paths:
         if os.path.isfile(path):
             yield path
-        elif os.path.isdir(path) and os.path.realpath(path) not in above:  # a link upwards would never end
-            yield from _files_below(path, above)
+        elif os.path.isdir(path) and os.path.realpath(path) not in seen:  # a link upwards would never end
+            yield from _files_below(path, seen)
 
 
 def modified(uri: str) -> float:

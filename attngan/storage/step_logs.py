@@ -120,7 +120,8 @@ def reason_in(log: str, uri: str) -> Reason:
     mistakes = [sentence for sentence in said if not LOSS.match(sentence)]
     if mistakes:
         return Reason(shown(mistakes[-1], MOST), True)
-    if said:
-        return Reason(shown(said[-1], MOST), False)
+    passing = [sentence for sentence in said if sentence.startswith(exit_status.MAY_PASS)]
+    if said:  # that several nodes were given up says less than why one of them ended
+        return Reason(shown((passing or said)[-1], MOST), False)
     last = f"its last line is: {shown(lines[-1], MOST)}" if lines else "it is empty"
     return Reason(f"its log {uri} has no sentence of attngan; {last}", False)

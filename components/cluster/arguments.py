@@ -55,7 +55,7 @@ def _check_apart(work: Work, checkpoint_root: str) -> None:
         for other, source in given.items():
             if source and (relation := uris.relation_of(place, source)) in ("is", "lies inside"):
                 raise InputError(
-                    f"{flag} {shown(place)}: {relation} {other} {shown(source)}, and every scheduled run would find "
+                    f"{flag} {shown(place)}: {relation} {other} {shown(source)}, and every later run would find "
                     "new files there and train; name a place outside of it."
                 )
 

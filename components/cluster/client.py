@@ -42,7 +42,7 @@ def connect(connection: Connection) -> "Client":
         raise InputError(f"--host {shown(host)}: expected an address that begins with http:// or https://.")
     try:
         address = urllib.parse.urlsplit(host)
-        is_one = bool(address.hostname) and (address.port or 80) > 0
+        is_one = bool(address.hostname) and address.port != 0
     except ValueError:
         is_one = False
     if not is_one:  # nothing of it is shown: what is no host may be a user

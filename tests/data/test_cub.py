@@ -10,7 +10,7 @@ from small_sources import file_of, replace_line, write_cub
 from attngan.data.captions import tokenize
 from attngan.data.images import prepare
 from attngan.data.sources import cub
-from attngan.errors import InputError
+from attngan.errors import InputError, is_lasting
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "cub-sample"
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the real slice of CUB is not beside the checkout")
@@ -98,8 +98,9 @@ def test_a_source_without_captions_stops_and_says_where_it_looked(tmp_path, root
 @pytest.mark.parametrize("name", ["bounding_boxes.txt", "image_class_labels.txt", "classes.txt"])
 def test_a_missing_list_stops(root, name):
     (root / name).unlink()
-    with pytest.raises(InputError, match=f"{name}: no such file"):
+    with pytest.raises(InputError, match=f"{name}: no such file") as caught:
         cub.read(root)
+    assert is_lasting(caught.value)  # the source is here: no other try finds the list
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,22 @@ def test_members_that_have_not_learnt_come_after_those_that_have(smoke, tmp_path
         here.table([three], tmp_path, metric="kid", higher_is_better=True)
 
 
+def test_a_member_is_another_one_with_other_weights_to_look_through(smoke, tmp_path):
+    weights = tmp_path / "weights.pth"
+    here = step.Sweep(str(tmp_path), "inputs", str(tmp_path))
+
+    def place(weight):
+        projected = smoke.discriminator.projected.model_copy(update={"weight": weight, "uri": str(weights)})
+        changed = smoke.discriminator.model_copy(update={"projected": projected})
+        return here.member(smoke.model_copy(update={"discriminator": changed}))
+
+    assert place(0.0) == here.member(smoke)  # nobody looks through them
+    weights.write_bytes(b"of ImageNet")
+    first = place(0.1)
+    weights.write_bytes(b"of other pictures")
+    assert place(0.1) != first
+
+
 def test_what_failed_is_text_on_the_page(smoke, tmp_path):
     one, two = members_of(smoke, "seed=0,1")
     here = step.Sweep(str(tmp_path), "inputs", str(tmp_path / "state"))

@@ -156,6 +156,12 @@ def test_a_mistake_that_the_first_of_several_nodes_names_is_a_mistake(tmp_path, 
     assert reason(str(tmp_path)) == Reason("training.epochs: raise it.", True)
 
 
+def test_what_may_pass_on_the_first_of_several_nodes_is_the_reason_that_they_were_given_up(tmp_path, capsys):
+    log = f"node 0 | attngan: {exit_status.MAY_PASS}gs://b/x: no answer.\n{said(capsys, lost_node)}"
+    put(tmp_path, "1f0e/executor-logs-0", log)
+    assert reason(str(tmp_path)) == Reason(f"{exit_status.MAY_PASS}gs://b/x: no answer.", False)
+
+
 def test_storage_that_was_waited_for_is_no_reason(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cloud, "_TOLD", set())
     cloud.tell_away("storage.googleapis.com", time.monotonic() - cloud.PATIENCE_SECONDS)
@@ -170,6 +176,7 @@ def test_storage_that_was_waited_for_is_no_reason(tmp_path, capsys, monkeypatch)
     ("error", "is_mistake"),
     [
         (InputError("training.batch_size: lower it."), True),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), True),
         (cloud.fault("away", "gs://birds/data", "503"), False),
         (TransientError("device: cuda cannot be used here."), False),
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), False),

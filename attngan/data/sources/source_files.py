@@ -52,11 +52,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     Raises:
         Unreadable: it is not there, no plain file, not for this user, or no disk can hold its name.
     """
+    descriptor = None
     try:
         _check_plain(path, os.stat(path).st_mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that took the file's place is not waited for
     except FileNotFoundError:
-        raise Unreadable(path, "no such file") from None
+        pass  # refused below: a fault of the disk as its context would be taken for one that may pass
     except UnicodeEncodeError:
         raise Unreadable(path, "its name cannot be written in this system's encoding") from None
     except ValueError as error:
@@ -67,6 +68,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if error.errno == errno.ENAMETOOLONG:
             raise Unreadable(path, "its name is too long for a disk") from None
         raise Unreadable(path, f"cannot be read ({error.strerror})") from None
+    if descriptor is None:
+        raise Unreadable(path, "no such file")
     with os.fdopen(descriptor, "rb") as file:
         _check_plain(path, os.fstat(descriptor).st_mode)
         yield file
