@@ -44,7 +44,7 @@ test-docker: $(STAMP) ## run the steps and the pipeline in the container image o
 	$(BIN)/python -m pytest -q -rs -m docker
 
 bench: $(STAMP) ## measure what makes it fast, each part the plain way and ours (BENCH="--quick --only damsm")
-	@$(BIN)/python -m benchmarks $(BENCH)
+	@$(BIN)/python -m benchmarks $(strip $(BENCH))
 
 smoke: $(STAMP) ## run the six steps at the smallest size
 	$(BIN)/python -m pytest -q tests/end_to_end/test_pipeline.py

@@ -31,8 +31,10 @@ def test_the_demos_birds_are_drawn_once_and_anew_with_another_number_or_seed(tmp
     assert "--count 50 --seed 0" in printed("demo", f"DEMO={demo}", "BIRDS=50")
 
 
-def test_flags_on_several_lines_are_one_command():
-    (line,) = [
-        each for each in printed("submit", "RUN=--source gs://b/x\n    --gpus 1").splitlines() if "submit" in each
-    ]
-    assert line.endswith("pipeline.py submit --source gs://b/x --gpus 1")
+@pytest.mark.parametrize(
+    ("target", "variable", "command"), [("submit", "RUN", "pipeline.py submit"), ("bench", "BENCH", "-m benchmarks")]
+)
+def test_flags_on_several_lines_are_one_command(target, variable, command):
+    made = printed(target, f"{variable}=--one\n    --two 2")
+    (line,) = [each for each in made.splitlines() if "--one" in each]
+    assert line.endswith(f"{command} --one --two 2")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from attngan.config.bounds import FEWEST_BIRDS
 from attngan.data.captions import tokenize
 from attngan.data.toy import drawn_birds, drawn_captions
 from attngan.errors import InputError
@@ -94,6 +95,7 @@ def test_pictures_are_whole_and_colourful(birds):
 def test_too_few_birds_and_a_folder_in_use_are_refused(tmp_path):
     with pytest.raises(InputError, match="at least 56"):
         drawn_birds.draw(tmp_path / "few", count=10, seed=0)
+    assert FEWEST_BIRDS == 56  # the command refuses fewer before it loads anything
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("keep me")
     with pytest.raises(InputError, match="new or empty folder"):
