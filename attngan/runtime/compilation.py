@@ -7,6 +7,7 @@ of a code object and gives up at the eighth, and the modules of all networks sha
 import datetime
 import os
 import stat
+import statistics
 import tempfile
 import time
 import types
@@ -47,7 +48,7 @@ class Compilation:
         self.setting, self.device, self.is_recorded, self.name = setting, device, is_recorded, name
         self.is_on = False
         self._is_decided = setting != "on" and not (device.type == "cuda" and (is_recorded or setting == "auto"))
-        self._num_steps, self._began = 0, 0.0
+        self._pace = _Pace(device)
         self._cache = Path(default_cache_dir())
         self._compiled: dict[tuple[object, int], Callable[..., Any]] = {}
 
@@ -76,11 +77,13 @@ class Compilation:
         """Compile nothing (more): shapes will be others."""
         self.is_on, self._is_decided = False, True
 
-    def begins(self, num_left: int) -> bool:
+    def begins(self, num_left: int, kind: str = "", period: int = 1) -> bool:
         """Decide before a step, once there is a pace, whether the steps are compiled; return whether from this one on.
 
         Args:
             num_left: steps of the schedule.
+            kind: of the step, which others may take another time than.
+            period: steps until all kinds have been taken and they come round again.
 
         Raises:
             InputError: they shall be, and what is compiled cannot be kept where it should.
@@ -91,7 +94,7 @@ class Compilation:
         if self.setting == "auto" and not self.is_recorded:
             why = "compiling pays where they are recorded alone"
         elif self.setting == "auto":
-            left = self._seconds_a_step() * num_left
+            left = self._pace.seconds(kind, period) * num_left
             if not left:
                 return False
             is_wanted = SAVED_SHARE * left > COMPILING_SECONDS
@@ -101,15 +104,6 @@ class Compilation:
         compiled = "compiled, which takes minutes, once" if self.is_on else "not compiled"
         say(f"{self.name}: steps are {recorded} and {compiled} ({why})")
         return self.is_on
-
-    def _seconds_a_step(self) -> float:
-        """Return the pace of the steps that warm up, 0 until they are taken; kernels are chosen for the first one."""
-        self._num_steps += 1
-        if self._num_steps in (2, NUM_WARM_UPS + 1):
-            acceleration.wait(self.device)
-        if self._num_steps == 2:
-            self._began = time.monotonic()
-        return (time.monotonic() - self._began) / (NUM_WARM_UPS - 1) if self._num_steps > NUM_WARM_UPS else 0.0
 
     def _is_possible(self) -> bool:
         """Return whether the compiler works here, with a place for what it makes, or say that it does not."""
@@ -128,6 +122,38 @@ class Compilation:
             say(f"compiling does not work here, so steps run as they are: {_in_short(error)}")
             return False
         return True
+
+
+class _Pace:
+    """What the steps take that warm up, of every kind; kernels are chosen in the first one of each, which counts not.
+
+    Args:
+        device: where they run.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._kinds: list[str] = []  # of the steps so far, the one included that begins
+        self._took: dict[str, list[float]] = {}  # seconds, of each kind
+        self._began = 0.0
+
+    def seconds(self, kind: str, period: int) -> float:
+        """Return before a step what one takes, a mean over a whole period; 0 until all its kinds have warmed up.
+
+        Args:
+            kind: of the step that begins.
+            period: steps until all kinds have been taken.
+        """
+        acceleration.wait(self.device)
+        now = time.monotonic()
+        if self._kinds:
+            self._took.setdefault(self._kinds[-1], []).append(now - self._began)
+        self._began = now
+        self._kinds.append(kind)
+        whole = self._kinds[:period]
+        if len(whole) < period or any(len(self._took.get(each, [])) < NUM_WARM_UPS for each in whole):
+            return 0.0
+        return statistics.mean(statistics.mean(self._took[each][1:NUM_WARM_UPS]) for each in whole)
 
 
 def _take(folder: Path) -> None:

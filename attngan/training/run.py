@@ -97,7 +97,7 @@ class TrainingRun(abc.ABC):
 
     def perform(self, update: Step, *inputs: Tensor, kind: str = "") -> dict[str, Tensor]:
         """Take a step: as it is, or repeat the record of one of its kind; first decide, as soon as can be, how."""
-        if self.compute.begins(self.schedule.total - self.step):
+        if self.compute.begins(self.schedule.total - self.step, kind, self.period):
             self.forget_records()
         if self.recorder is None:
             return update(*inputs)

@@ -1,5 +1,6 @@
 """What is compiled: the whole step, without a gap, and with the same losses; when it is worth it; where it is kept."""
 
+import datetime
 import os
 import types
 
@@ -141,6 +142,21 @@ def test_auto_compiles_recorded_steps_if_what_is_left_saves_more_than_compiling_
     assert ("not compiled" not in said) == pays and f"the {num_left} left take about 0:08:" in said
 
 
+@pytest.mark.parametrize("period", [2, 4, 7])
+def test_the_pace_is_that_of_all_kinds_of_steps(period, clock, capsys):
+    """One step of each period takes eleven times as long as the others, and one that is recorded far longer."""
+    compute = Compilation("auto", CUDA, is_recorded=True, name="generator")
+    calls = {"": 0, "projecting": 0}
+    for step in range(NUM_WARM_UPS * period + 1):
+        kind = "" if step % period else "projecting"
+        compute.begins(1000 * period, kind, period)
+        calls[kind] += 1
+        slow = calls[kind] in (1, NUM_WARM_UPS + 1)  # its kernels are chosen, it is recorded
+        clock.seconds += 500.0 if slow else 11.0 if kind else 1.0
+    seconds = 1000 * (11 + period - 1)
+    assert f"the {1000 * period:,} left take about {datetime.timedelta(seconds=seconds)}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("setting", "device", "is_recorded", "says"),
     [
@@ -163,7 +179,7 @@ def test_a_record_of_steps_that_were_not_compiled_is_forgotten(dataset, damsm, s
     outputs, recorded = {}, []
     run.recorder = lambda call: (recorded.append(run.step), (outputs, lambda: outputs.update(call())))[1]
     begins = iter([False] * 5 + [True] + [False] * 9)
-    monkeypatch.setattr(run.compute, "begins", lambda num_left: next(begins))
+    monkeypatch.setattr(run.compute, "begins", lambda *_: next(begins))
     steps(run, dataset, 10)
     assert recorded == [NUM_WARM_UPS, 5 + NUM_WARM_UPS]
 
