@@ -233,6 +233,17 @@ def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
     assert warnings == ["pictures that are not listed, and so not used: 1, such as more/a.png"]
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_folder_with_two_names_has_the_first_one_however_its_disk_lists_them(tmp_path, monkeypatch, is_reversed):
+    write(tmp_path / "elsewhere")
+    for name in ("b", "a", "c"):
+        (tmp_path / "source" / name / "in").mkdir(parents=True)
+        (tmp_path / "source" / name / "in" / "more").symlink_to(tmp_path / "elsewhere")
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: sorted(listdir(folder), reverse=is_reversed))
+    assert [name.as_posix() for name in source_files.pictures_below(tmp_path / "source")] == ["a/in/more/a.png"]
+
+
 def test_a_link_to_itself_hides_no_picture(tmp_path):
     write(tmp_path, "captions.jsonl")
     for number in range(9):

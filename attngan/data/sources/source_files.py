@@ -165,19 +165,23 @@ def leads_out(file: str) -> bool:
 
 
 def pictures_below(folder: Path) -> Iterator[PurePath]:
-    """Give the names of all picture files in a folder at any depth, relative to it; links to folders are followed."""
+    """Give the names of all picture files in a folder at any depth, relative to it; links to folders are followed.
+
+    Each folder is read once, by the first of its names in the order of names: what a source holds is no matter of how
+    its disk lists it.
+    """
     waiting, seen = [folder], {os.path.realpath(folder)}
     while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:  # what cannot be read shows nothing
-            for entry in entries:
-                path = Path(entry.path)
-                if os.path.isdir(path):  # unlike the entry's own word, it takes a link to itself for none
-                    real = os.path.realpath(path)
-                    if real not in seen:  # a link to a folder above would never end
-                        seen.add(real)
-                        waiting.append(path)
-                elif path.suffix.lower() in PICTURES and not is_extra(path.relative_to(folder)):
-                    yield path.relative_to(folder)
+        folders = []
+        for path in entries_of(waiting.pop()):
+            if os.path.isdir(path):
+                real = os.path.realpath(path)
+                if real not in seen:  # a link to a folder above would never end
+                    seen.add(real)
+                    folders.append(path)
+            elif path.suffix.lower() in PICTURES:
+                yield path.relative_to(folder)
+        waiting += reversed(folders)
 
 
 def is_utf8(name: str) -> bool:
