@@ -79,7 +79,7 @@ class PlainGan:
             loss.backward()
             self.discriminator_optimizers[index].step()
             total += loss.item()
-        projected = {} if run.projected is None else {"projected": self._update_projected(batch, generated)}
+        projected = {} if run.projected is None else {"projected": self._update_projected(batch, generated, captions[1])}
 
         losses = self._generator_losses(batch, generated, captions)
         self.generator_optimizer.zero_grad()
@@ -88,14 +88,15 @@ class PlainGan:
         self._update_average()
         return {"discriminator": total, **projected, **{name: loss.item() for name, loss in losses.items()}}
 
-    def _update_projected(self, batch: Batch, generated) -> float:
+    def _update_projected(self, batch: Batch, generated, sentence: Tensor) -> float:
         """Take a step of the discriminator on a frozen network, which the paper does not have; return its loss."""
         if not self.run.projects_now:
             return 0.0
         projected, adam = self.run.projected.requires_grad_(True), self.discriminator_optimizers[-1]
+        real, drawn = batch.images[-1], generated.images[-1].detach()
         with cached():
-            of_real, of_generated = projected(batch.images[-1]), projected(generated.images[-1].detach())
-        loss = real_loss(of_real) + generated_loss(of_generated)
+            pairs = projected(real, sentence)[1], projected(drawn, sentence)[1], projected(real[:-1], sentence[1:])[1]
+        loss = real_loss(pairs[0]) + (generated_loss(pairs[1]) + generated_loss(pairs[2])) / 2
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -110,7 +111,7 @@ class PlainGan:
             )
             if run.projects_now:
                 part = run.config.discriminator.projected
-                loss = real_loss(run.projected(generated.images[-1]))
+                loss = real_loss(run.projected(generated.images[-1], captions[1])[1])
                 adversarial = adversarial + part.weight * part.every_steps * loss
         seen = run.image_encoder(
             add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)

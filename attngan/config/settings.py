@@ -104,7 +104,7 @@ class Generator(Section):
 
 
 class Projected(Section):
-    """A further discriminator of the finest pictures, on what a frozen network sees (Sauer et al. 2021)."""
+    """A further discriminator of the finest pairs, on what a frozen network sees of pictures (Sauer et al. 2021)."""
 
     weight: NotNegative = 0.0  # of its part of the generator's loss; 0: there is none, as in the paper
     every_steps: Count = 1  # it takes part in every so many steps, its part then so many times as large

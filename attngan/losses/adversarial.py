@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attngan.models.discriminator import Discriminator
+from attngan.models.discriminator import ConditionalDiscriminator
 from attngan.models.layers import at_least_float32
-from attngan.models.projected_discriminator import ProjectedDiscriminator
 
 
 def real_loss(logits: Tensor) -> Tensor:
@@ -20,7 +19,7 @@ def generated_loss(logits: Tensor) -> Tensor:
 
 
 def discriminator_loss(
-    discriminator: Discriminator,
+    discriminator: ConditionalDiscriminator,
     real_images: Tensor,
     generated_images: Tensor,
     sentence_feature: Tensor,
@@ -68,32 +67,13 @@ def _probability(*logits: Tensor) -> Tensor:
     return at_least_float32(torch.stack(logits)).detach().sigmoid().mean()
 
 
-def generator_loss(discriminator: Discriminator, generated_images: Tensor, sentence_feature: Tensor) -> Tensor:
+def generator_loss(discriminator: ConditionalDiscriminator, generated_images: Tensor, sentence_feature: Tensor) -> Tensor:
     """Return what the generator has to lower against one discriminator: unconditional plus conditional (Eq. 4).
 
     Of a discriminator without its unconditional output it is the conditional loss alone.
     """
     unconditional, conditional = discriminator(generated_images, sentence_feature)
     return real_loss(conditional) if unconditional is None else real_loss(unconditional) + real_loss(conditional)
-
-
-def projected_discriminator_loss(
-    discriminator: ProjectedDiscriminator, real_images: Tensor, generated_images: Tensor
-) -> Tensor:
-    """Return what a discriminator on a frozen network has to lower: real plus generated, a mean over its heads.
-
-    Args:
-        discriminator: of the pictures' resolution.
-        real_images: (B, 3, H, W) in [-1, 1].
-        generated_images: (B, 3, H, W); no gradient goes back into them.
-    """
-    real, generated = discriminator(torch.cat([real_images, generated_images.detach()])).chunk(2)
-    return real_loss(real) + generated_loss(generated)
-
-
-def projected_generator_loss(discriminator: ProjectedDiscriminator, generated_images: Tensor) -> Tensor:
-    """Return what the generator has to lower against a discriminator on a frozen network."""
-    return real_loss(discriminator(generated_images))
 
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:

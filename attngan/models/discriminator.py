@@ -1,5 +1,6 @@
 """One discriminator a resolution, with an unconditional and a conditional output (section 3.1, Eq. 5 and 6)."""
 
+import abc
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,7 +10,62 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from attngan.models.layers import DownBlock, LeakyBlock, initialise_
 
 
-class Discriminator(nn.Module):
+class ConditionalDiscriminator(nn.Module, abc.ABC):
+    """Tells real pictures from generated ones, with their sentence and maybe without; outputs are logits.
+
+    A subclass says what it sees in pictures, and judges that.
+    """
+
+    has_batch_norm = False
+    unconditional: nn.Module | None  # the output that sees no sentence, where there is one
+
+    @abc.abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [-1, 1] to what is judged (B, ...)."""
+
+    @abc.abstractmethod
+    def judge_pair(self, features: Tensor, sentence_feature: Tensor) -> Tensor:
+        """Return the conditional logits (B, ...): is it a real picture of this sentence?
+
+        Args:
+            features: of `features`.
+            sentence_feature: (B, D).
+        """
+
+    def judge(self, features: Tensor) -> Tensor:
+        """Return the unconditional logits (B,): is it a real picture?"""
+        assert self.unconditional is not None
+        return self.unconditional(features).flatten()
+
+    def each(self, part: Callable[..., Tensor], *batches: tuple[Tensor, ...]) -> Sequence[Tensor]:
+        """Return what a part of this network makes of several batches, of each kind of pictures one.
+
+        With batch norm they pass one after the other, since its statistics are those of a batch; without, all at once.
+
+        Args:
+            part: `features`, `judge` or `judge_pair`.
+            batches: the arguments of `part` for each.
+        """
+        if self.has_batch_norm:
+            return [part(*batch) for batch in batches]
+        joined = part(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
+        return joined.split([len(batch[0]) for batch in batches])
+
+    def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+        """Return unconditional logits, None without that output, and conditional logits, None if not asked.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+            sentence_feature: (B, D), or None.
+        """
+        features = self.features(images)
+        return (
+            None if self.unconditional is None else self.judge(features),
+            None if sentence_feature is None else self.judge_pair(features, sentence_feature),
+        )
+
+
+class Discriminator(ConditionalDiscriminator):
     """Tells real pictures from generated ones, with and without their sentence; both outputs are logits.
 
     Args:
@@ -59,39 +115,7 @@ class Discriminator(nn.Module):
         """Map images (B, 3, H, W) in [-1, 1] to features (B, C, 4, 4)."""
         return self.encode(images)
 
-    def judge(self, features: Tensor) -> Tensor:
-        """Return the unconditional logits (B,): is it a real picture?"""
-        assert self.unconditional is not None
-        return self.unconditional(features).flatten()
-
     def judge_pair(self, features: Tensor, sentence_feature: Tensor) -> Tensor:
         """Return the conditional logits (B,): is it a real picture of this sentence?"""
         sentence = sentence_feature[:, :, None, None].expand(-1, -1, *features.shape[2:])
         return self.conditional(self.join(torch.cat([features, sentence], dim=1))).flatten()
-
-    def each(self, part: Callable[..., Tensor], *batches: tuple[Tensor, ...]) -> Sequence[Tensor]:
-        """Return what a part of this network makes of several batches, of each kind of pictures one.
-
-        With batch norm they pass one after the other, since its statistics are those of a batch; without, all at once.
-
-        Args:
-            part: `features`, `judge` or `judge_pair`.
-            batches: the arguments of `part` for each.
-        """
-        if self.has_batch_norm:
-            return [part(*batch) for batch in batches]
-        joined = part(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
-        return joined.split([len(batch[0]) for batch in batches])
-
-    def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
-        """Return unconditional logits (B,), None without that output, and conditional logits (B,), None if not asked.
-
-        Args:
-            images: (B, 3, H, W) in [-1, 1].
-            sentence_feature: (B, D), or None.
-        """
-        features = self.features(images)
-        return (
-            None if self.unconditional is None else self.judge(features),
-            None if sentence_feature is None else self.judge_pair(features, sentence_feature),
-        )

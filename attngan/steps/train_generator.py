@@ -71,7 +71,10 @@ def _trained(
         facts["frozen"] = run.frozen_sha256
     if start_from is not None:
         run.start_from = facts["start_from"] = start.generator_from(start_from, run)
-    store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
+    key = {**facts, "config": _shaping(config)}
+    if run.projected is not None:
+        key["projected"] = "with sentences"  # states of before are of one that saw none
+    store = states.StateStore(state, step_name="train_generator", key=key)
     store = run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     if not uris.is_remote(state):  # what is compiled will be run, and a bucket may be others' to write

@@ -42,7 +42,7 @@ class GanRun(TrainingRun):
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
         projects = config.discriminator.projected.weight > 0
-        num_losses = NUM_LOSSES + projects + len(OPINIONS) * len(config.resolutions)
+        num_losses = NUM_LOSSES + projects + len(OPINIONS) * (len(config.resolutions) + projects)
         ways = {"cuda_graph": config.cuda_graph, "compiles": config.compile}
         super().__init__("generator", config, device, num_losses, **ways)
         self.schedule = schedule.of_generator(config, len(train))
@@ -164,8 +164,12 @@ class GanRun(TrainingRun):
         settings = self.config.discriminator.projected
         frozen, sha256 = published.projected_network(settings)
         acceleration.channels_last_([frozen.to(self.device)])
-        resolution = self.config.resolutions[-1]
-        made = ProjectedDiscriminator(frozen, resolution=resolution, channels=settings.channels)
+        made = ProjectedDiscriminator(
+            frozen,
+            resolution=self.config.resolutions[-1],
+            text_dim=self.config.text_encoder.feature_dim,
+            channels=settings.channels,
+        )
         return made.to(self.device), sha256
 
     def _learner(self, network: nn.Module) -> Learner:

@@ -10,13 +10,7 @@ from attngan import seeding
 from attngan.data.dataset import Batch, Dataset
 from attngan.data.sampling import batch_of_step
 from attngan.losses import augmentation
-from attngan.losses.adversarial import (
-    discriminator_loss,
-    generator_loss,
-    kl_loss,
-    projected_discriminator_loss,
-    projected_generator_loss,
-)
+from attngan.losses.adversarial import discriminator_loss, generator_loss, kl_loss
 from attngan.losses.damsm import damsm_losses
 from attngan.models.ema import update_average_
 from attngan.models.generator import Generated, Generator
@@ -26,7 +20,7 @@ from attngan.models.text_encoder import TextFeatures
 from attngan.runtime import distributed
 from attngan.training.gan_run import OPINIONS, GanRun
 from attngan.training.learner import Learner
-from attngan.training.watchdog import opinion
+from attngan.training.watchdog import PROJECTED, opinion
 
 
 def take_step(run: GanRun, batch: Batch) -> None:
@@ -74,10 +68,12 @@ def _update(
     for learner, real, images in zip(run.discriminator_learners, real_images, generated.images, strict=True):
         loss, found = _update_discriminator(run, learner, real, images, sentence)
         discriminator_total += loss
-        opinions |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, found, strict=True)}
+        opinions |= _named(found, real.shape[-1])
     projected = {}
     if run.projected_learner is not None:
-        projected["projected"] = _update_projected(run, run.projected_learner, real_images[-1], generated.images[-1])
+        loss, found = _update_projected(run, run.projected_learner, real_images[-1], generated.images[-1], sentence)
+        projected["projected"] = loss
+        opinions |= _named(found, PROJECTED)
 
     losses = _generator_losses(run, generated, text, class_ids)
     run.generator_learner.learn(losses["generator"])
@@ -85,6 +81,10 @@ def _update(
     update_average_(run.generator_ema, run.generator, decay=run.ema_decay)
     losses = {"discriminator": discriminator_total, **projected, **losses}
     return {**{name: loss.detach() for name, loss in losses.items()}, **opinions}
+
+
+def _named(opinions: Tensor, whose: int | str) -> dict[str, Tensor]:
+    return {opinion(kind, whose): each for kind, each in zip(OPINIONS, opinions, strict=True)}
 
 
 def _generate(run: GanRun, text: TextFeatures) -> Generated:
@@ -121,19 +121,14 @@ def _update_discriminator(
     return loss.detach(), opinions
 
 
-def _update_projected(run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor) -> Tensor:
-    """Take a step of the discriminator on a frozen network, if this is one of its; return its loss, a mean over all."""
+def _update_projected(
+    run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor, sentence: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take a step of the discriminator on a frozen network, if this is one of its; return the same, means over all."""
     if not run.projects_now:
-        return torch.zeros((), device=run.device)
-    real_images, generated_images = _moved(run, real_images), _moved(run, generated_images)
-    learner.network.requires_grad_(True)
-    with cached():
-        compute_spectral_norms(learner.network)
-        with run.autocast():
-            loss = run.compute(projected_discriminator_loss, learner.network, real_images, generated_images)
-    learner.learn(loss)
-    learner.network.requires_grad_(False)
-    return loss.detach() * run.config.discriminator.projected.every_steps
+        return torch.zeros((), device=run.device), torch.zeros(len(OPINIONS), device=run.device)
+    loss, opinions = _update_discriminator(run, learner, real_images, generated_images, sentence)
+    return loss * run.period, opinions * run.period
 
 
 def _moved(run: GanRun, images: Tensor) -> Tensor:
@@ -160,9 +155,9 @@ def _generator_losses(run: GanRun, generated: Generated, text: TextFeatures, cla
                 for discriminator, images in zip(run.discriminators, generated.images, strict=True)
             )
             if run.projects_now:
-                loss = run.compute(projected_generator_loss, run.projected, _moved(run, generated.images[-1]))
-                projected = run.config.discriminator.projected
-                adversarial = adversarial + projected.weight * projected.every_steps * loss
+                weight = run.config.discriminator.projected.weight * run.period
+                loss = run.compute(generator_loss, run.projected, _moved(run, generated.images[-1]), sentence)
+                adversarial = adversarial + weight * loss
     noisy = add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
     with run.autocast():
         matching = run.compute(_matching_losses, run.image_encoder, noisy, text, class_ids, run.config.damsm.gammas)

@@ -11,11 +11,9 @@ from attngan.losses.adversarial import (
     generated_loss,
     generator_loss,
     kl_loss,
-    projected_discriminator_loss,
-    projected_generator_loss,
     real_loss,
 )
-from attngan.models.discriminator import Discriminator
+from attngan.models.discriminator import ConditionalDiscriminator, Discriminator
 from attngan.models.efficientnet_lite import EfficientNetLite0
 from attngan.models.projected_discriminator import ProjectedDiscriminator
 
@@ -96,39 +94,42 @@ def test_the_generators_loss_reaches_the_pictures():
     assert generated.grad.abs().sum() > 0
 
 
-def projected(images: torch.Tensor) -> torch.Tensor:
-    """Stand in for a discriminator on a frozen network: four logits of a picture, two of them its mean's."""
-    mean = images.mean(dim=(1, 2, 3))
-    return torch.stack([0 * mean, 0 * mean, mean, -mean], dim=1)
+class Judge(ConditionalDiscriminator):
+    """Four logits a pair, as of a discriminator on a frozen network: two are 0, two the means of picture and text."""
+
+    unconditional = None
+
+    def features(self, images):
+        return images.mean(dim=(1, 2, 3))
+
+    def judge_pair(self, features, sentence_feature):
+        logit = features + sentence_feature.mean(dim=1)
+        return torch.stack([0 * logit, 0 * logit, logit, -logit], dim=1)
 
 
-def test_an_undecided_projected_discriminator_has_two_log_two_to_lower_and_the_generator_one():
-    discriminator = ProjectedDiscriminator(EfficientNetLite0(), resolution=32, channels=2)
-    for head in discriminator.heads:
-        parametrize.remove_parametrizations(head[-1], "weight")
-        torch.nn.init.zeros_(head[-1].weight)
-        torch.nn.init.zeros_(head[-1].bias)
-    real, generated = torch.rand(2, 2, 3, 32, 32)
-    loss = projected_discriminator_loss(discriminator, real, generated)
-    torch.testing.assert_close(loss.item(), 2 * math.log(2))
-    torch.testing.assert_close(projected_generator_loss(discriminator, generated).item(), math.log(2))
+def cost(logit: float) -> float:
+    """What a generated pair costs, or a real one of the opposite logit: a mean over the four."""
+    return sum(math.log(1 + math.exp(each)) for each in (0, 0, logit, -logit)) / 4
 
 
-def test_the_projected_losses_are_means_over_pictures_and_heads():
+def test_the_losses_of_several_logits_a_pair_are_means_over_all_of_them():
     real, generated = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 3, 4, 4), -1.5)
-    costs = {logit: math.log(1 + math.exp(logit)) for logit in (-1.5, -0.5, 0.0, 0.5, 1.5)}  # of a generated picture
-    expected = (costs[0.5] + costs[-0.5] + 2 * math.log(2)) / 4 + (costs[1.5] + costs[-1.5] + 2 * math.log(2)) / 4
-    assert projected_discriminator_loss(projected, real, generated).item() == pytest.approx(expected)
-    expected = (costs[1.5] + costs[-1.5] + 2 * math.log(2)) / 4
-    assert projected_generator_loss(projected, generated).item() == pytest.approx(expected)
+    sentence, wrong = torch.zeros(2, 6), torch.full((1, 6), 2.0)
+    loss, opinions = discriminator_loss(Judge(), real, generated, sentence, wrong)
+    assert loss.item() == pytest.approx(cost(-0.5) + (cost(-1.5) + cost(2.5)) / 2)
+    assert opinions.tolist() == pytest.approx([0.5] * 3)
+    assert generator_loss(Judge(), generated, sentence).item() == pytest.approx(cost(1.5))
 
 
-def test_the_generators_projected_loss_alone_reaches_the_pictures():
-    real, generated = (torch.rand(2, 3, 4, 4, requires_grad=True) for _ in range(2))
-    projected_discriminator_loss(projected, real.detach() + 0 * real, generated).backward()
-    assert generated.grad is None
-    projected_generator_loss(projected, generated).backward()
-    assert (generated.grad != 0).all()
+def test_a_projected_discriminator_of_no_embedding_is_undecided():
+    discriminator = ProjectedDiscriminator(EfficientNetLite0(), resolution=32, text_dim=6, channels=2)
+    for embed in discriminator.embed:
+        parametrize.remove_parametrizations(embed, "weight")
+        torch.nn.init.zeros_(embed.weight)
+        torch.nn.init.zeros_(embed.bias)
+    real, generated, sentence = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.randn(2, 6)
+    torch.testing.assert_close(discriminator_loss(discriminator, real, generated, sentence)[0].item(), 2 * math.log(2))
+    torch.testing.assert_close(generator_loss(discriminator, generated, sentence).item(), math.log(2))
 
 
 def test_kl_is_the_divergence_of_two_gaussians():

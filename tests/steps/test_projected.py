@@ -23,7 +23,7 @@ from attngan.steps.evaluate import evaluate
 from attngan.steps.train_generator import train_generator
 from attngan.storage import artifacts
 from attngan.training import gan_step, plan, recipe
-from attngan.training.gan_run import GanRun
+from attngan.training.gan_run import OPINIONS, GanRun
 
 pytestmark = pytest.mark.usefixtures("few_pictures")
 CPU = torch.device("cpu")
@@ -96,7 +96,8 @@ def test_in_every_second_step_it_takes_part_twice_as_much(dataset, damsm, config
     expected, found = (gan_step.training_step(run, gan_step.batch_for(run, train, 0, 0)) for run in (often, ours))
     assert found.keys() == expected.keys()
     assert torch.equal(found["generator"], expected["generator"])
-    assert torch.equal(found["projected"], 2 * expected["projected"])  # so that the mean of two steps is that of one
+    for name in ("projected", *(f"{kind}_projected" for kind in OPINIONS)):
+        assert torch.equal(found[name], 2 * expected[name])  # so that the mean of two steps is that of one
     before = {name: each.detach().clone() for name, each in ours.projected.named_parameters()}
     ours.step = 1
     resting = gan_step.training_step(ours, gan_step.batch_for(ours, train, 1, 0))
@@ -112,6 +113,7 @@ def test_the_frozen_network_is_known_by_its_sha256_and_kept_in_no_state_and_no_r
         "mix_channels",
         "mix_scales",
         "heads",
+        "embed",
     }
     assert saved_states.newest_file(f"{trained}.state").stat().st_size < efficientnet_file.stat().st_size / 4
 
@@ -119,7 +121,9 @@ def test_the_frozen_network_is_known_by_its_sha256_and_kept_in_no_state_and_no_r
 def test_every_row_of_losses_has_its_own_and_the_progress_page_plots_it(trained):
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows and all(0 < row["projected"] < 10 for row in rows)
-    assert "projected discriminator" in (trained / "progress.html").read_text()
+    assert all(0 < row[f"{kind}_projected"] < 1 for row in rows for kind in OPINIONS)
+    page = (trained / "progress.html").read_text()
+    assert "projected discriminator" in page and "How real they look to the projected discriminator" in page
 
 
 @pytest.mark.slow
