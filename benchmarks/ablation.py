@@ -58,7 +58,7 @@ PARTS = {  # of the modern recipe, beside spectral norm
     "bilinear": {"generator.upsampling": "bilinear"},
 }
 FURTHER = {  # what the recipe leaves out
-    "projected": {"discriminator.projected.weight": "0.1", "discriminator.projected.every_steps": "2"},
+    "projected": {"discriminator.projected.weight": "1"},
     "translation": {"discriminator.translation": "0.125"},
 }
 
