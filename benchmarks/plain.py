@@ -79,7 +79,9 @@ class PlainGan:
             loss.backward()
             self.discriminator_optimizers[index].step()
             total += loss.item()
-        projected = {} if run.projected is None else {"projected": self._update_projected(batch, generated, captions[1])}
+        projected = (
+            {} if run.projected is None else {"projected": self._update_projected(batch, generated, captions[1])}
+        )
 
         losses = self._generator_losses(batch, generated, captions)
         self.generator_optimizer.zero_grad()

@@ -67,7 +67,9 @@ def _probability(*logits: Tensor) -> Tensor:
     return at_least_float32(torch.stack(logits)).detach().sigmoid().mean()
 
 
-def generator_loss(discriminator: ConditionalDiscriminator, generated_images: Tensor, sentence_feature: Tensor) -> Tensor:
+def generator_loss(
+    discriminator: ConditionalDiscriminator, generated_images: Tensor, sentence_feature: Tensor
+) -> Tensor:
     """Return what the generator has to lower against one discriminator: unconditional plus conditional (Eq. 4).
 
     Of a discriminator without its unconditional output it is the conditional loss alone.

@@ -10,7 +10,6 @@ from frozen_network import coloured
 from attngan.models.efficientnet_lite import EfficientNetLite0
 from attngan.models.projected_discriminator import ProjectedDiscriminator
 
-
 TEXT_DIM = 5
 
 
