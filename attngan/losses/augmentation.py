@@ -9,17 +9,19 @@ from torch import Tensor
 
 
 def translated(images: Tensor, shifts: Tensor) -> Tensor:
-    """Return pictures moved by whole pixels, with 0, a grey, where they were not.
+    """Return pictures moved by whole pixels, mirrored at the edges where they were not.
+
+    As in Karras et al., "Training generative adversarial networks with limited data", 2020. DiffAugment leaves zeros
+    there, and a generator that is judged by a frozen network learns to draw a frame.
 
     Args:
         images: (B, C, H, W).
-        shifts: (B, 2) int64, pixels down and to the right; below 0: up and to the left.
+        shifts: (B, 2) int64, pixels down and to the right; below 0: up and to the left; at most by the side.
     """
     for axis, by in zip((2, 3), shifts.unbind(dim=1), strict=True):
         side = images.shape[axis]
-        source = torch.arange(side, device=images.device) - by[:, None]  # (B, side)
-        is_inside = (source >= 0) & (source < side)
-        view = (-1, 1, side, 1) if axis == 2 else (-1, 1, 1, side)
-        index = source.clamp(0, side - 1).view(view).expand_as(images)
-        images = images.gather(axis, index) * is_inside.view(view)
+        source = (torch.arange(side, device=images.device) - by[:, None]) % (2 * side)  # (B, side)
+        source = torch.minimum(source, 2 * side - 1 - source)
+        # A pixel is shown twice at the most, so its gradient is the same whichever of the two is added first.
+        images = images.gather(axis, source.view((-1, 1, side, 1) if axis == 2 else (-1, 1, 1, side)).expand_as(images))
     return images
