@@ -120,7 +120,7 @@ class Discriminator(Section):
     channels: Width = 64  # N_d: channels after the first layer
     spectral_norm: bool = False  # Miyato et al. 2018, in place of batch norm, which the paper has
     unconditional: bool = True  # the output that sees no sentence; released code with B_DCGAN: false
-    # by up to which share of the side it sees pictures moved, so that it learns none by heart (DiffAugment, 2020)
+    # by up to which share of the side it sees pictures moved, so that it learns none by heart (after DiffAugment, 2020)
     translation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     projected: Projected = Projected()
 

@@ -52,7 +52,7 @@ def discriminator_loss(
     alone = [discriminator.each(discriminator.judge, (real,), (generated,))] if has_unconditional else []
     given = [(real, sentence_feature), (generated, sentence_feature), (real[: len(wrong)], wrong)]
     pairs = discriminator.each(discriminator.judge_pair, *(given if len(wrong) else given[:2]))
-    wrong_loss = wrong_probability = at_least_float32(torch.zeros_like(pairs[0][0]))
+    wrong_loss = wrong_probability = at_least_float32(pairs[0].new_zeros(()))
     if len(wrong):
         wrong_loss = wrong_weight * generated_loss(pairs[2])
         wrong_probability = wrong_weight * _probability(pairs[2])
@@ -63,7 +63,7 @@ def discriminator_loss(
 
 
 def _probability(*logits: Tensor) -> Tensor:
-    """Return the mean probability that logits (B,) say, without gradients."""
+    """Return the mean probability that logits (B, ...) say, without gradients."""
     return at_least_float32(torch.stack(logits)).detach().sigmoid().mean()
 
 

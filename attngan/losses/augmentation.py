@@ -1,4 +1,4 @@
-"""What discriminators are shown in place of pictures: the same, moved at random (DiffAugment, Zhao et al. 2020).
+"""What discriminators are shown in place of pictures: the same, moved at random (after DiffAugment, Zhao et al. 2020).
 
 Real and generated pictures alike, so the generator is not taught to draw moved ones; gradients go through. Of few
 pictures a discriminator then cannot learn the places of each by heart. Colours stay: captions name them.
@@ -11,8 +11,8 @@ from torch import Tensor
 def translated(images: Tensor, shifts: Tensor) -> Tensor:
     """Return pictures moved by whole pixels, mirrored at the edges where they were not.
 
-    As in Karras et al., "Training generative adversarial networks with limited data", 2020. DiffAugment leaves zeros
-    there, and a generator that is judged by a frozen network learns to draw a frame.
+    DiffAugment leaves zeros there, and a generator that is judged by a frozen network learns to draw a frame; Karras et
+    al. ("Training generative adversarial networks with limited data", 2020) mirror too.
 
     Args:
         images: (B, C, H, W).

@@ -1,4 +1,4 @@
-"""One discriminator a resolution, with an unconditional and a conditional output (section 3.1, Eq. 5 and 6)."""
+"""What all discriminators have in common, and the paper's: one a resolution (section 3.1, Eq. 5 and 6)."""
 
 import abc
 from collections.abc import Callable, Sequence

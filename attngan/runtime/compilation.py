@@ -5,9 +5,9 @@ of a code object and gives up at the eighth, and the modules of all networks sha
 """
 
 import datetime
+import math
 import os
 import stat
-import statistics
 import tempfile
 import time
 import types
@@ -23,7 +23,6 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from attngan.errors import InputError
 from attngan.runtime import acceleration
 from attngan.runtime.console import say
-from attngan.runtime.step_graph import NUM_WARM_UPS
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -31,6 +30,7 @@ Result = TypeVar("Result")
 # steps took where nothing was in the compiler's cache, and which share of a recorded step's 73.8 ms was saved (49.3).
 COMPILING_SECONDS = 166.0
 SAVED_SHARE = 1 / 3
+NUM_TIMED = 2  # steps, or a whole period of them if that is more
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's own name for where its compiler keeps what it made
 
 
@@ -47,8 +47,8 @@ class Compilation:
     def __init__(self, setting: str, device: torch.device, *, is_recorded: bool, name: str):
         self.setting, self.device, self.is_recorded, self.name = setting, device, is_recorded, name
         self.is_on = False
-        self._is_decided = setting != "on" and not (device.type == "cuda" and (is_recorded or setting == "auto"))
-        self._pace = _Pace(device)
+        self.is_decided = setting != "on" and not (device.type == "cuda" and (is_recorded or setting == "auto"))
+        self._num_steps, self._began = 0, 0.0
         self._cache = Path(default_cache_dir())
         self._compiled: dict[tuple[object, int], Callable[..., Any]] = {}
 
@@ -75,35 +75,44 @@ class Compilation:
 
     def stop(self) -> None:
         """Compile nothing (more): shapes will be others."""
-        self.is_on, self._is_decided = False, True
+        self.is_on, self.is_decided = False, True
 
-    def begins(self, num_left: int, kind: str = "", period: int = 1) -> bool:
+    def begins(self, num_left: int, *, period: int) -> bool:
         """Decide before a step, once there is a pace, whether the steps are compiled; return whether from this one on.
 
         Args:
             num_left: steps of the schedule.
-            kind: of the step, which others may take another time than.
-            period: steps until all kinds have been taken and they come round again.
+            period: steps until all kinds of them have been taken and they come round again.
 
         Raises:
             InputError: they shall be, and what is compiled cannot be kept where it should.
         """
-        if self._is_decided:
+        if self.is_decided:
             return False
         is_wanted, why = self.setting == "on", f"compile={self.setting}"
         if self.setting == "auto" and not self.is_recorded:
             why = "compiling pays where they are recorded alone"
         elif self.setting == "auto":
-            left = self._pace.seconds(kind, period) * num_left
+            left = self._seconds_a_step(period) * num_left
             if not left:
                 return False
             is_wanted = SAVED_SHARE * left > COMPILING_SECONDS
             why = f"as they are, the {num_left:,} left take about {datetime.timedelta(seconds=round(left))}"
-        self._is_decided, self.is_on = True, is_wanted and self._is_possible()
+        self.is_decided, self.is_on = True, is_wanted and self._is_possible()
         recorded = "recorded as a CUDA graph" if self.is_recorded else "not recorded"
         compiled = "compiled, which takes minutes, once" if self.is_on else "not compiled"
         say(f"{self.name}: steps are {recorded} and {compiled} ({why})")
         return self.is_on
+
+    def _seconds_a_step(self, period: int) -> float:
+        """Return the pace of whole periods after the first one, for which kernels are chosen; 0 until it is known."""
+        timed = period * math.ceil(NUM_TIMED / period)
+        done, self._num_steps = self._num_steps, self._num_steps + 1
+        if done not in (period, period + timed):
+            return 0.0
+        acceleration.wait(self.device)
+        before, self._began = self._began, time.monotonic()
+        return (self._began - before) / timed if done > period else 0.0
 
     def _is_possible(self) -> bool:
         """Return whether the compiler works here, with a place for what it makes, or say that it does not."""
@@ -122,38 +131,6 @@ class Compilation:
             say(f"compiling does not work here, so steps run as they are: {_in_short(error)}")
             return False
         return True
-
-
-class _Pace:
-    """What the steps take that warm up, of every kind; kernels are chosen in the first one of each, which counts not.
-
-    Args:
-        device: where they run.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self._kinds: list[str] = []  # of the steps so far, the one included that begins
-        self._took: dict[str, list[float]] = {}  # seconds, of each kind
-        self._began = 0.0
-
-    def seconds(self, kind: str, period: int) -> float:
-        """Return before a step what one takes, a mean over a whole period; 0 until all its kinds have warmed up.
-
-        Args:
-            kind: of the step that begins.
-            period: steps until all kinds have been taken.
-        """
-        acceleration.wait(self.device)
-        now = time.monotonic()
-        if self._kinds:
-            self._took.setdefault(self._kinds[-1], []).append(now - self._began)
-        self._began = now
-        self._kinds.append(kind)
-        whole = self._kinds[:period]
-        if len(whole) < period or any(len(self._took.get(each, [])) < NUM_WARM_UPS for each in whole):
-            return 0.0
-        return statistics.mean(statistics.mean(self._took[each][1:NUM_WARM_UPS]) for each in whole)
 
 
 def _take(folder: Path) -> None:

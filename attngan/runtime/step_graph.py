@@ -36,11 +36,16 @@ class StepGraph:
         self._outputs: dict[str, Tensor] = {}
         self._replay: Replay | None = None
 
-    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take the step; the outputs are valid until the next call."""
+    def __call__(self, *inputs: Tensor, may_record: bool = True) -> dict[str, Tensor]:
+        """Take the step; the outputs are valid until the next call.
+
+        Args:
+            inputs: of the step.
+            may_record: False takes it as it is where it is not recorded yet.
+        """
         if self._replay is None:
             self._num_calls += 1
-            if self._num_calls <= NUM_WARM_UPS:
+            if self._num_calls <= NUM_WARM_UPS or not may_record:
                 return self._step(*inputs)
             self._make_room()
             self._inputs = [each.clone(memory_format=torch.preserve_format) for each in inputs]

@@ -23,6 +23,11 @@ GOES_ON = {  # settings of what comes, and of what only judges it: a run with ot
     "training": ("epochs", "steps"),
     "watch": ("num_images", "features", "metric", "result", "patience", "on_trouble", "max_roll_backs"),
 }
+# Parts, off by default, that compute otherwise than they once did under this STATE_VERSION: such states are left alone.
+ANEW = {
+    "projected: judges pairs": lambda config: config.discriminator.projected.weight > 0,
+    "translation: mirrors": lambda config: config.discriminator.translation > 0,
+}
 
 
 @over_processes("training.batch_size")
@@ -71,10 +76,7 @@ def _trained(
         facts["frozen"] = run.frozen_sha256
     if start_from is not None:
         run.start_from = facts["start_from"] = start.generator_from(start_from, run)
-    key = {**facts, "config": _shaping(config)}
-    if run.projected is not None:
-        key["projected"] = "with sentences"  # states of before are of one that saw none
-    store = states.StateStore(state, step_name="train_generator", key=key)
+    store = states.StateStore(state, step_name="train_generator", key={**facts, "config": _shaping(config)})
     store = run.resume(store)
     distributed.check_same(run.step, f"{store.uri}: the step to go on from")
     if not uris.is_remote(state):  # what is compiled will be run, and a bucket may be others' to write
@@ -108,4 +110,5 @@ def _shaping(config: Config) -> dict[str, Any]:
     for section, names in GOES_ON.items():
         for name in names:
             settings.get(section, {}).pop(name, None)
-    return {name: value for name, value in settings.items() if value != {}}
+    settings["anew"] = [part for part, is_on in ANEW.items() if is_on(config)]
+    return {name: value for name, value in settings.items() if value not in ({}, [])}

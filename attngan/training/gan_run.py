@@ -42,7 +42,7 @@ class GanRun(TrainingRun):
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):
         projects = config.discriminator.projected.weight > 0
-        num_losses = NUM_LOSSES + projects + len(OPINIONS) * (len(config.resolutions) + projects)
+        num_losses = NUM_LOSSES + projects + len(OPINIONS) * len(config.resolutions)
         ways = {"cuda_graph": config.cuda_graph, "compiles": config.compile}
         super().__init__("generator", config, device, num_losses, **ways)
         self.schedule = schedule.of_generator(config, len(train))

@@ -20,7 +20,7 @@ from attngan.models.text_encoder import TextFeatures
 from attngan.runtime import distributed
 from attngan.training.gan_run import OPINIONS, GanRun
 from attngan.training.learner import Learner
-from attngan.training.watchdog import PROJECTED, opinion
+from attngan.training.watchdog import opinion
 
 
 def take_step(run: GanRun, batch: Batch) -> None:
@@ -68,12 +68,12 @@ def _update(
     for learner, real, images in zip(run.discriminator_learners, real_images, generated.images, strict=True):
         loss, found = _update_discriminator(run, learner, real, images, sentence)
         discriminator_total += loss
-        opinions |= _named(found, real.shape[-1])
+        opinions |= {opinion(kind, real.shape[-1]): each for kind, each in zip(OPINIONS, found, strict=True)}
     projected = {}
     if run.projected_learner is not None:
-        loss, found = _update_projected(run, run.projected_learner, real_images[-1], generated.images[-1], sentence)
-        projected["projected"] = loss
-        opinions |= _named(found, PROJECTED)
+        projected["projected"] = _update_projected(
+            run, run.projected_learner, real_images[-1], generated.images[-1], sentence
+        )
 
     losses = _generator_losses(run, generated, text, class_ids)
     run.generator_learner.learn(losses["generator"])
@@ -81,10 +81,6 @@ def _update(
     update_average_(run.generator_ema, run.generator, decay=run.ema_decay)
     losses = {"discriminator": discriminator_total, **projected, **losses}
     return {**{name: loss.detach() for name, loss in losses.items()}, **opinions}
-
-
-def _named(opinions: Tensor, whose: int | str) -> dict[str, Tensor]:
-    return {opinion(kind, whose): each for kind, each in zip(OPINIONS, opinions, strict=True)}
 
 
 def _generate(run: GanRun, text: TextFeatures) -> Generated:
@@ -123,12 +119,12 @@ def _update_discriminator(
 
 def _update_projected(
     run: GanRun, learner: Learner, real_images: Tensor, generated_images: Tensor, sentence: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Take a step of the discriminator on a frozen network, if this is one of its; return the same, means over all."""
+) -> Tensor:
+    """Take a step of the discriminator on a frozen network, if this is one of its; return its loss, a mean over all."""
     if not run.projects_now:
-        return torch.zeros((), device=run.device), torch.zeros(len(OPINIONS), device=run.device)
-    loss, opinions = _update_discriminator(run, learner, real_images, generated_images, sentence)
-    return loss * run.period, opinions * run.period
+        return torch.zeros((), device=run.device)
+    loss, _ = _update_discriminator(run, learner, real_images, generated_images, sentence)
+    return loss * run.period
 
 
 def _moved(run: GanRun, images: Tensor) -> Tensor:

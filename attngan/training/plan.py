@@ -265,7 +265,7 @@ def _fitting(run: TrainingRun, train: Dataset, step: ModuleType, share: int) -> 
     batch_size = run.settings.batch_size
 
     def try_step(size: int) -> None:
-        step.try_step(run, train, size * share // batch_size)
+        step.try_step(run, train, max(2, size * share // batch_size))
 
     return acceleration.fitting(f"{run.section}.batch_size", batch_size, run.device, try_step)
 

@@ -97,13 +97,13 @@ class TrainingRun(abc.ABC):
 
     def perform(self, update: Step, *inputs: Tensor, kind: str = "") -> dict[str, Tensor]:
         """Take a step: as it is, or repeat the record of one of its kind; first decide, as soon as can be, how."""
-        if self.compute.begins(self.schedule.total - self.step, kind, self.period):
+        if self.compute.begins(self.schedule.total - self.step, period=self.period):
             self.forget_records()
         if self.recorder is None:
             return update(*inputs)
         if kind not in self.graphs:
             self.graphs[kind] = StepGraph(update, self.recorder, self.free_gradients)
-        return self.graphs[kind](*inputs)
+        return self.graphs[kind](*inputs, may_record=self.compute.is_decided)
 
     def forget_records(self) -> None:
         """Let steps be recorded anew."""

@@ -18,7 +18,7 @@ from attngan.training.gan_run import OPINIONS, GanRun
 from attngan.training.pace import Pace
 from attngan.training.run_log import RunLog
 from attngan.training.states import StateStore
-from attngan.training.watchdog import PROJECTED, opinion
+from attngan.training.watchdog import opinion
 
 CAPTIONS, VARIANTS = 6, 4
 MIN_SIDE = 96  # pixels: smaller pictures are enlarged to it
@@ -129,10 +129,11 @@ class Snapshots:
         panels = {
             **PANELS,
             **{
-                f"How real pictures of {resolution} pixels look to their discriminator": _opinions(resolution)
+                f"How real pictures of {resolution} pixels look to their discriminator": {
+                    opinion(kind, resolution): kind for kind in OPINIONS
+                }
                 for resolution in run.config.resolutions
             },
-            "How real they look to the projected discriminator": _opinions(PROJECTED),
             **{self._title(name): {name: name} for name in rows[-1] if name.startswith(SHOWN_METRICS)},
         }
         page = report.render(
@@ -201,10 +202,6 @@ class Snapshots:
 def _in_rows(drawn: list[Image.Image]) -> list[list[Image.Image]]:
     """Return the pictures of each caption."""
     return [drawn[start : start + VARIANTS] for start in range(0, len(drawn), VARIANTS)]
-
-
-def _opinions(whose: int | str) -> dict[str, str]:
-    return {opinion(kind, whose): kind for kind in OPINIONS}
 
 
 def _step(path: Path) -> int:

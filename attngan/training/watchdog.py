@@ -7,20 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 SURE = 0.99  # a discriminator gives real pictures more, generated ones less than 1 - SURE: nothing to learn from it
-PROJECTED = "projected"  # stands in a name for a resolution; whether that discriminator is always right is not asked
 ALIKE, VARIED = 0.1, 0.2  # of the distance of real pictures: collapsed, where it once was varied
 
 Row = Mapping[str, float]
 
 
-def opinion(kind: str, whose: int | str) -> str:
-    """Return under what name the mean probability is logged that a discriminator gives pictures of one kind.
-
-    Args:
-        kind: real, generated or mismatched.
-        whose: the discriminator's resolution, or `PROJECTED`.
-    """
-    return f"{kind}_{whose}"
+def opinion(kind: str, resolution: int) -> str:
+    """Return under what name the mean probability is logged that a discriminator gives pictures of one kind."""
+    return f"{kind}_{resolution}"
 
 
 def not_finite(figures: Row) -> str | None:

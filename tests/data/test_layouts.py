@@ -236,9 +236,9 @@ def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_a_folder_with_two_names_has_the_first_one_however_its_disk_lists_them(tmp_path, monkeypatch, is_reversed):
     write(tmp_path / "elsewhere")
-    for name in ("b", "a", "c"):
-        (tmp_path / "source" / name / "in").mkdir(parents=True)
-        (tmp_path / "source" / name / "in" / "more").symlink_to(tmp_path / "elsewhere")
+    for name in ("a/in/more", "b/more", "c"):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).symlink_to(tmp_path / "elsewhere")
     listdir = os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: sorted(listdir(folder), reverse=is_reversed))
     assert [name.as_posix() for name in source_files.pictures_below(tmp_path / "source")] == ["a/in/more/a.png"]

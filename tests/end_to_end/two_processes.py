@@ -76,12 +76,17 @@ def steps(dataset: Path, damsm: Path, config: Config, frozen: Path) -> dict[str,
     spectral = config.model_copy(
         update={"discriminator": config.discriminator.model_copy(update={"spectral_norm": True})}
     )
+    projected = projects(config, frozen)
+    moved = projected.model_copy(
+        update={"discriminator": projected.discriminator.model_copy(update={"translation": 0.125})}
+    )
     with in_float64():
         return {
             "damsm": _damsm_steps(train, config),
             "generator": _generator_steps(train, damsm, config),
             "generator with spectral norm": _generator_steps(train, damsm, spectral),
-            "generator with a projected discriminator": _generator_steps(train, damsm, projects(config, frozen)),
+            "generator with a projected discriminator": _generator_steps(train, damsm, projected),
+            "generator with moved pictures": _generator_steps(train, damsm, moved),
         }
 
 

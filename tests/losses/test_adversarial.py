@@ -80,6 +80,8 @@ def test_one_pair_has_no_wrong_pair_and_does_not_break():
     images = torch.randn(1, 3, 16, 16), torch.randn(1, 3, 16, 16)
     loss, _ = discriminator_loss(discriminator, *images, torch.randn(1, 6))
     torch.testing.assert_close(loss, torch.tensor(math.log(2) * (1 + 2 / 3)))
+    loss, opinions = discriminator_loss(Judge(), *(torch.full_like(image, 1.0) for image in images), torch.zeros(1, 6))
+    assert loss.item() == pytest.approx(cost(-1.0) + cost(1.0) / 2) and opinions[2] == 0
 
 
 def test_the_discriminators_loss_sends_no_gradient_into_the_pictures():
@@ -95,7 +97,7 @@ def test_the_generators_loss_reaches_the_pictures():
 
 
 class Judge(ConditionalDiscriminator):
-    """Four logits a pair, as of a discriminator on a frozen network: two are 0, two the means of picture and text."""
+    """Four logits a pair, as of a discriminator on a frozen network: multiples of the means of picture and text."""
 
     unconditional = None
 
@@ -104,12 +106,17 @@ class Judge(ConditionalDiscriminator):
 
     def judge_pair(self, features, sentence_feature):
         logit = features + sentence_feature.mean(dim=1)
-        return torch.stack([0 * logit, 0 * logit, logit, -logit], dim=1)
+        return torch.stack([factor * logit for factor in range(4)], dim=1)
 
 
 def cost(logit: float) -> float:
     """What a generated pair costs, or a real one of the opposite logit: a mean over the four."""
-    return sum(math.log(1 + math.exp(each)) for each in (0, 0, logit, -logit)) / 4
+    return sum(math.log(1 + math.exp(factor * logit)) for factor in range(4)) / 4
+
+
+def probability(logit: float) -> float:
+    """Return the mean of the four."""
+    return sum(1 / (1 + math.exp(-factor * logit)) for factor in range(4)) / 4
 
 
 def test_the_losses_of_several_logits_a_pair_are_means_over_all_of_them():
@@ -117,7 +124,7 @@ def test_the_losses_of_several_logits_a_pair_are_means_over_all_of_them():
     sentence, wrong = torch.zeros(2, 6), torch.full((1, 6), 2.0)
     loss, opinions = discriminator_loss(Judge(), real, generated, sentence, wrong)
     assert loss.item() == pytest.approx(cost(-0.5) + (cost(-1.5) + cost(2.5)) / 2)
-    assert opinions.tolist() == pytest.approx([0.5] * 3)
+    assert opinions.tolist() == pytest.approx([probability(0.5), probability(-1.5), probability(2.5)])
     assert generator_loss(Judge(), generated, sentence).item() == pytest.approx(cost(1.5))
 
 

@@ -79,7 +79,7 @@ def test_its_state_holds_what_is_random_and_what_it_learns_and_not_the_frozen_ne
     assert torch.equal(logits_of(other, coloured(2, 32)), logits_of(discriminator, coloured(2, 32)))
 
 
-def test_only_the_heads_learn(frozen):
+def test_only_the_heads_and_embeddings_learn(frozen):
     discriminator = made(frozen)
     before, network = copy.deepcopy(discriminator), copy.deepcopy(frozen.state_dict())
     adam = torch.optim.Adam(discriminator.parameters())

@@ -13,7 +13,7 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.runtime import acceleration, compilation
-from attngan.runtime.compilation import CACHE, COMPILING_SECONDS, SAVED_SHARE, Compilation
+from attngan.runtime.compilation import CACHE, COMPILING_SECONDS, NUM_TIMED, SAVED_SHARE, Compilation
 from attngan.runtime.step_graph import NUM_WARM_UPS
 from attngan.steps.train_generator import train_generator
 from attngan.training import gan_step
@@ -83,7 +83,7 @@ def test_a_whole_step_is_compiled_without_a_gap_and_has_the_same_losses(
 def test_a_function_has_code_of_its_own_for_each_network(compiler):
     """Ten of one class: torch gives up at the eighth version of a code object."""
     compute = Compilation("on", CPU, is_recorded=False, name="test")
-    assert compute.begins(1) and not compute.begins(1)
+    assert compute.begins(1, period=1) and not compute.begins(1, period=1)
     networks = [torch.nn.Linear(size, 1) for size in range(1, 11)]
 
     def total(network, *, twice):
@@ -96,7 +96,7 @@ def test_a_function_has_code_of_its_own_for_each_network(compiler):
 
 def test_a_function_that_cannot_be_compiled_runs_as_it_is_and_is_named_once(compiler, capsys):
     compute = Compilation("on", CPU, is_recorded=False, name="test")
-    assert compute.begins(1)
+    assert compute.begins(1, period=1)
     compiler.fails = True
     capsys.readouterr()
 
@@ -113,7 +113,7 @@ def test_a_function_that_cannot_be_compiled_runs_as_it_is_and_is_named_once(comp
 def test_where_compiling_does_not_work_it_is_said_once_and_steps_run_as_they_are(compiler, capsys):
     compute = Compilation("on", CPU, is_recorded=False, name="test")
     compiler.fails = True
-    assert not compute.begins(1) and not compute.begins(1)
+    assert not compute.begins(1, period=1) and not compute.begins(1, period=1)
     assert capsys.readouterr().out.count("compiling does not work here, so steps run as they are: ") == 1
     assert compute(torch.sin, torch.zeros(1)).item() == 0
 
@@ -133,28 +133,35 @@ def test_auto_compiles_recorded_steps_if_what_is_left_saves_more_than_compiling_
     compute = Compilation("auto", CUDA, is_recorded=True, name="generator")
     num_left = round(COMPILING_SECONDS / SAVED_SHARE) + (1 if pays else -1)
     answers = []
-    for step in range(NUM_WARM_UPS + 3):
-        answers.append(compute.begins(num_left))
+    for step in range(NUM_TIMED + 4):
+        answers.append(compute.begins(num_left, period=1))
         clock.seconds += 100.0 if step == 0 else 1.0  # kernels are chosen in the first step
-    assert answers == [*[False] * NUM_WARM_UPS, pays, False, False] and compute.is_on == pays
+    assert answers == [*[False] * (1 + NUM_TIMED), pays, False, False] and compute.is_on == pays
     said = capsys.readouterr().out
     assert said.count("generator: steps are recorded as a CUDA graph and ") == said.count("\n") == 1
     assert ("not compiled" not in said) == pays and f"the {num_left} left take about 0:08:" in said
 
 
-@pytest.mark.parametrize("period", [2, 4, 7])
-def test_the_pace_is_that_of_all_kinds_of_steps(period, clock, capsys):
-    """One step of each period takes eleven times as long as the others, and one that is recorded far longer."""
-    compute = Compilation("auto", CUDA, is_recorded=True, name="generator")
-    calls = {"": 0, "projecting": 0}
-    for step in range(NUM_WARM_UPS * period + 1):
-        kind = "" if step % period else "projecting"
-        compute.begins(1000 * period, kind, period)
-        calls[kind] += 1
-        slow = calls[kind] in (1, NUM_WARM_UPS + 1)  # its kernels are chosen, it is recorded
-        clock.seconds += 500.0 if slow else 11.0 if kind else 1.0
+@pytest.mark.parametrize("period", [2, 3, 4, 7])
+def test_the_pace_is_that_of_a_whole_period(period, clock, capsys):
+    """One step of each takes eleven times as long as the others, and the first ones of all longer."""
+    compute, left = Compilation("auto", CUDA, is_recorded=True, name="generator"), 1000 * period
+    for step in range(2 * period + 1):
+        assert not compute.is_decided
+        compute.begins(left, period=period)
+        clock.seconds += 500.0 if step < period else 1.0 if step % period else 11.0
+    assert compute.is_decided
     seconds = 1000 * (11 + period - 1)
-    assert f"the {1000 * period:,} left take about {datetime.timedelta(seconds=seconds)}" in capsys.readouterr().out
+    assert f"the {left:,} left take about {datetime.timedelta(seconds=seconds)}" in capsys.readouterr().out
+
+
+def test_no_step_is_recorded_before_that_is_decided(dataset, damsm, smoke, monkeypatch):
+    run, recorded = GanRun(smoke, Dataset.open(dataset, "train"), damsm, CPU), []
+    run.recorder = lambda call: (recorded.append(run.step), (call(), lambda: None))[1]
+    run.compute.is_decided = False
+    monkeypatch.setattr(run.compute, "begins", lambda *_, **__: setattr(run.compute, "is_decided", run.step >= 6))
+    steps(run, dataset, 9)
+    assert recorded == [6]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +176,9 @@ def test_the_pace_is_that_of_all_kinds_of_steps(period, clock, capsys):
 )
 def test_other_steps_are_compiled_only_if_somebody_says_so(setting, device, is_recorded, says, clock, capsys):
     compute = Compilation(setting, device, is_recorded=is_recorded, name="generator")
-    assert not any(compute.begins(10**9) for _ in range(NUM_WARM_UPS + 3))
+    assert not any(compute.begins(10**9, period=1) for _ in range(NUM_TIMED + 4))
     assert capsys.readouterr().out.count("not compiled") == says
-    assert Compilation("on", device, is_recorded=is_recorded, name="generator").begins(1)
+    assert Compilation("on", device, is_recorded=is_recorded, name="generator").begins(1, period=1)
 
 
 def test_a_record_of_steps_that_were_not_compiled_is_forgotten(dataset, damsm, smoke, monkeypatch):
@@ -179,7 +186,7 @@ def test_a_record_of_steps_that_were_not_compiled_is_forgotten(dataset, damsm, s
     outputs, recorded = {}, []
     run.recorder = lambda call: (recorded.append(run.step), (outputs, lambda: outputs.update(call())))[1]
     begins = iter([False] * 5 + [True] + [False] * 9)
-    monkeypatch.setattr(run.compute, "begins", lambda *_: next(begins))
+    monkeypatch.setattr(run.compute, "begins", lambda *_, **__: next(begins))
     steps(run, dataset, 10)
     assert recorded == [NUM_WARM_UPS, 5 + NUM_WARM_UPS]
 
@@ -210,7 +217,7 @@ def test_code_is_not_kept_where_others_can_write(setting, tmp_path, compiler, en
     sentence = f"{folder}: compiled code cannot be kept here (others can write in it); mend that, set {CACHE}, or "
     if setting == "on":
         with pytest.raises(InputError) as error:
-            compute.begins(1)
+            compute.begins(1, period=1)
         assert str(error.value).startswith(sentence)
     else:
         assert not compute._is_possible() and capsys.readouterr().out.startswith(sentence)
@@ -221,7 +228,7 @@ def test_a_folder_that_a_person_named_for_the_compiler_is_left(tmp_path, compile
     monkeypatch.setenv(CACHE, "theirs")
     compute = Compilation("on", CPU, is_recorded=False, name="test")
     compute.keep_in(tmp_path / "compiled")
-    assert compute.begins(1) and os.environ[CACHE] == "theirs" and not (tmp_path / "compiled").exists()
+    assert compute.begins(1, period=1) and os.environ[CACHE] == "theirs" and not (tmp_path / "compiled").exists()
 
 
 @pytest.mark.gpu

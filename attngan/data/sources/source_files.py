@@ -170,16 +170,23 @@ def pictures_below(folder: Path) -> Iterator[PurePath]:
     Each folder is read once, by the first of its names in the order of names: what a source holds is no matter of how
     its disk lists it.
     """
-    waiting, seen = [folder], {os.path.realpath(folder)}
+    waiting, seen = [folder], set()
     while waiting:
+        now = waiting.pop()
+        real = os.path.realpath(now)
+        if real in seen:  # of two names, or a link to a folder above, which would never end
+            continue
+        seen.add(real)
+        try:
+            names = sorted(os.listdir(now))
+        except OSError:
+            continue  # what cannot be read shows nothing
         folders = []
-        for path in entries_of(waiting.pop()):
+        for name in names:
+            path = now / name
             if os.path.isdir(path):
-                real = os.path.realpath(path)
-                if real not in seen:  # a link to a folder above would never end
-                    seen.add(real)
-                    folders.append(path)
-            elif path.suffix.lower() in PICTURES:
+                folders.append(path)
+            elif path.suffix.lower() in PICTURES and not is_extra(path.relative_to(folder)):
                 yield path.relative_to(folder)
         waiting += reversed(folders)
 
