@@ -3,6 +3,7 @@
 No constructor downloads weights: ImageNet's are read from a file by `load_trunk`.
 """
 
+import abc
 from collections.abc import Callable
 from typing import ClassVar, Self
 
@@ -25,7 +26,7 @@ NUM_REGION_BLOCKS = 14  # of MobileNetV2: the last ones before it halves height 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of colours in [0, 1]
 
 
-class PretrainedImageEncoder(nn.Module):
+class PretrainedImageEncoder(nn.Module, abc.ABC):
     """A network whose trunk others trained and stays as it is; the two projections to the joint space are trained.
 
     Args:
@@ -61,9 +62,9 @@ class PretrainedImageEncoder(nn.Module):
         """
         return self.project(*self.extract(images))
 
+    @abc.abstractmethod
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the trunk sees in images (B, 3, H, W): regions (B, C, H', W') and pooled (B, P)."""
-        raise NotImplementedError
 
     def project(self, regions: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Map what the trunk sees to the joint space: region_features (B, D, H', W') and image_feature (B, D)."""

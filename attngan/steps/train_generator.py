@@ -110,5 +110,6 @@ def _shaping(config: Config) -> dict[str, Any]:
     for section, names in GOES_ON.items():
         for name in names:
             settings.get(section, {}).pop(name, None)
-    settings["anew"] = [part for part, is_on in ANEW.items() if is_on(config)]
-    return {name: value for name, value in settings.items() if value not in ({}, [])}
+    if anew := [part for part, is_on in ANEW.items() if is_on(config)]:
+        settings["anew"] = anew
+    return {name: value for name, value in settings.items() if value != {}}

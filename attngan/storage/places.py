@@ -111,21 +111,32 @@ def names(uri: str) -> list[str]:
     """
     if is_remote(uri):
         return cloud.of(uri).names(uri)
-    return sorted(path.relative_to(uri).as_posix() for path in _files_below(Path(uri), set()))
+    return sorted(path.relative_to(uri).as_posix() for path in paths_below(Path(uri)) if os.path.isfile(path))
 
 
-def _files_below(folder: Path, seen: set[str]) -> Iterator[Path]:
-    """Give all files in a folder at any depth; `seen` gets the real paths of folders, and each is read once."""
-    seen.add(os.path.realpath(folder))
-    try:
-        paths = [folder / name for name in sorted(os.listdir(folder))]
-    except OSError:
-        return  # what cannot be read shows nothing
-    for path in paths:
-        if os.path.isfile(path):
-            yield path
-        elif os.path.isdir(path) and os.path.realpath(path) not in seen:  # a link upwards would never end
-            yield from _files_below(path, seen)
+def paths_below(folder: Path) -> Iterator[Path]:
+    """Give what lies in a folder at any depth and is no folder; links to folders are followed.
+
+    Each folder is read once, by the first of its names in the order of names, however its disk lists it.
+    """
+    waiting, seen = [folder], set()
+    while waiting:
+        now = waiting.pop()
+        real = os.path.realpath(now)
+        if real in seen:  # of two names, or a link to a folder above, which would never end
+            continue
+        seen.add(real)
+        try:
+            paths = [now / name for name in sorted(os.listdir(now))]
+        except OSError:
+            continue  # what cannot be read shows nothing
+        folders = []
+        for path in paths:
+            if os.path.isdir(path):
+                folders.append(path)
+            else:
+                yield path
+        waiting += reversed(folders)
 
 
 def modified(uri: str) -> float:

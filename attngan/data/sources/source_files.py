@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from attngan import errors
 from attngan.errors import InputError
+from attngan.storage import places
 
 MAX_TEXT_BYTES = 2**30  # of a list or a caption file; the captions of CUB-200-2011 have 7 MB in all
 MAX_LINE_BYTES = 2**20  # of a list or a caption file: what is said of one picture, far more than anybody writes
@@ -165,30 +166,11 @@ def leads_out(file: str) -> bool:
 
 
 def pictures_below(folder: Path) -> Iterator[PurePath]:
-    """Give the names of all picture files in a folder at any depth, relative to it; links to folders are followed.
-
-    Each folder is read once, by the first of its names in the order of names: what a source holds is no matter of how
-    its disk lists it.
-    """
-    waiting, seen = [folder], set()
-    while waiting:
-        now = waiting.pop()
-        real = os.path.realpath(now)
-        if real in seen:  # of two names, or a link to a folder above, which would never end
-            continue
-        seen.add(real)
-        try:
-            names = sorted(os.listdir(now))
-        except OSError:
-            continue  # what cannot be read shows nothing
-        folders = []
-        for name in names:
-            path = now / name
-            if os.path.isdir(path):
-                folders.append(path)
-            elif path.suffix.lower() in PICTURES and not is_extra(path.relative_to(folder)):
-                yield path.relative_to(folder)
-        waiting += reversed(folders)
+    """Give the names of all picture files in a folder at any depth, relative to it; links to folders are followed."""
+    for path in places.paths_below(folder):
+        name = path.relative_to(folder)
+        if name.suffix.lower() in PICTURES and not is_extra(name):
+            yield name
 
 
 def is_utf8(name: str) -> bool:
