@@ -262,6 +262,12 @@ class Config(Section):
         drawn = 1 if self.generator.finest_only else self.generator.num_stages
         return [self.data.resolution // 2**doublings for doublings in reversed(range(drawn))]
 
+    @property
+    def looked_through(self) -> list[str]:
+        """The file of weights that a projected discriminator looks through, if there is one and it is named."""
+        projected = self.discriminator.projected
+        return [projected.uri] if projected.weight and projected.uri else []
+
 
 # In a pod a lost node leaves no time to save: what is lost is the time since the last state.
 IN_A_POD = {section: {"checkpoint_every_seconds": 120.0} for section in ("damsm", "training")}

@@ -117,7 +117,7 @@ def _check_different(found: list[Member]) -> None:
     """Refuse members that would make the same."""
     seen: dict[str, Member] = {}
     for member in found:
-        key = repr(member.config.shaping())
+        key = repr([member.config.shaping(), member.config.looked_through])
         if key in seen:
             raise InputError(
                 f"--vary: {' '.join(member.overrides)} makes the same as {' '.join(seen[key].overrides)}; give each "

@@ -30,7 +30,7 @@ from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.steps.train import check_apart
 from attngan.storage import artifacts, delivery, folder_lock, json_text, places, uris
-from attngan.storage.sources import fingerprint, looked_through
+from attngan.storage.sources import fingerprint
 from attngan.training import plan
 
 MADE = {"generator": "generator", "metrics": "metrics", "gallery": "gallery", "bundle": "bundle"}  # folders and kinds
@@ -66,7 +66,7 @@ class Sweep:
 
     def member(self, config: Config) -> str:
         """Return the place of all that a member makes."""
-        weights = [places.fingerprint(uri) for uri in looked_through(config)]
+        weights = [places.fingerprint(uri) for uri in config.looked_through]
         return places.keyed(self.root, "member", [self.inputs, config.shaping(), *weights])
 
     def dataset(self, source: str, captions: str | None, base: Config) -> Path:

@@ -14,15 +14,9 @@ def fingerprint_of(sources: Sequence[str], config: Config) -> str:
     Args:
         sources: pictures, captions, pretrained weights: files or folders, "" for what is not given. Cloud storage is
             listed, not downloaded.
-        config: may name weights too (`looked_through`).
+        config: may name weights too (`Config.looked_through`).
     """
-    return fingerprint(*sources, *looked_through(config))
-
-
-def looked_through(config: Config) -> list[str]:
-    """Return the file of weights that a projected discriminator looks through, if there is one and it is named."""
-    projected = config.discriminator.projected
-    return [projected.uri] if projected.weight and projected.uri else []
+    return fingerprint(*sources, *config.looked_through)
 
 
 def fingerprint(source: str, captions: str, *others: str) -> str:

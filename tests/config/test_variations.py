@@ -24,6 +24,14 @@ def test_values_are_yaml_and_may_be_texts():
     assert found[3].config.watch.metric == "r_precision"
 
 
+def test_the_network_that_a_projected_discriminator_looks_through_may_vary():
+    vary, weight = ["discriminator.projected.uri=a.pth,b.pth"], "discriminator.projected.weight="
+    found = variations.members(vary, lambda given: load([f"{weight}1", *given]))
+    assert [member.config.looked_through for member in found] == [["a.pth"], ["b.pth"]]
+    with pytest.raises(InputError, match="makes the same as"):  # of a discriminator that there is not
+        variations.members(vary, lambda given: load([f"{weight}0", *given]))
+
+
 def test_only_what_encoders_are_made_from_divides_them():
     found = variations.members(["training.damsm_weight=1,5", "seed=0,1"], load)
     assert variations.with_own_encoders(found) == [found[0], found[1]]
