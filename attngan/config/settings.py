@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from attngan.config import yaml_text
-from attngan.config.bounds import FEW
+from attngan.config.bounds import FEW, SHARPEST
 from attngan.config.section import (
     INCIDENTAL,
     Batch,
@@ -79,7 +79,7 @@ class Damsm(Section):
     trunk_views: Natural = 4
     inception_sha256: Annotated[Digest, INCIDENTAL] = ""  # of --inception-weights, or its first digits; "": any
     max_text_gradient_norm: Positive = 0.25  # the text encoder's gradient is clipped to it
-    gamma1: Positive = 4.0  # Eq. 9: how sharply a word looks at the regions
+    gamma1: Annotated[Positive, Field(le=SHARPEST)] = 4.0  # Eq. 9: how sharply a word looks at the regions
     gamma2: Positive = 5.0  # Eq. 10: how much the best matching word counts
     gamma3: Positive = 10.0  # Eq. 11: how sharply the right pair must win
     checkpoint_every_seconds: Annotated[NotNegative, INCIDENTAL] = 300.0  # state for resuming

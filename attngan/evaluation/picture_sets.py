@@ -71,9 +71,12 @@ class EvaluationPictures:
 
     def others_of(self, queries: list[Query]) -> list[Query]:
         """Return for each of some captions one that is not its own: of another class and text, where there is one."""
+        return [queries[number] for number in retrieval.others(self.labels_of(queries))]
+
+    def labels_of(self, queries: list[Query]) -> Tensor:
+        """Return class and text (N, 2) of some captions."""
         labels = self.test.caption_labels()
-        own = torch.tensor([labels[query.image][query.caption] for query in queries]).reshape(-1, 2)
-        return [queries[number] for number in retrieval.others(own)]
+        return torch.tensor([labels[query.image][query.caption] for query in queries]).reshape(-1, 2)
 
     def generated(self, queries: list[Query], first: int, purpose: str = "evaluate") -> Tensor:
         """Draw a picture for each of some captions, the first of which is number `first` and so has its noise."""

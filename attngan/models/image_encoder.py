@@ -27,7 +27,9 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PretrainedImageEncoder(nn.Module, abc.ABC):
-    """A network whose trunk others trained and stays as it is; the two projections to the joint space are trained.
+    """A network whose trunk was trained before and stays as it is; two projections to the joint space are trained.
+
+    A trunk that nobody trained starts at random, and whoever trains the encoder lets it learn too.
 
     Args:
         trunk: its parts, by torchvision's names, so that torchvision's files fit.
@@ -195,16 +197,18 @@ def add_noise(images: Tensor, deviation: float, randn_like: Callable[[Tensor], T
 
 
 def load_trunk(encoder: PretrainedImageEncoder, weights: dict[str, Tensor]) -> None:
-    """Put torchvision's ImageNet weights into an encoder's trunk.
+    """Put weights into an encoder's trunk: torchvision's of ImageNet, or those of another such encoder.
 
     Args:
         encoder: changed in place.
-        weights: torchvision's state dict of the same network; classifier and auxiliary head are passed over.
+        weights: a state dict of the same network by torchvision's names, whose classifier and auxiliary head are passed
+            over, or of an encoder here, whose projections are.
 
     Raises:
         ValueError: names what the weights lack, or whose they are.
     """
     own = encoder.trunk.state_dict()
+    weights = {name.removeprefix("trunk."): tensor for name, tensor in weights.items()}
     counters = {name for name in own if name.endswith("num_batches_tracked")}  # absent from old files
     missing = sorted(name for name in own if name not in weights and name not in counters)
     if missing:

@@ -12,6 +12,7 @@ from attngan.data import feasible
 from attngan.data.dataset import Dataset
 from attngan.inference import published, trained_encoders
 from attngan.runtime import acceleration, distributed
+from attngan.runtime.console import say
 from attngan.runtime.launcher import over_processes
 from attngan.storage import artifacts, delivery
 from attngan.training import damsm_step, loop, start, states, trackers
@@ -37,10 +38,11 @@ def pretrain_damsm(
     Args:
         dataset: folder of `preprocess`.
         out: gets encoders, vocabulary, config, figures, manifest.
-        config: reads `damsm`, `text_encoder`, `image_encoder`, `data`, `seed`, `device`.
+        config: the settings.
         inception_weights: torchvision's ImageNet state dict of Inception-v3, or of MobileNetV2 where that is
             `image_encoder.kind`, `.pth` or `.safetensors`; without it the trunk starts at random and is trained too.
-        start_from: folder of a `damsm`, a bundle or a run: the encoders begin with its weights.
+        start_from: folder of a `damsm`, a bundle or a run: the encoders begin with its weights; a trunk that it has
+            takes the place of `inception_weights`.
         state: folder for the state of resuming, local or in cloud storage; `<out>.state` when None.
 
     Returns:
@@ -58,12 +60,15 @@ def _pretrained(
     feasible.check(config, dataset, train, test, evaluates=False)
     published.check_projected(config.discriminator.projected)  # before time is spent
     device = acceleration.set_up_device(config)
+    trunk = start.trunk(start_from, inception_weights, config)
+    if inception_weights not in (None, trunk):
+        say(f"--inception-weights are not used: the trunk is that of {start_from}.")
     with acceleration.beginning(device):
-        run = DamsmRun(config, train, device, inception_weights)
+        run = DamsmRun(config, train, device, trunk)
     key = {
         "config": _shaping(config),
         "dataset": train.manifest["fingerprint"],
-        "inception": artifacts.sha256_of(inception_weights) if inception_weights else None,
+        "inception": artifacts.sha256_of(trunk) if trunk else None,
     }
     if start_from is not None:
         run.start_from = key["start_from"] = start.encoders_from(start_from, run, train.vocabulary)

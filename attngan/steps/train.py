@@ -113,7 +113,8 @@ def train(
         known = run.known(given, overrides, minutes)
         weights = opened.enter_context(places.local_input(inception_weights))
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights))
+            trunk = start.trunk(before, weights)
+            run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=trunk))
             data = run.step(
                 "preprocess",
                 [sources.fingerprint(source, captions or "")],

@@ -30,8 +30,8 @@ class DamsmRun(TrainingRun):
         config: the run's settings.
         train: the training pictures.
         device: where everything lives.
-        inception_weights: torchvision's ImageNet state dict for the trunk of `image_encoder.kind`; None leaves it
-            random, and trains it.
+        inception_weights: for the trunk of `image_encoder.kind`: torchvision's ImageNet state dict, or the image
+            encoder of a model; None leaves it random, and trains it.
 
     Raises:
         InputError: the weights are not of that kind, or not those of `damsm.inception_sha256`.

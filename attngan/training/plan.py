@@ -257,7 +257,10 @@ def _as_one_of_all(config: Config, device: torch.device, batch_size: int) -> tup
     count = launcher.num_processes(config, batch_size) if device.type == "cuda" else 1
     if count > 1:  # this is one process alone, which would record its steps
         config = config.model_copy(update={"cuda_graph": "off"})
-        say(f"one of {count} GPUs with its share of each batch, not recorded; what they exchange is not counted")
+        say(
+            f"one of {count} GPUs with its share of each batch, not recorded; not counted: the captions of the others, "
+            "which each encodes too, and what they exchange"
+        )
     return config, batch_size // count
 
 

@@ -71,12 +71,14 @@ class SnapshotMetrics:
         name, size = self.extractor.name, min(len(queries), len(self.real_numbers))
         rng = seeding.rng_for(self.seed, "kid")
         kid = distribution.kid(Rows(self._real[name]), Rows(drawn[name]), rng, num_subsets=1, subset_size=size)
+        pixels, real_pixels = drawn[PIXELS], self._real[PIXELS]
+        real_apart = _apart(real_pixels, real_pixels.roll(len(real_pixels) // 2, 0))
         own, candidates, wrong = self._sentences
         found = retrieval.r_precision(drawn[self.judge.name], own, candidates, wrong)
         return {
             f"kid_{name}": kid,
             "r_precision": found.float().mean().item(),
-            "variety": _apart(drawn[PIXELS]) / (_apart(self._real[PIXELS]) or 1.0),
+            "variety": _apart(pixels, pixels[self._others]) / (real_apart or 1.0),
         }
 
     @functools.cached_property
@@ -89,12 +91,18 @@ class SnapshotMetrics:
     def _sentences(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sentence features of the captions, those to choose among, and which of them are wrong for each."""
         labels, queries = self.pictures.test.caption_labels(), self.pictures.queries
+        own = self.pictures.labels_of(queries)
         candidates = self.pictures.sentences([Query(image, 0) for image in range(len(labels))])
-        own = torch.tensor([labels[query.image][query.caption] for query in queries])
         pool = [of_image[0] for of_image in labels]
         rng = seeding.rng_for(self.seed, "mismatches")
         wrong = retrieval.draw_mismatches(own, torch.tensor(pool), self.num_candidates - 1, rng)
         return self.pictures.sentences(queries).cpu(), candidates.cpu(), wrong
+
+    @functools.cached_property
+    def _others(self) -> list[int]:
+        """For each caption the number of one that says something else: where there are few, each comes many times."""
+        texts = self.pictures.labels_of(self.pictures.queries)[:, 1:]
+        return retrieval.others(texts)
 
     def _look(self, count: int, pictures: Callable[[range], Tensor]) -> dict[str, Tensor]:
         """Return what the extractors say of `count` pictures, some at a time."""
@@ -115,6 +123,6 @@ def _extractor(config: Config, damsm: Extractor, device: torch.device) -> Extrac
     return extractor
 
 
-def _apart(pixels: Tensor) -> float:
-    """Return the mean difference of pictures (N, P), each and the one half the table on."""
-    return (pixels - pixels.roll(len(pixels) // 2, 0)).abs().mean().item()
+def _apart(pixels: Tensor, others: Tensor) -> float:
+    """Return the mean difference of pictures (N, P) and as many others."""
+    return (pixels - others).abs().mean().item()

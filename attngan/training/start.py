@@ -11,6 +11,7 @@ from attngan.config.settings import Config
 from attngan.data.captions import Vocabulary
 from attngan.errors import InputError, shown
 from attngan.inference import weights
+from attngan.models.image_encoder import PRETRAINED
 from attngan.runtime.console import say
 from attngan.storage import artifacts
 from attngan.training.damsm_run import DamsmRun
@@ -41,6 +42,28 @@ def find(folder: Path, kinds: tuple[str, ...]) -> Path:
     if not folder.is_dir():
         raise InputError(f"--start-from {shown(str(folder))}: no such folder.")
     raise InputError(f"--start-from {shown(str(folder))}: expected a result of kind {', '.join(kinds)}, found none.")
+
+
+def trunk(start_from: Path | None, given: Path | None, config: Config | None = None) -> Path | None:
+    """Return the file that an image encoder's trunk is taken from, and then left as it is; None where there is none.
+
+    Args:
+        start_from: a model to begin with, whose trunk comes first if it has one that was trained before.
+        given: weights of ImageNet.
+        config: the run's; None before it is chosen.
+
+    Raises:
+        InputError: the model's sizes are others, or it is none.
+    """
+    if start_from is None:
+        return given
+    found = find(start_from, ENCODERS)
+    theirs = configs.load_file(found / "config.yaml")
+    if artifacts.read_manifest(found)["kind"] != "damsm" or theirs.image_encoder.kind not in PRETRAINED:
+        return given
+    if config is not None:
+        _check_sizes(found, theirs, config, IMAGE_SIZES)
+    return found / "image_encoder.safetensors"
 
 
 def encoders_from(folder: Path, run: DamsmRun, vocabulary: Vocabulary) -> str:
@@ -92,9 +115,9 @@ def generator_from(folder: Path, run: GanRun) -> str:
 
 
 def sizes_of(folder: Path) -> list[str]:
-    """Return the settings `section.name=value` that give a run networks of a model's sizes."""
+    """Return the settings `section.name=value` of a model's networks: their sizes, and the noise that one was shown."""
     config = configs.load_file(find(folder, ENCODERS) / "config.yaml")
-    names = dict.fromkeys((*TEXT_SIZES, *IMAGE_SIZES, *GENERATOR_SIZES))
+    names = dict.fromkeys((*TEXT_SIZES, *IMAGE_SIZES, "image_encoder.noise", *GENERATOR_SIZES))
     return [f"{name}={yaml_text.one_line(_value(config, name))}" for name in names]
 
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from attngan.losses import damsm
+from attngan.config import bounds, settings
+from attngan.errors import InputError
+from attngan.losses import damsm, word_regions
 from attngan.losses.word_regions import Cosines, PackedWords, RegionWeights
 
 LENGTHS = [3, 1, 5, 3]
@@ -25,8 +27,18 @@ def test_region_weights_have_the_gradient_of_what_they_compute(arrange):
     assert torch.autograd.gradcheck(lambda scores: RegionWeights.apply(scores, packed, 4.0), doubles(rows, 2, 3))
 
 
-def test_cosines_are_torchs_and_have_their_gradient():
-    vectors, units = doubles(2, 4, 5), torch.nn.functional.normalize(doubles(4, 5).detach(), dim=1).requires_grad_()
+def test_the_sharpest_look_that_settings_allow_fits_in_float16():
+    scores = torch.tensor([[[60.0]], [[-60.0]]], dtype=torch.float16)  # of two words, of which one has the region
+    weights = RegionWeights.apply(scores, PackedWords.padded(torch.zeros(1, 2, dtype=torch.bool)), bounds.SHARPEST)
+    assert weights.dtype == torch.float16 and weights.isfinite().all()
+    with pytest.raises(InputError, match=r"damsm\.gamma1: input should be less than or equal to 10, found 12"):
+        settings.load(overrides=["damsm.gamma1=12"])
+
+
+@pytest.mark.parametrize("num_together", [1, 40, word_regions.CACHED])  # numbers: of one picture, two, all
+def test_cosines_are_torchs_and_have_their_gradient(num_together, monkeypatch):
+    monkeypatch.setattr(word_regions, "CACHED", num_together)
+    vectors, units = doubles(3, 4, 5), torch.nn.functional.normalize(doubles(4, 5).detach(), dim=1).requires_grad_()
     torch.testing.assert_close(Cosines.apply(vectors, units), torch.cosine_similarity(vectors, units, dim=2))
     assert torch.autograd.gradcheck(Cosines.apply, (vectors, units))
 

@@ -6,7 +6,7 @@ import types
 
 import pytest
 import torch
-from frozen_network import projects
+from frozen_network import projects, with_all_parts
 from torch._dynamo.utils import counters
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
@@ -232,11 +232,17 @@ def test_a_folder_that_a_person_named_for_the_compiler_is_left(tmp_path, compile
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("has_all_parts", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
-def test_compiled_and_recorded_steps_are_the_same_on_a_gpu(dataset, damsm, smoke, precision, capsys):
-    train, config = Dataset.open(dataset, "train"), smoke.model_copy(update={"precision": precision})
+def test_compiled_and_recorded_steps_are_the_same_on_a_gpu(
+    dataset, damsm, smoke, efficientnet_file, precision, has_all_parts, capsys
+):
+    config = with_all_parts(smoke, efficientnet_file) if has_all_parts else smoke
+    train, config = Dataset.open(dataset, "train"), config.model_copy(update={"precision": precision})
     ways = ({"cuda_graph": "off", "compile": "off"}, {"cuda_graph": "on", "compile": "on"})
-    rows = [steps(GanRun(config.model_copy(update=way), train, damsm, CUDA), dataset, 2 * NUM_WARM_UPS) for way in ways]
+    plain, ours = (GanRun(config.model_copy(update=way), train, damsm, CUDA) for way in ways)
+    rows = [steps(run, dataset, 2 * NUM_WARM_UPS * run.period) for run in (plain, ours)]
+    assert ours.compute.is_on and all(graph._replay is not None for graph in ours.graphs.values())
     assert "cannot be compiled" not in capsys.readouterr().out
     tolerance = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}[precision]
     for found, expected in zip(*rows):
@@ -250,6 +256,6 @@ def test_compiled_steps_are_the_same(dataset, damsm, smoke, capsys):
     plain = GanRun(smoke, train, damsm, CPU)
     ours = GanRun(smoke.model_copy(update={"compile": "on"}), train, damsm, CPU)
     found, expected = steps(ours, dataset), steps(plain, dataset)
-    assert "cannot be compiled" not in capsys.readouterr().out
+    assert ours.compute.is_on and "cannot be compiled" not in capsys.readouterr().out
     for row, other in zip(found, expected):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-4)

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from frozen_network import projects
+from frozen_network import projects, with_all_parts
 
 from attngan.data.dataset import Dataset
 from attngan.data.sampling import BatchesAhead
@@ -212,22 +212,27 @@ def test_a_pretraining_of_cuda_graphs_is_the_same(dataset, smoke):
             run.step = step
             run.set_learning_rates()
             damsm_step.training_step(run, damsm_step.batch_for(run, train, step, 0))
+    assert ours.graphs[""]._replay is not None and not plain.graphs
     torch.testing.assert_close(ours.loss_sums, plain.loss_sums, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("has_all_parts", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
-def test_a_training_of_cuda_graphs_is_the_same(dataset, damsm, smoke, precision):
+def test_a_training_of_cuda_graphs_is_the_same(dataset, damsm, smoke, efficientnet_file, precision, has_all_parts):
     train, device = Dataset.open(dataset, "train"), torch.device("cuda", 0)
-    config = smoke.model_copy(update={"precision": precision})
+    config = with_all_parts(smoke, efficientnet_file) if has_all_parts else smoke
+    config = config.model_copy(update={"precision": precision})
     plain, ours = (
         GanRun(config.model_copy(update={"cuda_graph": graph}), train, damsm, device) for graph in ("off", "on")
     )
     with BatchesAhead(functools.partial(batch_for, plain, train), device) as batches:
-        for step in range(NUM_WARM_UPS + 5):
+        for step in range(plain.period * (NUM_WARM_UPS + 5)):
             batch = batches.take(step, 0)
             for run in (plain, ours):
                 run.step = step
                 run.add(training_step(run, batch))
+    assert not plain.graphs and len(ours.graphs) == ours.period
+    assert all(graph._replay is not None for graph in ours.graphs.values())
     tolerance = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}[precision]
     torch.testing.assert_close(ours.loss_sums, plain.loss_sums, rtol=tolerance, atol=tolerance / 10)

@@ -1,6 +1,7 @@
 """Trainings that begin with the weights of a model: known words keep their embedding, sizes must fit."""
 
 import shutil
+import tempfile
 
 import drawn_things
 import pytest
@@ -12,10 +13,11 @@ from attngan.data.captions import END, Vocabulary
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.inference.text_to_image import TextToImage
+from attngan.models import image_encoder
 from attngan.steps.pretrain_damsm import pretrain_damsm
 from attngan.steps.train_generator import train_generator
 from attngan.storage import artifacts
-from attngan.training import start
+from attngan.training import damsm_features, start, trunk_features
 from attngan.training.damsm_run import DamsmRun
 from attngan.training.gan_run import GanRun
 
@@ -46,6 +48,39 @@ def test_words_that_both_know_keep_their_embedding_and_new_ones_start_fresh(run,
     assert torch.equal(run.text_encoder.lstm.weight_ih_l0, weights["lstm.weight_ih_l0"])
     images = torch_weights(damsm / "image_encoder.safetensors")
     assert all(torch.equal(tensor, images[name]) for name, tensor in run.image_encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("features_kept_before", [False, True])
+def test_the_trunk_of_a_model_comes_with_it_and_stays_as_it_is(
+    features_kept_before, dataset, smoke, imagenet, tmp_path, capsys, monkeypatch
+):
+    """Whatever weights are given beside it, and whatever another run has left of what its own trunk saw."""
+    monkeypatch.setattr(image_encoder, "MOBILENET_SIDE", 64)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    config = changed(changed(smoke, "image_encoder", kind="mobilenet_v2"), "damsm", trunk_views=1, steps=2)
+    given = imagenet["mobilenet_v2"]
+    pretrain_damsm(dataset, tmp_path / "before", config, inception_weights=given)
+    model, shifted = tmp_path / "before" / "image_encoder.safetensors", tmp_path / "shifted.pth"
+    torch.save({name: tensor + 1 for name, tensor in torch.load(given, weights_only=True).items()}, shifted)
+    if features_kept_before:
+        monkeypatch.setattr(trunk_features, "forget", lambda names: None)
+        pretrain_damsm(dataset, tmp_path / "shifted", config, inception_weights=shifted)
+    capsys.readouterr()
+    seen = []
+    monkeypatch.setattr(DamsmRun, "load_best", lambda run: seen.append(run))
+    weights = {"inception_weights": shifted} if features_kept_before else {}
+    pretrain_damsm(dataset, tmp_path / "after", config, start_from=tmp_path / "before", **weights)
+    said = capsys.readouterr().out
+    assert "starts at random" not in said and ("--inception-weights are not used" in said) == features_kept_before
+    trunk = {name: tensor for name, tensor in torch_weights(model).items() if name.startswith("trunk.")}
+    made = torch_weights(tmp_path / "after" / "image_encoder.safetensors")
+    assert all(torch.equal(made[name], tensor) for name, tensor in trunk.items())
+    assert not torch.equal(made["project_image.weight"], torch_weights(model)["project_image.weight"])
+    (run,) = seen
+    train = Dataset.open(dataset, "train")
+    some = range(min(trunk_features.BATCH_SIZE, len(train)))  # as many as it is asked about at once
+    records, _ = trunk_features.extract(run.image_encoder, damsm_features._cut(run, train, some, 0))
+    assert torch.equal(run.trunk.records[list(some), 0], records)
 
 
 def torch_weights(path):

@@ -371,6 +371,19 @@ def test_figures_of_a_snapshot_tell_good_pictures_from_bad_ones(dataset, damsm, 
     assert figures.measure()["variety"] == 0.0
 
 
+def test_variety_is_that_of_different_captions_however_often_each_comes(dataset, damsm, smoke, monkeypatch):
+    from attngan.data.dataset import Dataset
+    from attngan.training.gan_run import GanRun
+    from attngan.training.snapshot_metrics import SnapshotMetrics
+
+    train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
+    figures = SnapshotMetrics(GanRun(smoke, train, damsm, torch.device("cpu")), train, test, damsm)
+    pictures = figures.pictures
+    monkeypatch.setattr(pictures, "queries", 2 * pictures.queries[:10])  # half-way round the list stands the same one
+    monkeypatch.setattr(pictures, "generated", lambda queries, first: pictures.real([query.image for query in queries]))
+    assert figures.measure()["variety"] > 0.5
+
+
 @pytest.mark.parametrize("features", ["inception_fid", "inception_imagenet", "mobilenet_v2", "efficientnet_lite0"])
 def test_features_without_their_weights_are_refused_before_the_training(features, dataset, damsm, smoke, tmp_path):
     with pytest.raises(InputError, match=f"{features} needs its weights; set evaluate.{features}.uri"):

@@ -33,3 +33,10 @@ def projects(config: Config, file: Path, *, weight: float = 1.0, channels: int =
     section = config.discriminator
     changed = section.model_copy(update={"projected": section.projected.model_copy(update=projected)})
     return config.model_copy(update={"discriminator": changed})
+
+
+def with_all_parts(config: Config, file: Path) -> Config:
+    """Return settings of discriminators with everything that the paper's have not: steps are of two kinds then."""
+    config = projects(config, file, every_steps=2)
+    parts = {"spectral_norm": True, "translation": 0.125}
+    return config.model_copy(update={"discriminator": config.discriminator.model_copy(update=parts)})
