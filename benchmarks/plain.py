@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import cached
 from attngan import seeding
 from attngan.data.dataset import Batch
 from attngan.losses import as_written
-from attngan.losses.adversarial import generated_loss, generator_loss, kl_loss, real_loss
+from attngan.losses.adversarial import generator_loss, kl_loss, loss_as_generated, loss_as_real
 from attngan.losses.damsm import DAMSM_LOSSES, matching_loss, sentence_loss
 from attngan.models import layers, text_encoder
 from attngan.models.discriminator import Discriminator
@@ -98,7 +98,7 @@ class PlainGan:
         real, drawn = batch.images[-1], generated.images[-1].detach()
         with cached():
             pairs = projected(real, sentence)[1], projected(drawn, sentence)[1], projected(real[:-1], sentence[1:])[1]
-        loss = real_loss(pairs[0]) + (generated_loss(pairs[1]) + generated_loss(pairs[2])) / 2
+        loss = loss_as_real(pairs[0]) + (loss_as_generated(pairs[1]) + loss_as_generated(pairs[2])) / 2
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -113,7 +113,7 @@ class PlainGan:
             )
             if run.projects_now:
                 part = run.config.discriminator.projected
-                loss = real_loss(run.projected(generated.images[-1], captions[1])[1])
+                loss = loss_as_real(run.projected(generated.images[-1], captions[1])[1])
                 adversarial = adversarial + part.weight * part.every_steps * loss
         seen = run.image_encoder(
             add_noise(generated.images[-1], run.config.image_encoder.noise, distributed.randn_like)
@@ -143,10 +143,10 @@ def read_captions(encoder: TextEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
 def discriminator_loss(discriminator: Discriminator, real: Tensor, generated: Tensor, sentences: Tensor) -> Tensor:
     """Return the loss of Eq. 5, from a pass for each kind of picture and of pair."""
     real_features, generated_features = discriminator.features(real), discriminator.features(generated.detach())
-    matching = real_loss(discriminator.judge_pair(real_features, sentences))
-    unfit = generated_loss(discriminator.judge_pair(generated_features, sentences))
-    wrong = generated_loss(discriminator.judge_pair(real_features[:-1], sentences[1:]))
-    alone = real_loss(discriminator.judge(real_features)), generated_loss(discriminator.judge(generated_features))
+    matching = loss_as_real(discriminator.judge_pair(real_features, sentences))
+    unfit = loss_as_generated(discriminator.judge_pair(generated_features, sentences))
+    wrong = loss_as_generated(discriminator.judge_pair(real_features[:-1], sentences[1:]))
+    alone = loss_as_real(discriminator.judge(real_features)), loss_as_generated(discriminator.judge(generated_features))
     return (alone[0] + matching) / 2 + (alone[1] + unfit + wrong) / 3
 
 

@@ -129,8 +129,8 @@ def load_weights(path: Path, network: nn.Module) -> None:
 
     Args:
         path: the file.
-        network: on the CPU, or built without memory (`torch.device("meta")`), which it then gets here, since the file
-            is as large as the network claims to be.
+        network: anywhere; one built without memory (`torch.device("meta")`) gets it here, on the CPU, since the file is
+            as large as the network claims to be.
 
     Raises:
         InputError: the file is missing, cut off, of another architecture, or holds what is not finite; what does not

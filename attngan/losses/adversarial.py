@@ -8,12 +8,12 @@ from attngan.models.discriminator import ConditionalDiscriminator
 from attngan.models.layers import at_least_float32
 
 
-def real_loss(logits: Tensor) -> Tensor:
+def loss_as_real(logits: Tensor) -> Tensor:
     """Return the mean cross entropy of calling these real: softplus(-logit)."""
     return functional.softplus(-at_least_float32(logits)).mean()
 
 
-def generated_loss(logits: Tensor) -> Tensor:
+def loss_as_generated(logits: Tensor) -> Tensor:
     """Return the mean cross entropy of calling these generated: softplus(logit)."""
     return functional.softplus(at_least_float32(logits)).mean()
 
@@ -54,11 +54,11 @@ def discriminator_loss(
     pairs = discriminator.each(discriminator.judge_pair, *(given if len(wrong) else given[:2]))
     wrong_loss = wrong_probability = at_least_float32(pairs[0].new_zeros(()))
     if len(wrong):
-        wrong_loss = wrong_weight * generated_loss(pairs[2])
+        wrong_loss = wrong_weight * loss_as_generated(pairs[2])
         wrong_probability = wrong_weight * _probability(pairs[2])
     of_real, of_generated = zip(*alone, pairs[:2], strict=True)
-    loss = sum(map(real_loss, of_real)) / len(of_real)
-    loss = loss + (sum(map(generated_loss, of_generated)) + wrong_loss) / (len(of_generated) + 1)
+    loss = sum(map(loss_as_real, of_real)) / len(of_real)
+    loss = loss + (sum(map(loss_as_generated, of_generated)) + wrong_loss) / (len(of_generated) + 1)
     return loss, torch.stack([_probability(*of_real), _probability(*of_generated), wrong_probability])
 
 
@@ -75,7 +75,9 @@ def generator_loss(
     Of a discriminator without its unconditional output it is the conditional loss alone.
     """
     unconditional, conditional = discriminator(generated_images, sentence_feature)
-    return real_loss(conditional) if unconditional is None else real_loss(unconditional) + real_loss(conditional)
+    return (
+        loss_as_real(conditional) if unconditional is None else loss_as_real(unconditional) + loss_as_real(conditional)
+    )
 
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Measures of pictures and of retrieval: pure functions on arrays. Imports nothing of attngan."""
+"""Measures of pictures and of retrieval: pure functions on arrays, and their names. Imports nothing of attngan."""

@@ -51,18 +51,16 @@ class ConditionalDiscriminator(nn.Module, abc.ABC):
         joined = part(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
         return joined.split([len(batch[0]) for batch in batches])
 
-    def forward(self, images: Tensor, sentence_feature: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
-        """Return unconditional logits, None without that output, and conditional logits, None if not asked.
+    def forward(self, images: Tensor, sentence_feature: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return unconditional logits, None without that output, and conditional logits.
 
         Args:
             images: (B, 3, H, W) in [-1, 1].
-            sentence_feature: (B, D), or None.
+            sentence_feature: (B, D).
         """
         features = self.features(images)
-        return (
-            None if self.unconditional is None else self.judge(features),
-            None if sentence_feature is None else self.judge_pair(features, sentence_feature),
-        )
+        alone = None if self.unconditional is None else self.judge(features)
+        return alone, self.judge_pair(features, sentence_feature)
 
 
 class Discriminator(ConditionalDiscriminator):

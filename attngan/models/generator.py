@@ -142,7 +142,7 @@ class Generator(nn.Module):
         word_features: Tensor,
         is_padding: Tensor,
         *,
-        epsilon: Tensor | None = None,
+        epsilon: Tensor,
     ) -> Generated:
         """Draw one picture a caption at every resolution.
 
@@ -151,10 +151,8 @@ class Generator(nn.Module):
             sentence_feature: (B, D).
             word_features: (B, D, T).
             is_padding: (B, T), True where the caption has no word.
-            epsilon: (B, A), standard normal noise of the conditioning augmentation; None draws it.
+            epsilon: (B, A), standard normal noise of the conditioning augmentation.
         """
-        if epsilon is None:
-            epsilon = torch.randn(len(noise), self.condition_dim, device=noise.device, dtype=noise.dtype)
         condition, mean, log_variance = self.augment_condition(sentence_feature, epsilon)
         hidden = self.initial(condition, noise)
         images, attentions = [], []

@@ -34,7 +34,7 @@ class ProjectedDiscriminator(ConditionalDiscriminator):
     def __init__(self, frozen: EfficientNetLite0, *, resolution: int, text_dim: int = 256, channels: int = 64):
         super().__init__()
         self.unconditional = None
-        self.look = frozen.stages  # a bound method: no submodule
+        self.frozen_stages = frozen.stages  # a bound method: no submodule
         widths = [channels // 2, channels // 2, channels, channels]
         self.mix_channels = nn.ModuleList(
             nn.Conv2d(seen, width, 1) for seen, width in zip(STAGE_CHANNELS, widths, strict=True)
@@ -60,7 +60,7 @@ class ProjectedDiscriminator(ConditionalDiscriminator):
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [-1, 1] to what each head makes of them (B, 4, C)."""
-        seen = [mix(features) for mix, features in zip(self.mix_channels, self.look(images), strict=True)]
+        seen = [mix(features) for mix, features in zip(self.mix_channels, self.frozen_stages(images), strict=True)]
         for fine in reversed(range(len(self.mix_scales))):
             coarse = functional.interpolate(seen[fine + 1], size=seen[fine].shape[2:], mode="bilinear")
             seen[fine] = seen[fine] + self.mix_scales[fine](coarse)

@@ -1,6 +1,6 @@
 """Step: train both encoders on matching pictures and captions (the DAMSM, section 3.2).
 
-Every epoch ends with a retrieval test on the classes that training does not see; the best encoders are kept.
+A retrieval test on the classes that training does not see comes every so many epochs; the best encoders are kept.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def pretrain_damsm(
         state: folder for the state of resuming, local or in cloud storage; `<out>.state` when None.
 
     Returns:
-        The best epoch's figures: recall at 1 and at 5 among 100 captions, and the epoch.
+        The figures of the best test: recall at 1 and at 5 among 100 captions, and the epoch.
     """
     with delivery.first_result(out, "damsm", inputs=[dataset, inception_weights, start_from]) as draft:
         return _pretrained(dataset, draft, config, inception_weights, start_from, state or f"{out}.state")
@@ -55,7 +55,7 @@ def pretrain_damsm(
 def _pretrained(
     dataset: Path, out: Path, config: Config, inception_weights: Path | None, start_from: Path | None, state: str
 ) -> dict[str, float]:
-    """Train the encoders, and write their folder where it is made; return the best epoch's figures."""
+    """Train the encoders, and write their folder where it is made; return the figures of the best test."""
     train, test = Dataset.open(dataset, "train"), Dataset.open(dataset, "test")
     feasible.check(config, dataset, train, test, evaluates=False)
     published.check_projected(config.discriminator.projected)  # before time is spent

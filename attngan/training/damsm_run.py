@@ -38,7 +38,7 @@ class DamsmRun(TrainingRun):
     """
 
     section = "damsm"
-    look = "recall_at_1"
+    look_figure = "recall_at_1"
     remembered = (*TrainingRun.remembered, "best", "best_weights")
 
     def __init__(self, config: Config, train: Dataset, device: torch.device, inception_weights: Path | None):
@@ -120,7 +120,7 @@ class DamsmRun(TrainingRun):
         return {"optimizer": self.learner}
 
     def synchronize_losses(self) -> dict[str, float]:
-        """Return the sums of the epoch so far by name; every process computes those of whole batches."""
+        """Return the sums since the last validation by name; every process computes those of whole batches."""
         return dict(zip(DAMSM_LOSSES, self.loss_sums.tolist(), strict=True))
 
     def set_learning_rates(self) -> None:
@@ -149,6 +149,6 @@ class DamsmRun(TrainingRun):
             }
 
     def load_best(self) -> None:
-        """Put the best epoch's weights back into the encoders."""
+        """Put the weights of the best validation back into the encoders."""
         for name, network in self.networks().items():
             network.load_state_dict(self.best_weights[name])

@@ -1,4 +1,4 @@
-"""The retrieval test that ends an epoch of the encoders' training."""
+"""The retrieval test that the encoders' training takes now and then (`damsm.validate_every_epochs`)."""
 
 import torch
 

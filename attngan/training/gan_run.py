@@ -37,7 +37,7 @@ class GanRun(TrainingRun):
     """
 
     section = "training"
-    look = "variety"
+    look_figure = "variety"
     remembered = (*TrainingRun.remembered, "num_summed", "best", "best_weights", "num_since_best", "judged_by")
 
     def __init__(self, config: Config, train: Dataset, damsm: Path, device: torch.device):

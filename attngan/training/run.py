@@ -35,7 +35,7 @@ class TrainingRun(abc.ABC):
     """
 
     section: str  # of the settings
-    look: str  # a figure that the log has of steps after which the run is looked at, and of no others
+    look_figure: str  # that the log has of steps after which the run is looked at, and of no others
     schedule: Schedule
     period: int = 1  # steps, until all kinds of them have been taken and they come round again
     remembered: tuple[str, ...] = (
@@ -207,7 +207,7 @@ class TrainingRun(abc.ABC):
 
     def _looks(self, saved: Mapping[str, Any]) -> list[float]:
         """Return after which steps the run of a state was looked at."""
-        return [row["step"] for row in saved.get("rows", []) if self.look in row]
+        return [row["step"] for row in saved.get("rows", []) if self.look_figure in row]
 
     def go_back(self, store: StateStore) -> None:
         """Go on from the newest good state in `store`, with lower learning rates."""

@@ -8,10 +8,10 @@ from torch.nn.utils import parametrize
 
 from attngan.losses.adversarial import (
     discriminator_loss,
-    generated_loss,
     generator_loss,
     kl_loss,
-    real_loss,
+    loss_as_generated,
+    loss_as_real,
 )
 from attngan.models.discriminator import ConditionalDiscriminator, Discriminator
 from attngan.models.efficientnet_lite import EfficientNetLite0
@@ -29,12 +29,12 @@ def undecided(resolution: int = 16, *, unconditional: bool = True) -> Discrimina
 
 def test_losses_on_logits_are_those_on_probabilities():
     logits = torch.tensor([-3.0, 0.0, 2.0])
-    torch.testing.assert_close(real_loss(logits), -logits.sigmoid().log().mean())
-    torch.testing.assert_close(generated_loss(logits), -(1 - logits.sigmoid()).log().mean())
+    torch.testing.assert_close(loss_as_real(logits), -logits.sigmoid().log().mean())
+    torch.testing.assert_close(loss_as_generated(logits), -(1 - logits.sigmoid()).log().mean())
 
 
 def test_losses_stay_finite_where_a_probability_would_underflow():
-    assert real_loss(torch.tensor([-200.0])).item() == 200.0
+    assert loss_as_real(torch.tensor([-200.0])).item() == 200.0
 
 
 @pytest.mark.parametrize("unconditional", [True, False])

@@ -56,7 +56,7 @@ def test_a_head_halves_its_features_until_they_are_small(resolution, convolution
 def test_coarse_features_reach_every_finer_head_and_fine_ones_no_coarser(frozen, monkeypatch):
     discriminator = made(frozen)
     seen = [stage.detach().requires_grad_() for stage in frozen.stages(coloured(1, 32))]
-    monkeypatch.setattr(discriminator, "look", lambda images: seen)
+    monkeypatch.setattr(discriminator, "frozen_stages", lambda images: seen)
     logits = logits_of(discriminator, coloured(1, 32))[0]
     for head, logit in enumerate(logits):
         gradients = torch.autograd.grad(logit, seen, retain_graph=True, allow_unused=True)

@@ -5,7 +5,7 @@ import torch
 from authors_files import discriminator_name
 from reference_numbers import mean_and_rms, named
 
-from attngan.losses.adversarial import discriminator_loss, generator_loss, real_loss
+from attngan.losses.adversarial import discriminator_loss, generator_loss, loss_as_real
 from attngan.losses.damsm import damsm_losses, sentence_loss, sentence_scores, word_loss, word_scores
 from attngan.models.attention import attend_regions
 
@@ -105,7 +105,7 @@ def test_the_generators_loss(reference, load):
     parts = []
     for discriminator, fake in zip(discriminators, generated):
         unconditional, conditional = discriminator(fake, sentence)
-        parts += [real_loss(conditional), real_loss(unconditional)]
+        parts += [loss_as_real(conditional), loss_as_real(unconditional)]
         torch.testing.assert_close(generator_loss(discriminator, fake, sentence), parts[-1] + parts[-2])
     is_padding = reference["inputs/captions_a"] == 0
     matching = damsm_losses(

@@ -18,7 +18,7 @@ from torch import nn
 
 from attngan.config import settings as configs
 from attngan.data.dataset import Batch
-from attngan.losses.adversarial import discriminator_loss, kl_loss, real_loss
+from attngan.losses.adversarial import discriminator_loss, kl_loss, loss_as_real
 from attngan.losses.damsm import DAMSM_LOSSES, damsm_losses
 from attngan.models import generator as generator_module
 from attngan.models.ema import averaged_copy
@@ -248,7 +248,8 @@ def _describe(tensor, before, what):
 def _after(run, batch):
     """Return the losses with the updated networks on the same data, in training mode."""
     words, sentence = run.text_encoder(batch.word_ids, batch.lengths)
-    drawn = run.generator(torch.randn(4, 100), sentence, words, batch.is_padding)
+    noise, epsilon = torch.randn(4, 100), torch.randn(4, run.generator.condition_dim)
+    drawn = run.generator(noise, sentence, words, batch.is_padding, epsilon=epsilon)
     errors = [
         discriminator_loss(each, real, fake, sentence)[0]
         for each, real, fake in zip(run.discriminators, batch.images, drawn.images)
@@ -256,7 +257,7 @@ def _after(run, batch):
     parts = []
     for discriminator, fake in zip(run.discriminators, drawn.images):
         unconditional, conditional = discriminator(fake, sentence)
-        parts += [real_loss(conditional), real_loss(unconditional)]
+        parts += [loss_as_real(conditional), loss_as_real(unconditional)]
     features = run.image_encoder(drawn.images[-1])
     matching = damsm_losses(features, (words, sentence), batch.is_padding, batch.class_ids, **run.config.damsm.gammas)
     assert tuple(matching) == tuple(DAMSM_LOSSES)

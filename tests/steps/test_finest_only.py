@@ -11,7 +11,7 @@ from attngan.config import settings as configs
 from attngan.data.dataset import Dataset
 from attngan.inference import export_onnx
 from attngan.inference.text_to_image import TextToImage
-from attngan.losses.adversarial import discriminator_loss, generated_loss, generator_loss, real_loss
+from attngan.losses.adversarial import discriminator_loss, generator_loss, loss_as_generated, loss_as_real
 from attngan.losses.damsm import DAMSM_LOSSES
 from attngan.steps.evaluate import evaluate
 from attngan.steps.export_samples import export_samples
@@ -51,14 +51,14 @@ def test_a_step_moves_both_networks_by_the_conditional_losses_alone(dataset, dam
             features, drawn_features = network.features(real), network.features(drawn)
             pairs = (features, sentence), (drawn_features, sentence), (features[:-1], sentence[1:])
             of_real, of_drawn, of_wrong = (network.judge_pair(*pair) for pair in pairs)
-        expected = real_loss(of_real) + (generated_loss(of_drawn) + generated_loss(of_wrong)) / 2
+        expected = loss_as_real(of_real) + (loss_as_generated(of_drawn) + loss_as_generated(of_wrong)) / 2
         torch.testing.assert_close(loss, expected)
         seen["discriminator"] = loss.item()
         return loss, opinions
 
     def checked_generator_loss(network, images, sentence):
         loss = generator_loss(network, images, sentence)
-        torch.testing.assert_close(loss, real_loss(network.judge_pair(network.features(images), sentence)))
+        torch.testing.assert_close(loss, loss_as_real(network.judge_pair(network.features(images), sentence)))
         seen["adversarial"] = loss.item()
         return loss
 

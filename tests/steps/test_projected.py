@@ -82,7 +82,7 @@ def test_the_other_networks_begin_as_without_it(dataset, damsm, smoke, config):
 def test_a_step_changes_its_heads_and_embeddings_and_nothing_else_of_it(dataset, damsm, config):
     train = Dataset.open(dataset, "train")
     run = GanRun(config, train, damsm, CPU)
-    frozen = run.projected.look.__self__
+    frozen = run.projected.frozen_stages.__self__
     before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}
     parameters = {name: each.detach().clone() for name, each in run.projected.named_parameters()}
     for run.step in range(2):
