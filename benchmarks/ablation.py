@@ -51,15 +51,20 @@ PAPERS = {  # every way states all of these: what the recipes ship makes no diff
     "discriminator.projected.weight": "0",
     "discriminator.projected.every_steps": "1",
     "discriminator.translation": "0",
+    "training.generator_learning_rate": "0.002",
+    "training.discriminator_learning_rate": "0.002",
 }
 SPECTRAL_NORM = {"discriminator.spectral_norm": "true"}
-PARTS = {  # of the modern recipe, beside spectral norm
+RATES = ("training.generator_learning_rate", "training.discriminator_learning_rate")
+PARTS = {  # of the modern recipe at 64 pixels, beside spectral norm
     "finest only": {"generator.finest_only": "true"},
     "bilinear": {"generator.upsampling": "bilinear"},
+    "higher rates": dict.fromkeys(RATES, "0.004"),
 }
 FURTHER = {  # what the recipe leaves out
     "projected": {"discriminator.projected.weight": "1"},
     "translation": {"discriminator.translation": "0.125"},
+    "still higher rates": dict.fromkeys(RATES, "0.008"),
 }
 
 
@@ -69,13 +74,21 @@ def _way(*parts: dict[str, str]) -> list[str]:
     return [f"{setting}={value}" for setting, value in stated.items()]
 
 
+def _modern(*further: str, without: str = "") -> list[str]:
+    """Return the settings of the modern recipe, without one of its parts or with some that it leaves out."""
+    parts = [part for name, part in PARTS.items() if name != without]
+    return _way(SPECTRAL_NORM, *parts, *(FURTHER[name] for name in further))
+
+
 WAYS: dict[str, list[str]] = {
     "paper's": _way(),
+    "paper's + higher rates": _way(PARTS["higher rates"]),
     "spectral norm": _way(SPECTRAL_NORM),
     **{f"+ {name}": _way(SPECTRAL_NORM, part) for name, part in PARTS.items()},
-    "modern": _way(SPECTRAL_NORM, *PARTS.values()),
-    **{f"modern + {name}": _way(SPECTRAL_NORM, *PARTS.values(), part) for name, part in FURTHER.items()},
-    "modern + both": _way(SPECTRAL_NORM, *PARTS.values(), *FURTHER.values()),
+    "modern": _modern(),
+    **{f"modern - {name}": _modern(without=name) for name in PARTS},
+    **{f"modern + {name}": _modern(name) for name in FURTHER},
+    "modern + both": _modern("projected", "translation"),
     "attn-DCGAN": _way(PARTS["finest only"], {"discriminator.unconditional": "false"}),
 }
 # The last generator, and no going back with lower rates: ways shall differ in what they state, and in nothing else.
