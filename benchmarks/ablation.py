@@ -56,15 +56,14 @@ PAPERS = {  # every way states all of these: what the recipes ship makes no diff
 }
 SPECTRAL_NORM = {"discriminator.spectral_norm": "true"}
 RATES = ("training.generator_learning_rate", "training.discriminator_learning_rate")
-PARTS = {  # of the modern recipe at 64 pixels, beside spectral norm
+PARTS = {  # of the modern recipe, beside spectral norm
     "finest only": {"generator.finest_only": "true"},
     "bilinear": {"generator.upsampling": "bilinear"},
-    "higher rates": dict.fromkeys(RATES, "0.004"),
 }
-FURTHER = {  # what the recipe leaves out
+FURTHER = {  # what the recipe leaves out; `toy` has the rates of 0.004
     "projected": {"discriminator.projected.weight": "1"},
     "translation": {"discriminator.translation": "0.125"},
-    "still higher rates": dict.fromkeys(RATES, "0.008"),
+    **{f"rates {rate}": dict.fromkeys(RATES, rate) for rate in ("0.004", "0.008")},
 }
 
 
@@ -74,19 +73,17 @@ def _way(*parts: dict[str, str]) -> list[str]:
     return [f"{setting}={value}" for setting, value in stated.items()]
 
 
-def _modern(*further: str, without: str = "") -> list[str]:
-    """Return the settings of the modern recipe, without one of its parts or with some that it leaves out."""
-    parts = [part for name, part in PARTS.items() if name != without]
-    return _way(SPECTRAL_NORM, *parts, *(FURTHER[name] for name in further))
+def _modern(*further: str) -> list[str]:
+    """Return the settings of the modern recipe, with some of the parts that it leaves out."""
+    return _way(SPECTRAL_NORM, *PARTS.values(), *(FURTHER[name] for name in further))
 
 
 WAYS: dict[str, list[str]] = {
     "paper's": _way(),
-    "paper's + higher rates": _way(PARTS["higher rates"]),
+    "paper's + rates 0.004": _way(FURTHER["rates 0.004"]),
     "spectral norm": _way(SPECTRAL_NORM),
     **{f"+ {name}": _way(SPECTRAL_NORM, part) for name, part in PARTS.items()},
     "modern": _modern(),
-    **{f"modern - {name}": _modern(without=name) for name in PARTS},
     **{f"modern + {name}": _modern(name) for name in FURTHER},
     "modern + both": _modern("projected", "translation"),
     "attn-DCGAN": _way(PARTS["finest only"], {"discriminator.unconditional": "false"}),

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import yaml
@@ -28,6 +28,7 @@ MAX_DIGITS = 400  # of a number; as text float64 needs no more
 MAX_WRITTEN_OUT = 2 * MAX_BYTES
 
 MAX_NAMED = 10  # mistakes in one sentence
+MOST_MEANT = 3  # settings that a wrong name may stand for
 TAG = "tag:yaml.org,2002:"
 
 
@@ -229,8 +230,8 @@ def _explain(entry: Any, model: type[BaseModel]) -> str:
     place = [str(part) for part in entry["loc"]]
     name = shown(".".join(place))
     if entry["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], _names_at(place[:-1], model), n=1)
-        return f"unknown setting {name}" + (f" (did you mean {'.'.join([*place[:-1], near[0]])}?)" if near else "")
+        meant = " or ".join(_meant(place, model))
+        return f"unknown setting {name}" + (f" (did you mean {meant}?)" if meant else "")
     if entry["type"] == "value_error":
         return f"{name}: {entry['ctx']['error']}" if place else str(entry["ctx"]["error"])
     if entry["type"] == "missing":
@@ -238,6 +239,31 @@ def _explain(entry: Any, model: type[BaseModel]) -> str:
     is_number_as_text = isinstance(entry["input"], str) and entry["type"].startswith("float")
     hint = "; in YAML write 0.0002, since 2e-4 is read as text" if is_number_as_text else ""
     return f"{name}: {entry['msg'][:1].lower()}{entry['msg'][1:]}, found {shown(repr(entry['input']))}{hint}"
+
+
+def _meant(place: list[str], model: type[BaseModel]) -> list[str]:
+    """Return the settings that a wrong name may stand for: of its section, of another one, or of any that is like it.
+
+    A name with dots is one in YAML text, where sections are written otherwise.
+    """
+    *sections, name = place
+    known, own, inside = list(_places(model)), _names_at(sections, model), name.split(".")
+    if len(inside) > 1 and [*sections, *inside] in known:
+        return [": {".join(inside) + ": ..." + "}" * (len(inside) - 1)]
+    like = difflib.get_close_matches(name, sorted({*own, *(each[-1] for each in known)}), n=1)
+    if like and like[0] in own:
+        return [".".join([*sections, like[0]])]
+    found = [".".join(each) for each in known if each[-1] in like]
+    return found if len(found) <= MOST_MEANT else []
+
+
+def _places(model: type[BaseModel]) -> Iterator[list[str]]:
+    """Give the place of every setting."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from ([name, *place] for place in _places(field.annotation))
+        else:
+            yield [name]
 
 
 def _names_at(place: list[str], model: type[BaseModel]) -> list[str]:

@@ -24,15 +24,6 @@ MADE = "<!-- Written by attngan: edits are lost when it is written again. -->"
 FEW_PICTURES = 1_000  # fewer to train on are said to be few
 MOST_SHOWN = 8  # captions, pictures
 LONGEST = 300  # characters of a text that is shown
-CONTROLS = {  # what the name of a control's figure ends with
-    "real": "real pictures",
-    "shuffled": "captions of others",
-    "noise": "noise",
-    "blurred": "blurred pictures",
-    "copies": "training pictures",
-    "held": "noise held",
-    "other_caption": "another caption",
-}
 LICENSES = frozenset(  # that the Hub knows; any other one is "other", with its name
     "apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m "
     "afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 "
@@ -171,7 +162,7 @@ def figures(facts: Facts) -> dict[str, dict[str, Detail]]:
         found = {name: Detail(value=value, low=value, high=value, generated=0) for name, value in bare.items()}
     grouped: dict[str, dict[str, Detail]] = {}
     for name, figure in found.items():
-        control = next((each for each in CONTROLS if name.endswith(f"_{each}")), "")
+        control = next((each for each in names.CONTROLS if name.endswith(f"_{each}")), "")
         metric = name.removesuffix(f"_{control}") if control else name
         if metric not in found:  # the name of a metric that ends so
             metric, control = name, ""
@@ -234,7 +225,9 @@ def _title(metric: str) -> str:
 
 def _row(metric: str, whose: dict[str, Detail]) -> dict[str, Any]:
     """Return a row of the table of figures."""
-    controls = "; ".join(f"{words} {_value(metric, whose[name])}" for name, words in CONTROLS.items() if name in whose)
+    controls = "; ".join(
+        f"{words} {_value(metric, whose[name])}" for name, words in names.CONTROLS.items() if name in whose
+    )
     among = whose[""].get("candidates", 0)
     title = _title(metric) + (f", among {among:,} captions" if among else "")
     return {"title": title, "value": _value(metric, whose[""]), "controls": controls}

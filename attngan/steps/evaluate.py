@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from attngan.config.settings import Config
+from attngan.config.settings import Config, Evaluate
 from attngan.data import feasible
 from attngan.data.dataset import Dataset
 from attngan.errors import InputError
@@ -80,6 +80,17 @@ def evaluate(
     folders |= {"second_damsm": second_damsm} if second_damsm else {}
     with result(out, "metrics", inputs=folders.values()) as draft:
         return _evaluated(folders, draft, config, state or f"{out}.state")
+
+
+def check_weights(settings: Evaluate) -> None:
+    """See that the networks are there whose weights the settings name, as before a training that is evaluated later.
+
+    Raises:
+        InputError: one is not, is another one, or not the one that was promised.
+    """
+    pretrained_extractors(settings, torch.device("cpu"))
+    with open_clip(settings.clip, torch.device("cpu")):
+        pass
 
 
 def _evaluated(folders: dict[str, Path], out: Path, config: Config, state: str) -> dict[str, float]:

@@ -7,9 +7,10 @@ from typing import Any
 from attngan.config.settings import Config
 from attngan.errors import Changed, InputError
 from attngan.inference import champion_pictures
+from attngan.metrics import names
 from attngan.pages import model_card, model_page
 from attngan.storage import artifacts, json_text
-from attngan.storage.champion import Entry, ModelFolder, now, origin
+from attngan.storage.champion import Entry, ModelFolder, check_metric, now, origin
 from attngan.storage.uris import check_apart
 
 
@@ -30,6 +31,7 @@ def publish(
         The decision: promoted, reason, metric, challenger's and champion's value, the interval of the challenger's if
         there is one, the bundle's fingerprint.
     """
+    check_metric(config)
     check_apart([model_uri], [bundle, metrics])
     manifest = artifacts.check(bundle, "bundle", contents=True)
     measured = artifacts.check(metrics, "metrics", contents=True)
@@ -115,7 +117,8 @@ def _decide(
             f"publish.metric {settings.metric}: the champion was published without it, so nothing can be compared; "
             "choose a metric it has, or publish with --force."
         )
-    gain = challenger - champion if settings.higher_is_better else champion - challenger
+    is_higher_better = names.is_higher_better(settings.metric, otherwise=settings.higher_is_better)
+    gain = challenger - champion if is_higher_better else champion - challenger
     compared = f"{settings.metric} {challenger:.4g}, the champion has {champion:.4g}"
     if gain > settings.min_improvement:
         return True, f"promoted: {compared}"

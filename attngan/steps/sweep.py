@@ -24,12 +24,14 @@ from attngan.config import variations
 from attngan.config.settings import Config
 from attngan.config.variations import Member
 from attngan.errors import InputError
+from attngan.metrics import names
 from attngan.pages import report
 from attngan.runtime import console, exit_status
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.steps.train import check_apart
 from attngan.storage import artifacts, delivery, folder_lock, json_text, places, uris
+from attngan.storage.champion import check_metric
 from attngan.storage.sources import fingerprint
 from attngan.training import plan
 
@@ -124,12 +126,13 @@ class Sweep:
             members: all of the sweep.
             out: the folder.
             metric: the figure that is compared; a member that has not learnt comes after all that have.
-            higher_is_better: of that figure.
+            higher_is_better: of that figure, where attngan does not know it.
 
         Raises:
             InputError: no member is done, or none has this figure; the table is written all the same.
         """
         found = [(member, read_result(self.member(member.config)) or _lost()) for member in members]
+        higher_is_better = names.is_higher_better(metric, otherwise=higher_is_better)
         sign = -1 if higher_is_better else 1
 
         def rank(entry: tuple[Member, Result]) -> tuple[bool, bool, bool, float]:
@@ -200,6 +203,8 @@ def sweep(
     out = out.resolve()
     given = [source, captions or "", inception_weights or ""]
     check_apart(out, model_uri or "", given)
+    check_metric(base)
+    evaluate.check_weights(base.evaluate)
     with folder_lock.held(out), places.local_input(inception_weights) as weights:
         here = Sweep(str(out), fingerprint(*given), str(out / "state"))
         dataset = here.dataset(source, captions, base)

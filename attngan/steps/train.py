@@ -22,7 +22,7 @@ from attngan.runtime import acceleration, console, scratch
 from attngan.runtime.console import say
 from attngan.steps import evaluate, export_samples, preprocess, pretrain_damsm, publish, train_generator
 from attngan.storage import artifacts, folder_lock, json_text, places, result_folder, sources, tensor_files, uris
-from attngan.storage.champion import ModelFolder
+from attngan.storage.champion import ModelFolder, check_metric
 from attngan.training import recipe, run_folder, start
 from attngan.training.recipe import Costs
 from attngan.training.run_folder import RunFolder
@@ -107,14 +107,14 @@ def train(
         run.check_places()
         models = ModelFolder(model_uri or str(to.models))  # one that cannot be used is said before the work
         before = opened.enter_context(places.local_input(start_from))
-        overrides = [*(start.sizes_of(before) if before else []), *overrides]
         if before:
             start.find(before, start.GENERATOR)
+            overrides = [*start.sizes_of(before), *overrides]
         known = run.known(given, overrides, minutes)
         weights = opened.enter_context(places.local_input(inception_weights))
+        eye = start.trunk(before, weights)
         with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            trunk = start.trunk(before, weights)
-            run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=trunk))
+            run.take(known or run.chosen(pictures, texts, overrides, minutes=minutes, weights=eye))
             data = run.step(
                 "preprocess",
                 [sources.fingerprint(source, captions or "")],
@@ -184,14 +184,19 @@ def settings_for(
     given: Sequence[Path] = (),
     overrides: Sequence[str] = (),
     minutes: float | None = None,
+    inception_weights: str | None = None,
 ) -> RunFolder:
     """Return the folder of a run with the settings that `train` would take, which it can keep; arguments as there."""
     run = _Run(out)
-    if known := run.known(given, overrides, minutes):
-        run.config = known
-    else:
-        with places.local_input(source) as pictures, places.local_input(captions) as texts:
-            run.config = run.chosen(pictures, texts, overrides, minutes=minutes)
+    config = run.known(given, overrides, minutes)
+    if config is None:
+        with (
+            places.local_input(source) as pictures,
+            places.local_input(captions) as texts,
+            places.local_input(inception_weights) as weights,
+        ):
+            config = run.chosen(pictures, texts, overrides, minutes=minutes, weights=weights)
+    run.take(config)
     return run
 
 
@@ -205,7 +210,9 @@ class _Run(RunFolder):
 
     def take(self, config: Config) -> None:
         """Take settings; InputError where a file that they need later is not there."""
+        check_metric(config)
         self.config, self.frozen = config, published.check_projected(config.discriminator.projected)
+        evaluate.check_weights(config.evaluate)
 
     def check_places(self) -> None:
         """Refuse what is in the way of a result, of a page or of the state, before the first step."""

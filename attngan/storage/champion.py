@@ -9,6 +9,7 @@ all that.
 """
 
 import datetime
+import difflib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from attngan.config.settings import Config
-from attngan.errors import Changed, InputError
+from attngan.errors import Changed, InputError, shown
+from attngan.metrics import names
 from attngan.storage import artifacts, cloud, json_text, places, uris
 
 POINTER = "champion.json"
@@ -84,6 +86,21 @@ class Told(TypedDict, total=False):
 def origin(inputs: str, config: Config) -> Origin:
     """Return what a model is made from: the fingerprints of its inputs (`sources.fingerprint_of`) and settings."""
     return {"inputs": inputs, "config": artifacts.fingerprint(config.shaping())}
+
+
+def check_metric(config: Config) -> None:
+    """Refuse a metric that no evaluation has of a model, as before a training that it will be asked about."""
+    metric = config.publish.metric
+    if names.is_of_a_model(metric):
+        return
+    kinds = names.METRICS.keys() - {"variety"}  # which snapshots have alone
+    near = difflib.get_close_matches(metric, kinds, n=1)
+    hint = f" (did you mean {near[0]}?)" if near and near[0] != metric else ""
+    raise InputError(
+        f"publish.metric {shown(metric)}: expected a figure that evaluations have of a model{hint}, such as "
+        f"{', '.join(names.WITHOUT_EYES[1:])}, or kid_inception-fid-6726825d, whose end is the network that looked and "
+        "the first digits of its weights' sha256; metrics.json of a run has all."
+    )
 
 
 class ModelFolder:

@@ -8,6 +8,7 @@ from typing import Any
 from attngan.config import settings, variations
 from attngan.errors import InputError, shown
 from attngan.storage import uris
+from attngan.storage.champion import check_metric
 from components.cluster.options import Work
 from components.image import check_pinned
 
@@ -26,6 +27,9 @@ def pipeline_arguments(work: Work) -> dict[str, Any]:
     """
     loaded = settings.load_files(work.config or [], overrides=work.set_ or [], defaults=settings.IN_A_POD)
     check_pinned(work.image)
+    check_metric(loaded)
+    for setting, uri in loaded.weights_files.items():
+        _uri(setting, uri)
     arguments = {
         "source": _uri("--source", work.source),
         "model_uri": _uri("--model-uri", work.model_uri),

@@ -72,7 +72,9 @@ def run(
             else:
                 running.check_names(sources, folder)
             given = {"given": config or [], "overrides": set_ or [], "minutes": minutes}
-            kept = train.settings_for(sources["source"], folder, captions=sources["captions"] or None, **given)
+            others = {name: sources[name] or None for name in ("captions", "inception_weights")}
+            kept = train.settings_for(sources["source"], folder, **others, **given)
+            running.check_weights(kept.config, docker=docker)
             arguments = {
                 **sources,
                 "inputs": fingerprint_of([*sources.values()], kept.config),

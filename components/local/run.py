@@ -8,8 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from attngan.errors import InputError
+from attngan.config import settings
+from attngan.config.settings import Config
+from attngan.errors import InputError, shown
 from attngan.runtime import exit_status
+from attngan.storage import uris
 from attngan.storage.run_ending import STEPS
 from components.local import containers, inputs
 from components.local.processes import ProcessRunner
@@ -38,6 +41,18 @@ def check_places(out: Path) -> None:
         is_there = os.path.lexists(place) and not place.is_symlink()
         if is_there and (place.is_dir() or not is_run):
             raise InputError(f"{place}: expected nothing there, or what an earlier run put there; move it away.")
+
+
+def check_weights(config: Config, *, docker: bool) -> None:
+    """Refuse weights that settings name so that a step, which runs elsewhere, would not find them."""
+    for setting, uri in config.weights_files.items():
+        if docker and uris.is_remote(uri):
+            raise InputError(
+                f"{setting}: {shown(uri)}: a container here has no network; download the file and name that, or leave "
+                "out --docker."
+            )
+        if not uris.is_remote(uri) and not Path(uri).is_absolute():
+            raise InputError(f"{setting}: {shown(uri)}: steps run elsewhere; give the whole path, {absolute(uri)}.")
 
 
 def in_processes(pipeline, arguments: dict[str, Any], out: Path) -> None:
@@ -74,11 +89,12 @@ def in_containers(pipeline, arguments: dict[str, Any], out: Path, *, image: str,
 
     image_id = check_containers(image, arguments["model_uri"])
     here = {name: inputs.local(arguments[name]) for name in SOURCES if arguments[name]}
+    weights = [Path(uri) for uri in settings.load(arguments["config"]).weights_files.values()]
     arguments = {**arguments, **{name: str(path) for name, path in here.items()}}
     written = (out, Path(arguments["model_uri"]))
     for folder in written:
         folder.mkdir(parents=True, exist_ok=True)
-    container = containers.Container(image, read=tuple(here.values()), write=written, gpus=gpus)
+    container = containers.Container(image, read=(*here.values(), *weights), write=written, gpus=gpus)
     runner = containers.ContainerRunner(out / "logs", container, sys.stdout)
     _run(pipeline, arguments, out, local.DockerRunner(), runner, image_id)
 

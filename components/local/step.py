@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attngan.cli import INPUT, OUTPUT
+from attngan.config import settings
 from attngan.errors import InputError, shown
 from attngan.runtime import exit_status
 from attngan.storage import uris
@@ -25,7 +26,7 @@ class Step:
         inputs: local files and folders, by the name of their flag.
         outputs: folders, local or in cloud storage, by the name of their flag.
         flags: settings, as they are typed.
-        settings_files: files among the flags.
+        settings_files: files among the flags, and those that settings name.
     """
 
     name: str
@@ -126,7 +127,9 @@ def planned(
     files = [path.resolve() if path.exists() else path for path in config]
     flags = [*(part for path in files for part in ("--config", str(path))), *(["--force"] if force else [])]
     flags += [text for override in overrides for text in ("--set", override)]
-    return Step(name, inputs, outputs, tuple(flags), tuple(path for path in files if path.exists()))
+    named = settings.load_files(files, overrides=overrides).weights_files.values()
+    read = [*files, *(Path(uri) for uri in named if not uris.is_remote(uri))]
+    return Step(name, inputs, outputs, tuple(flags), tuple(path.resolve() for path in read if path.exists()))
 
 
 def rerun(step: Step, *, docker: bool, image: str, gpus: bool, dry_run: bool) -> int:

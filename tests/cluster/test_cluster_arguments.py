@@ -49,6 +49,20 @@ def test_results_are_not_written_into_what_is_trained_on(flags, said):
         arguments.sweep_arguments(Work(**BARE | flags), ["seed=0,1"], is_agreed=False)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("evaluate.inception_fid.uri=/home/me/w.pth", r"evaluate\.inception_fid\.uri /home/me/w\.pth: expected gs://"),
+        ("publish.metric=kid", "publish.metric kid: expected a figure that evaluations have of a model"),
+    ],
+)
+def test_settings_that_would_fail_in_the_last_steps_are_refused_before_the_run(setting, said):
+    with pytest.raises(InputError, match=said):
+        made(set_=[setting])
+    with pytest.raises(InputError, match=said):
+        arguments.sweep_arguments(Work(**BARE, set_=[setting]), ["seed=0,1"], is_agreed=False)
+
+
 def test_a_source_may_lie_in_the_folder_of_all_runs():
     """What runs leave there lies beside it."""
     assert made(source="gs://birds/runs/cub", pipeline_root="gs://birds/runs")["source"] == "gs://birds/runs/cub"

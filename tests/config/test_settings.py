@@ -87,6 +87,42 @@ def test_unknown_settings_are_named_with_the_nearest_known_one():
         configs.load("traning: {epochs: 3}")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("resolution", "data.resolution"),
+        ("generator.resolution", "data.resolution"),
+        ("epochs", "damsm.epochs or training.epochs"),
+        ("damsm_wight", "training.damsm_weight"),
+        ("training.damsm_wight", "training.damsm_weight"),
+        ("sed", "seed"),
+    ],
+)
+def test_a_setting_without_its_section_or_in_another_one_is_answered_with_where_it_is(given, meant):
+    with pytest.raises(InputError) as caught:
+        configs.load(overrides=[f"{given}=1"])
+    assert str(caught.value) == f"--set {given}=1: unknown setting {given} (did you mean {meant}?)"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("training.epochs: 5", "training: {epochs: ...}"),
+        ("discriminator.projected.weight: 1", "discriminator: {projected: {weight: ...}}"),
+        ("discriminator: {projected.weight: 1}", "projected: {weight: ...}"),
+    ],
+)
+def test_a_setting_with_dots_in_yaml_is_answered_with_how_sections_are_written(text, meant):
+    with pytest.raises(InputError) as caught:
+        configs.load(text)
+    assert str(caught.value).endswith(f"(did you mean {meant}?)")
+
+
+def test_what_many_settings_are_called_is_not_guessed():
+    with pytest.raises(InputError, match=r"unknown setting channels$"):
+        configs.load(overrides=["channels=8"])
+
+
 def test_every_mistake_is_said_at_once():
     with pytest.raises(InputError) as caught:
         configs.load("training: {epochs: zero, batch_size: 1, spectral: true}")

@@ -247,6 +247,24 @@ def test_what_is_for_containers_is_refused_without_them(tmp_path):
     assert "give --docker too" in refusal("--source", str(tmp_path), "--out", str(tmp_path / "out"), "--gpus")
 
 
+@pytest.mark.parametrize(
+    ("flags", "uri", "said"),
+    [
+        ([], "weights.pth", "evaluate.mobilenet_v2.uri: weights.pth: steps run elsewhere; give the whole path, /"),
+        (["--docker"], "gs://bucket/weights.pth", "a container here has no network; download the file and name that"),
+    ],
+)
+def test_weights_that_steps_would_not_find_are_refused_before_any_step(flags, uri, said, tmp_path, monkeypatch):
+    from attngan.config import settings
+    from attngan.errors import InputError
+    from components.local import run
+
+    config = settings.load(overrides=[f"evaluate.mobilenet_v2.uri={uri}"])
+    with pytest.raises(InputError, match=re.escape(said)):
+        run.check_weights(config, docker=bool(flags))
+    run.check_weights(settings.load(overrides=["evaluate.mobilenet_v2.uri=/weights.pth"]), docker=bool(flags))
+
+
 def runner_for(tmp_path: Path, console) -> processes.ProcessRunner:
     return processes.ProcessRunner(tmp_path, ROOT, console)
 

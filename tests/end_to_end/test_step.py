@@ -117,6 +117,14 @@ def test_captions_that_are_read_beside_a_source_are_inside_too(tmp_path):
     ]
 
 
+def test_weights_that_settings_name_are_inside_too(tmp_path):
+    (tmp_path / "weights.pth").touch()
+    given = ["--input", f"dataset={tmp_path}", "--input", f"damsm={tmp_path}", "--input", f"generator={tmp_path}"]
+    setting = ["--set", f"evaluate.mobilenet_v2.uri={tmp_path}/weights.pth"]
+    _, container = step("evaluate", *given, "--out", tmp_path / "metrics", *setting, "--dry-run").commands
+    assert f"--mount=type=bind,source={tmp_path}/weights.pth,target={tmp_path}/weights.pth,readonly" in container
+
+
 def test_the_state_of_training_is_kept_beside_the_result_or_where_it_is_told(tmp_path):
     given = ["--input", f"dataset={tmp_path}", "--out", tmp_path / "damsm", "--dry-run"]
     plain, container = step("pretrain-damsm", *given).commands

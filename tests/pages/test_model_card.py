@@ -15,6 +15,7 @@ from attngan import cli
 from attngan.config.settings import Card
 from attngan.errors import InputError
 from attngan.inference.bundle import write_bundle
+from attngan.metrics import names
 from attngan.pages import model_card
 from attngan.pages.model_card import Champion
 from attngan.storage import artifacts
@@ -48,7 +49,7 @@ def card(bundle):
 def test_the_front_matter_holds_every_figure_with_its_interval(card, metrics):
     front, _ = front_of(card)
     measured = json.loads((metrics / "metrics.json").read_text(encoding="utf-8"))["details"]
-    controls = tuple(f"_{each}" for each in model_card.CONTROLS)
+    controls = tuple(f"_{each}" for each in names.CONTROLS)
     expected = {name: each for name, each in measured.items() if not name.endswith(controls)}
     (model,) = front["model-index"]
     (result,) = model["results"]

@@ -57,10 +57,27 @@ def test_better_must_be_better_by_more_than_the_least_improvement(tmp_path, mode
 
 
 def test_where_lower_is_better_lower_wins(tmp_path, models):
-    config = configs.load("publish: {metric: fid, higher_is_better: false}")
-    publish(*candidate(tmp_path, "first", 0.5, fid=20.0), models, config)
-    assert publish(*candidate(tmp_path, "lower", 0.5, fid=10.0), models, config)["promoted"]
-    assert not publish(*candidate(tmp_path, "higher", 0.5, fid=30.0), models, config)["promoted"]
+    fid = "fid_inception-fid-6726825d"
+    config = configs.load(overrides=[f"publish.metric={fid}"])
+    publish(*candidate(tmp_path, "first", 0.5, **{fid: 20.0}), models, config)
+    assert publish(*candidate(tmp_path, "lower", 0.5, **{fid: 10.0}), models, config)["promoted"]
+    assert not publish(*candidate(tmp_path, "higher", 0.5, **{fid: 30.0}), models, config)["promoted"]
+
+
+def test_of_a_metric_that_may_go_either_way_the_setting_says_which(tmp_path, models):
+    config = configs.load(overrides=["publish.metric=contrast_pixels", "publish.higher_is_better=false"])
+    publish(*candidate(tmp_path, "first", 0.5, contrast_pixels=0.2), models, config)
+    assert publish(*candidate(tmp_path, "lower", 0.5, contrast_pixels=0.1), models, config)["promoted"]
+
+
+@pytest.mark.parametrize("metric", ["kid", "r_precision_noise", "beauty"])
+def test_a_metric_that_no_model_has_is_refused_before_anything_is_compared(tmp_path, models, metric):
+    candidates = candidate(tmp_path, "first", 0.5, **{metric: 0.9})
+    with pytest.raises(
+        InputError, match=rf"publish\.metric {metric}: expected a figure that evaluations have of a model"
+    ):
+        publish(*candidates, models, configs.load(overrides=[f"publish.metric={metric}"]))
+    assert ModelFolder(models).champion is None
 
 
 def test_force_promotes_and_the_previous_champion_comes_back(tmp_path, models):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -225,6 +226,31 @@ def test_three_pictures_are_one_sentence_and_leave_no_half_run(tmp_path):
     assert ended.exit_code == 2
     assert "3 pictures with captions are fewer than the 8" in ended.output and "Traceback" not in ended.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("evaluate.mobilenet_v2.uri=nowhere.pth", "nowhere.pth: expected a file"),
+        ("evaluate.clip.uri=nowhere", "evaluate.clip"),
+        ("publish.metric=r_precison", "publish.metric r_precison: expected a figure that evaluations have of a model"),
+        ("publish.metric=r_precision_noise", "publish.metric r_precision_noise: expected a figure"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_before_the_first(things, tmp_path, setting, said):
+    ended = run(things, "--out", tmp_path / "run", *SMALL, "--set", setting)
+    assert ended.exit_code == 2 and said in ended.output, ended.output
+    assert "==" not in ended.output and "Traceback" not in ended.output
+    with pytest.raises(InputError, match=re.escape(said)):
+        train.settings_for(str(things), tmp_path / "run", given=[Path("smoke")], overrides=["device=cpu", setting])
+
+
+def test_a_pipeline_run_chooses_as_a_training_does_from_the_weights_too(things, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_measured", lambda config, weights: Costs(0.02, 0.1, 0.05, 1.0, 0.001))
+    eye = tmp_path / "eye.pth"
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), eye)
+    kept = train.settings_for(str(things), tmp_path / "run", overrides=["device=cpu"], inception_weights=str(eye))
+    assert (kept.config.image_encoder.kind, kept.config.image_encoder.noise) == ("mobilenet_v2", 0)
 
 
 def test_a_source_that_is_not_there_leaves_nothing(tmp_path):
