@@ -107,9 +107,7 @@ def train(
         run.check_places()
         models = ModelFolder(model_uri or str(to.models))  # one that cannot be used is said before the work
         before = opened.enter_context(places.local_input(start_from))
-        if before:
-            start.find(before, start.GENERATOR)
-            overrides = [*start.sizes_of(before), *overrides]
+        overrides = [*(start.sizes_of(before) if before else []), *overrides]
         known = run.known(given, overrides, minutes)
         weights = opened.enter_context(places.local_input(inception_weights))
         eye = start.trunk(before, weights)

@@ -115,7 +115,12 @@ def generator_from(folder: Path, run: GanRun) -> str:
 
 
 def sizes_of(folder: Path) -> list[str]:
-    """Return the settings `section.name=value` of a model's networks: their sizes, and the noise that one was shown."""
+    """Return the settings `section.name=value` of a model's networks: their sizes, and the noise that one was shown.
+
+    Raises:
+        InputError: it has no encoders, or no generator.
+    """
+    find(folder, GENERATOR)
     config = configs.load_file(find(folder, ENCODERS) / "config.yaml")
     names = dict.fromkeys((*TEXT_SIZES, *IMAGE_SIZES, "image_encoder.noise", *GENERATOR_SIZES))
     return [f"{name}={yaml_text.one_line(_value(config, name))}" for name in names]
