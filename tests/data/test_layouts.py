@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from small_sources import write_cub
 
+from attngan.data import records
 from attngan.data.sources import layouts, source_files
 from attngan.errors import InputError
 from attngan.storage import json_text
@@ -271,6 +272,31 @@ def test_an_enormous_line_is_refused_with_its_number_before_it_is_taken_apart(tm
         layouts.read(tmp_path)
     expected = f"line {number}: expected at most 1,048,576 bytes, found 1,048,577; shorten it"
     assert str(caught.value) == f"{tmp_path / name}: {expected}."
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_list_of_far_too_many_lines_is_refused_before_it_is_taken_apart(tmp_path, end, monkeypatch):
+    monkeypatch.setattr(source_files, "MAX_LINES", 3)
+    path = tmp_path / "list.txt"
+    for text in (end.join("123"), end.join("123") + end):
+        path.write_bytes(text.encode())
+        assert b"".join(source_files.lines_in_bytes(path)) == b"123"
+    for text in (end.join("1234"), end.join("1234") + end):
+        path.write_bytes(text.encode())
+        with pytest.raises(InputError) as caught:
+            source_files.lines_in_bytes(path)
+        assert str(caught.value) == f"{path}: expected at most 3 lines, found 4; shorten it."
+
+
+def test_a_source_is_given_up_where_far_too_much_of_it_is_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "MAX_REJECTED", 3)
+    (tmp_path / "captions.jsonl").write_text("{}\n" * 3)
+    assert len(layouts.read(tmp_path).rejected) == 3
+    (tmp_path / "captions.jsonl").write_text("{}\n" * 9)
+    with pytest.raises(
+        InputError, match="more than 3 pictures or lines of the source cannot be used, the first is cap"
+    ):
+        layouts.read(tmp_path)
 
 
 def test_an_enormous_line_of_a_text_file_costs_its_picture_alone(tmp_path):
