@@ -234,6 +234,21 @@ def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
     assert warnings == ["pictures that are not listed, and so not used: 1, such as more/a.png"]
 
 
+def test_pictures_in_linked_folders_are_read_with_their_text_files_and_others_are_counted(tmp_path):
+    write(tmp_path / "elsewhere", "a.txt")
+    for name in ("b.gif", "deep/c.TIF"):
+        (tmp_path / "elsewhere" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "elsewhere" / name).write_bytes(b"x")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "more").symlink_to(tmp_path / "elsewhere")
+    source = layouts.read(tmp_path / "source")
+    assert [record.name for record in source.records] == ["more/a.png"]
+    (warning,) = source.warnings
+    assert warning == (
+        "pictures that are not used (no text file beside it, or another kind of file): 2, such as more/b.gif"
+    )
+
+
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_a_folder_with_two_names_has_the_first_one_however_its_disk_lists_them(tmp_path, monkeypatch, is_reversed):
     write(tmp_path / "elsewhere")

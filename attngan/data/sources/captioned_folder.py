@@ -1,6 +1,5 @@
 """attngan's own layouts of a folder of images -> records: `captions.jsonl`, or NAME.txt beside NAME.jpg."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from attngan.data.records import Box, Record, Source, Split
 from attngan.data.sources import picture_list
 from attngan.data.sources.cub import caption_lines
 from attngan.data.sources.picture_list import UnusableLine
-from attngan.data.sources.source_files import is_extra, is_there, is_utf8, list_lines
+from attngan.data.sources.source_files import is_there, is_utf8, list_lines, pictures_below
 
 KIND = "captioned folder"
 LIST = "captions.jsonl"
@@ -58,10 +57,8 @@ def read_text_files(root: Path, texts: Path) -> Source:
         texts: folder with the text files; the root where they lie beside the images.
     """
     source, without = Source(kind=KIND), []
-    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not os.path.isdir(path)):
-        name = path.relative_to(root)
-        if is_extra(name):
-            continue
+    for name in sorted(name for name in pictures_below(root) if name.suffix.lower() in SUFFIXES):
+        path = root / name
         if not is_utf8(name.as_posix()):
             source.reject(name.as_posix(), "its name is not UTF-8")
             source.named.add(path)
