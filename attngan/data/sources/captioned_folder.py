@@ -1,6 +1,6 @@
 """attngan's own layouts of a folder of images -> records: `captions.jsonl`, or NAME.txt beside NAME.jpg."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attngan.data.records import Box, Record, Source, Split
@@ -84,11 +84,11 @@ def _record(line: bytes, source: Source, root: Path) -> Record:
         source.named.add(root / entry["file"])
     if unknown := sorted(entry.keys() - set(KEYS)):
         raise UnusableLine(f"unknown key {unknown[0][:80]!r}; expected {', '.join(KEYS)}")
-    file, class_name = picture_list.checked_file(entry.get("file"), '"file"'), entry.get("class")
+    file, class_name = PurePosixPath(picture_list.checked_file(entry.get("file"), '"file"')), entry.get("class")
     if class_name is not None and not (isinstance(class_name, str) and class_name):
         raise UnusableLine(f'expected "class" to be text, found {str(class_name)[:80]!r}')
     return Record(
-        name=file,
+        name=file.as_posix(),  # however a line spells it
         path=root / file,
         box=_box(entry.get("box")),
         class_name=class_name,

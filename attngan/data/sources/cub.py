@@ -77,8 +77,12 @@ def read(root: Path, captions: Path | None = None, *, beside: Path | None = None
             source.warnings.append(f"{name}: {len(surplus)} image ids are not in {IMAGES}, the first is {surplus[0]}")
     texts = _text_folder(root, captions, beside, list(files.values()))
     attributes = _attributes(root)
+    first_ids: dict[PurePosixPath, int] = {}
     for number, file in files.items():
+        first = first_ids.setdefault(PurePosixPath(file), number)
         reason = _list_fault(file, number, boxes, labels, classes)
+        if first != number:
+            reason = f"its id is {number} in {IMAGES}, and {first} too; expected one"
         lines = _captions(texts, file) if reason is None else []
         if isinstance(lines, str):
             reason = lines
