@@ -112,6 +112,21 @@ def test_what_cannot_be_done_is_said_by_preprocess_and_stops_the_trainings_and_t
     assert planned.exit_code == 2 and len(planned.stderr.splitlines()) == 1
 
 
+def test_a_config_of_a_higher_resolution_is_refused_with_the_one_to_give_before_anything_begins(few, tmp_path, capsys):
+    dataset, config = few[0], smaller(few[1], "data.resolution=64")
+    for step in (
+        lambda: pretrain_damsm(dataset, tmp_path / "damsm", config),
+        lambda: train_generator(dataset, tmp_path / "nowhere", tmp_path / "generator", config),
+    ):
+        with pytest.raises(InputError) as caught:
+            step()
+        assert str(caught.value) == (
+            f"{dataset}: its pictures are stored for 32 pixels, 64 are asked for; give this step the settings of the "
+            f"dataset, --config {dataset / 'config.yaml'}, or run preprocess again with data.resolution=64."
+        )
+    assert capsys.readouterr().out == ""
+
+
 def test_a_split_too_small_for_any_figure_stops_before_a_picture_is_read(tmp_path, monkeypatch):
     from attngan.data import images
 
