@@ -184,7 +184,8 @@ def test_a_batch_moves_to_a_device_but_for_what_is_wanted_on_the_cpu(dataset):
 
 def test_a_folder_that_is_not_complete_is_refused(folder):
     (folder / "manifest.json").unlink()
-    with pytest.raises(InputError, match="not complete"):
+    sentence = f"{folder}: no manifest.json, so it is no finished dataset; give the folder that preprocess wrote, or"
+    with pytest.raises(InputError, match=sentence):
         Dataset.open(folder, "train")
 
 
