@@ -303,6 +303,15 @@ def test_a_list_of_far_too_many_lines_is_refused_before_it_is_taken_apart(tmp_pa
         assert str(caught.value) == f"{path}: expected at most 3 lines, found 4; shorten it."
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["captions.jsonl", "metadata.jsonl"])
+def test_a_list_that_is_a_json_array_is_told_in_one_sentence(tmp_path, name, indent):
+    (tmp_path / name).write_text("\n" + json.dumps([json.loads(LISTS[name])] * 2, indent=indent) + "\n\n")
+    with pytest.raises(InputError) as caught:
+        layouts.read(tmp_path)
+    assert str(caught.value) == f"{tmp_path / name}: expected one JSON object a line, found a JSON array."
+
+
 def test_a_source_is_given_up_where_far_too_much_of_it_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "MAX_REJECTED", 3)
     (tmp_path / "captions.jsonl").write_text("{}\n" * 3)

@@ -7,7 +7,7 @@ from attngan.data.records import Box, Record, Source, Split
 from attngan.data.sources import picture_list
 from attngan.data.sources.cub import caption_lines
 from attngan.data.sources.picture_list import UnusableLine
-from attngan.data.sources.source_files import is_there, is_utf8, list_lines, pictures_below
+from attngan.data.sources.source_files import is_there, is_utf8, pictures_below
 
 KIND = "captioned folder"
 LIST = "captions.jsonl"
@@ -33,9 +33,7 @@ def read_list(lists: list[Path], folder: Path, root: Path) -> Source:
     source = Source(kind=KIND)
     seen = set()
     for path in lists:
-        for line_number, line in enumerate(list_lines(path, "save it as UTF-8"), start=1):
-            if not line.strip():
-                continue
+        for line_number, line in picture_list.json_lines(path):
             place = f"{path.relative_to(folder).as_posix()}, line {line_number}"
             try:
                 record = _record(line, source, root)
