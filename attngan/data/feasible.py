@@ -63,8 +63,9 @@ def problems(config: Config, sizes: Sizes, *, trains: bool = True) -> list[str]:
         return found
     if not sizes.num_wrong:
         found.append(
-            "every caption of the test split is of the class or has the text of some test picture, so R-precision has "
-            "nothing to choose among for it; add pictures of other classes with other captions"
+            "for some test picture every other caption is of its class or has the same text, so there is no wrong "
+            "caption to choose among (R-precision); leave `class` out where all pictures share one, or add pictures "
+            "with other captions"
         )
     if sizes.are_alike:
         found.append(f"the {sizes.num_test} test pictures are all the same; add others")
