@@ -59,6 +59,8 @@ def own_uv():
     """Return uv inside `.venv`, installed there from its pinned requirement."""
     path = os.path.join(VENV, "bin", "uv")
     if not os.path.exists(path):
+        if not succeeds([VENV_PYTHON, "-m", "pip", "--version"]):  # interrupted before it was there, or made by uv
+            run([VENV_PYTHON, "-m", "ensurepip"])
         pip = [VENV_PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         run([*pip, "install", "--require-hashes", "-r", os.path.join(HERE, "uv.txt")])
     return path

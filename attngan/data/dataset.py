@@ -261,11 +261,7 @@ class Dataset:
         resolutions: Sequence[int],
         device: torch.device,
     ) -> Batch:
-        if max(resolutions) > self.resolution:
-            raise InputError(
-                f"{self._folder.parent}: its pictures are stored for {self.resolution} pixels, {max(resolutions)} are "
-                f"asked for; run preprocess again with data.resolution={max(resolutions)}."
-            )
+        assert max(resolutions) <= self.resolution, "steps refuse a larger one"
         if device.type == "cuda":
             squares = transforms.send(squares, device)
         images = transforms.pyramid(squares, resolutions)

@@ -63,8 +63,9 @@ def problems(config: Config, sizes: Sizes, *, trains: bool = True) -> list[str]:
         return found
     if not sizes.num_wrong:
         found.append(
-            "every caption of the test split is of the class or has the text of some test picture, so R-precision has "
-            "nothing to choose among for it; add pictures of other classes with other captions"
+            "for some test picture every other caption is of its class or has the same text, so there is no wrong "
+            "caption to choose among (R-precision); leave `class` out where all pictures share one, or add pictures "
+            "with other captions"
         )
     if sizes.are_alike:
         found.append(f"the {sizes.num_test} test pictures are all the same; add others")
@@ -105,7 +106,7 @@ def notes(config: Config, sizes: Sizes, *, trains: bool = True, evaluates: bool 
 def check(
     config: Config, folder: Path, train: Dataset, test: Dataset, *, trains: bool = True, evaluates: bool = True
 ) -> None:
-    """Say what is smaller than it was set; InputError names everything that cannot be done.
+    """Say what is smaller than it was set; InputError names everything that cannot be done with the dataset.
 
     Args:
         config: of all steps.
@@ -115,6 +116,13 @@ def check(
         trains: the trainings are still to come.
         evaluates: it is said what `evaluate` has less of.
     """
+    resolution = config.data.resolution
+    if trains and resolution > train.resolution:
+        raise InputError(
+            f"{folder}: its pictures are stored for {train.resolution} pixels, {resolution} are asked for; give this "
+            f"step the settings of the dataset, --config {folder / 'config.yaml'}, or run preprocess again with "
+            f"data.resolution={resolution}."
+        )
     sizes = sizes_of(len(train), test.caption_labels(), are_alike=test.are_alike())
     if found := problems(config, sizes, trains=trains):
         raise refusal(folder, found)

@@ -8,6 +8,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from attngan.errors import InputError, shown
+
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels, from the upper left corner
 Split = Literal["train", "test"]
 CaptionLabels = list[
@@ -15,6 +17,7 @@ CaptionLabels = list[
 ]  # of each picture, of each of its captions: its class, and its text's number
 TEST_EVERY = 10  # one picture in so many is for testing, where the source names no split ...
 LEAST_TEST = 8  # ... but at least so many, or half of them: figures of fewer say little
+MAX_REJECTED = 1_000_000  # pictures and lines of a source, which are held in memory and written down
 
 
 class Attributes(TypedDict):
@@ -58,7 +61,17 @@ class Source:
     named: set[Path] = dataclasses.field(default_factory=set)  # pictures that a list names, be it in a line of no use
 
     def reject(self, file: str, reason: str) -> None:
-        """Note a picture, or a line of a list, that cannot be used; what is no Unicode in it is spelled out."""
+        """Note a picture, or a line of a list, that cannot be used; what is no Unicode in it is spelled out.
+
+        Raises:
+            InputError: there are far too many of them.
+        """
+        if len(self.rejected) == MAX_REJECTED:
+            first = self.rejected[0]
+            raise InputError(
+                f"more than {MAX_REJECTED:,} pictures or lines of the source cannot be used, the first is "
+                f"{shown(first.file)}: {shown(first.reason)}; mend or remove them."
+            )
         self.rejected.append(Rejection(*(text.encode(errors="backslashreplace").decode() for text in (file, reason))))
 
 

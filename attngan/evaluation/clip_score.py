@@ -11,7 +11,7 @@ from attngan.config import settings
 from attngan.errors import InputError
 from attngan.evaluation import extractors
 from attngan.pages import pictures
-from attngan.storage import artifacts, places
+from attngan.storage import artifacts, places, uris
 
 WEIGHTS = "model.safetensors"
 FILES = ("config.json", "preprocessor_config.json")  # without them transformers takes those of another CLIP
@@ -51,9 +51,8 @@ def open_clip(given: settings.WeightsFile, device: torch.device) -> Iterator[Cli
     except ImportError:
         raise InputError('evaluate.clip: needs transformers; install attngan with its extra "clip".') from None
     with places.local_input(given.uri) as folder:
-        sha256 = artifacts.checked_sha256(
-            folder / WEIGHTS, given.sha256, "evaluate.clip.sha256", where=f"evaluate.clip: {given.uri}"
-        )
+        where = f"evaluate.clip: {uris.join(given.uri, WEIGHTS)}"
+        sha256 = artifacts.checked_sha256(folder / WEIGHTS, given.sha256, "evaluate.clip.sha256", where=where)
         if missing := [name for name in FILES if not (folder / name).is_file()]:
             raise InputError(f"evaluate.clip: {given.uri}: no {missing[0]}; give the folder of a CLIP, whole.")
         local = {"pretrained_model_name_or_path": str(folder), "local_files_only": True}

@@ -44,7 +44,8 @@ def load(
         if getattr(theirs, section) != getattr(config, section):
             raise InputError(
                 f"{folder}: its {section} was trained as {getattr(theirs, section)}, the config asks for "
-                f"{getattr(config, section)}; use the config that the damsm folder was made with."
+                f"{getattr(config, section)}; use the config that the damsm folder was made with: "
+                f"--config {folder / 'config.yaml'}."
             )
     with torch.device("meta"):  # sizes alone: a config that claims more than its files hold is refused
         encoders = weights.build_text_encoder(config, vocabulary_size), weights.build_image_encoder(config)

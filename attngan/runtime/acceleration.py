@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import platform
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from attngan.config.settings import Config
-from attngan.errors import InputError, TransientError
+from attngan.errors import InputError, TransientError, shown
 from attngan.runtime import distributed, machine
 from attngan.runtime.step_graph import Recorder, record_on_cuda
 
@@ -20,7 +21,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_S
 # What cuDNN says where no kernel's workspace fits, or where it has no kernel at all.
 NO_KERNEL = ("unable to find an engine to execute this computation", "Unable to find a valid cuDNN algorithm")
 Result = TypeVar("Result")
-DEVICE_TYPES = ("cpu", "cuda")
+DEVICES = re.compile("(cpu|cuda)(:[0-9]+)?")  # of torch's, those that attngan runs on
 # Of a CUDA device that multiplies matrices of bfloat16, and of float16 (V100, T4), in hardware.
 MIN_CAPABILITY, MIN_CAPABILITY_FLOAT16 = (8, 0), (7, 0)
 
@@ -45,11 +46,11 @@ def set_up_device(config: Config) -> torch.device:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not DEVICES.fullmatch(name):
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, found {shown(name)!r}.")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-        if device.type not in DEVICE_TYPES:
-            raise RuntimeError(f"expected one of {', '.join(DEVICE_TYPES)}")
     except (RuntimeError, AssertionError) as error:
         if _is_out_of_memory(error):
             raise _no_memory(device) from None

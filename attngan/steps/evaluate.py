@@ -138,6 +138,11 @@ def _open(dataset: Path, generator: Path, config: Config) -> EvaluationPictures:
     test, train = Dataset.open(dataset, "test"), Dataset.open(dataset, "train")
     if model.vocabulary.words != test.vocabulary.words:
         raise InputError(f"{generator}: its vocabulary is not the one of {dataset}; evaluate it on its own dataset.")
+    if (drawn := model.generator.resolutions[-1]) > test.resolution:
+        raise InputError(
+            f"{dataset}: its pictures are stored for {test.resolution} pixels, {generator} draws {drawn}; evaluate it "
+            "on its own dataset."
+        )
     feasible.check(config, dataset, train, test, trains=False)
     counts = {"num_images": config.evaluate.num_images, "num_pairs": config.evaluate.num_pairs}
     return EvaluationPictures(model, test, train, config.seed, **counts)

@@ -359,10 +359,11 @@ def _check_rejected(source: Source, num_images: int, share: float, where: Path) 
     rejected = source.rejected
     if len(rejected) > max(share * num_images, 1 if share else 0):
         reasons = "; ".join(f"{shown(entry.file)}: {entry.reason}" for entry in rejected[:REASONS_SHOWN])
+        needed = min(10, 10 * len(rejected) // num_images + 1) / 10
+        raised = f", or raise the share: --set data.max_rejected_share={needed}" if len(rejected) < num_images else ""
         raise InputError(
             f"{where}: {len(rejected)} of {num_images} images cannot be used, more than the "
-            f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them, or raise the share: "
-            f"--set data.max_rejected_share={min(10, 10 * len(rejected) // num_images + 1) / 10}."
+            f"{share:.1%} of data.max_rejected_share ({reasons}); mend or remove them{raised}."
         )
 
 

@@ -26,6 +26,15 @@ FORMAT_VERSION = 1
 # states of before are then left alone, and a run begins anew. Other edits of the code do not concern a state.
 STATE_VERSION = 1
 MANIFEST = "manifest.json"
+MADE_BY = {  # the step that writes a folder of each kind
+    "dataset": "preprocess",
+    "damsm": "pretrain-damsm",
+    "generator": "train-generator",
+    "metrics": "evaluate",
+    "gallery": "export-samples",
+    "bundle": "export-samples",
+    "onnx": "export-onnx",
+}
 CARD = "README.md"  # for people, who may edit it: it must be there, and may say anything
 
 
@@ -158,7 +167,10 @@ def check(folder: Path, kind: str, *, contents: bool = False) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the {kind} folder that an earlier step wrote.")
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"{folder}: no {MANIFEST}, so this {kind} is not complete; run the step that writes it again.")
+        raise InputError(
+            f"{folder}: no {MANIFEST}, so it is no finished {kind}; give the folder that {MADE_BY[kind]} wrote, or run "
+            "it again."
+        )
     manifest = read_manifest(folder, kind)
     for name, entry in manifest["files"].items():
         _compare(folder, name, entry, contents=contents)

@@ -81,6 +81,10 @@ def check_apart(outputs: Sequence[str | Path], inputs: Iterable[str | Path | Non
         for what, others in (("input", given), ("output", outputs[:number])):
             for other in others:
                 if relation := relation_of(output, other):
+                    if relation == "is" and what == "output":
+                        raise InputError(
+                            f"{shown(str(output))}: two results would lie in this folder; name two places."
+                        )
                     place, near = shown(str(output)), shown(str(other))
                     raise InputError(f"{place}: {relation} the {what} {near}; name another place for the result.")
 

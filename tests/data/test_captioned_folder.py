@@ -77,10 +77,14 @@ def test_a_line_that_describes_no_picture_is_rejected_with_its_number(tmp_path, 
     assert reason in found
 
 
-def test_a_file_that_is_listed_twice_counts_once(tmp_path):
-    write_list(tmp_path, {"file": "a.jpg", "captions": ["a cat"]}, {"file": "a.jpg", "captions": ["a dog"]})
+@pytest.mark.parametrize(
+    ("one", "other"), [("b.jpg", "b.jpg"), ("b.jpg", "./b.jpg"), ("a//b.jpg", "a/b.jpg"), ("a/./b.jpg", "a/b.jpg")]
+)
+def test_a_file_that_is_listed_twice_counts_once_however_it_is_spelt(tmp_path, one, other):
+    write_list(tmp_path, {"file": one, "captions": ["a cat"]}, {"file": other, "captions": ["a dog"], "split": "test"})
     source = layouts.read(tmp_path)
     assert [record.captions for record in source.records] == [("a cat",)]
+    assert source.records[0].name == one.replace("//", "/").replace("/./", "/")
     assert "earlier line" in source.rejected[0].reason
 
 

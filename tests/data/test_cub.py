@@ -132,6 +132,17 @@ def test_all_wrong_lines_of_a_list_are_told_in_one_sentence(root):
     assert "invalid literal" in parts[0] and "earlier line" in parts[1] and "UTF-8" in parts[2]
 
 
+@pytest.mark.parametrize("spelling", ["{}", "./{}"])
+def test_a_file_with_two_ids_is_taken_with_the_first_alone(root, spelling):
+    again = spelling.format(file_of(9))  # of the test split
+    replace_line(root / "images.txt", "9 ", f"9 {file_of(9)}\n12 {again}")
+    replace_line(root / "bounding_boxes.txt", "9 ", "9 20.0 15.0 20.0 20.0\n12 20.0 15.0 20.0 20.0")
+    replace_line(root / "image_class_labels.txt", "9 ", "9 1\n12 2")  # which is for training
+    source = cub.read(root)
+    assert [record.name for record in source.records] == [file_of(number) for number in (1, 2, 5, 6, 9, 11)]
+    assert rejected(source) == {again: "its id is 12 in images.txt, and 9 too; expected one"}
+
+
 def test_a_list_of_another_kind_is_told_with_the_first_of_its_lines(root):
     (root / "images.txt").write_text("a.jpg\n" * 5000)
     with pytest.raises(InputError, match=r"line 20: .*; and 4,980 more lines\.$") as caught:

@@ -171,7 +171,7 @@ def test_a_coarse_resolution_alone_is_that_of_the_pyramid(dataset):
 
 
 def test_a_finer_resolution_than_was_stored_is_refused(dataset):
-    with pytest.raises(InputError, match=r"stored for 16 pixels, 24 are asked for.*data.resolution=24"):
+    with pytest.raises(AssertionError):  # the steps say it, before time is spent
         dataset.evaluation_batch([0], [0], resolutions=[8, 24], max_words=18)
 
 
@@ -184,7 +184,8 @@ def test_a_batch_moves_to_a_device_but_for_what_is_wanted_on_the_cpu(dataset):
 
 def test_a_folder_that_is_not_complete_is_refused(folder):
     (folder / "manifest.json").unlink()
-    with pytest.raises(InputError, match="not complete"):
+    sentence = f"{folder}: no manifest.json, so it is no finished dataset; give the folder that preprocess wrote, or"
+    with pytest.raises(InputError, match=sentence):
         Dataset.open(folder, "train")
 
 

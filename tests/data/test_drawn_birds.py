@@ -1,5 +1,6 @@
 """The toy set: the same seed draws the same files, and test classes ask for combinations never seen."""
 
+import errno
 import json
 from collections import Counter
 from pathlib import Path
@@ -101,3 +102,23 @@ def test_too_few_birds_and_a_folder_in_use_are_refused(tmp_path):
     with pytest.raises(InputError, match="new or empty folder"):
         drawn_birds.draw(tmp_path / "used", count=56, seed=0)
     assert (tmp_path / "used" / "mine.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_an_interrupted_try_leaves_nothing_and_the_same_command_draws_all(tmp_path, is_there, error):
+    def stop(done):
+        assert (out / drawn_birds.UNFINISHED / "images").is_dir()
+        raise error
+
+    out = tmp_path / "birds"
+    if is_there:
+        out.mkdir()
+    with pytest.raises(type(error)):
+        drawn_birds.draw(out, count=56, seed=0, advance=stop)
+    assert list(tmp_path.rglob("*")) == ([out] if is_there else [])
+    (out / drawn_birds.UNFINISHED / "images").mkdir(parents=True)  # as after a kill
+    (out / drawn_birds.UNFINISHED / "images.txt").write_text("half")
+    drawn_birds.draw(out, count=56, seed=0)
+    assert len((out / "images.txt").read_text().splitlines()) == len(list(out.glob("images/*/*.jpg"))) == 56
+    assert not (out / drawn_birds.UNFINISHED).exists() and (out / "palette.json").is_file()

@@ -85,8 +85,8 @@ def test_twenty_pictures_go_through_all_six_steps(few, tmp_path, capsys):
     [
         ({}, ["damsm.batch_size=13"], r"12 training pictures are fewer than damsm\.batch_size 13; lower it"),
         ({}, ["training.batch_size=13"], r"12 training pictures are fewer than training\.batch_size 13"),
-        ({"caption": "a thing"}, [], "R-precision has nothing to choose among"),
-        ({"classes": True}, [], "R-precision has nothing to choose among"),
+        ({"caption": "a thing"}, [], r"no wrong caption to choose among \(R-precision\); leave `class` out where"),
+        ({"classes": True}, [], r"no wrong caption to choose among \(R-precision\); leave `class` out where"),
         ({"same": True}, [], "the 8 test pictures are all the same"),
     ],
 )
@@ -110,6 +110,21 @@ def test_what_cannot_be_done_is_said_by_preprocess_and_stops_the_trainings_and_t
     flags = ["--dataset", str(tmp_path / "dataset"), "--config", str(tmp_path / "config.yaml")]
     planned = CliRunner().invoke(cli.app, ["plan", *flags])
     assert planned.exit_code == 2 and len(planned.stderr.splitlines()) == 1
+
+
+def test_a_config_of_a_higher_resolution_is_refused_with_the_one_to_give_before_anything_begins(few, tmp_path, capsys):
+    dataset, config = few[0], smaller(few[1], "data.resolution=64")
+    for step in (
+        lambda: pretrain_damsm(dataset, tmp_path / "damsm", config),
+        lambda: train_generator(dataset, tmp_path / "nowhere", tmp_path / "generator", config),
+    ):
+        with pytest.raises(InputError) as caught:
+            step()
+        assert str(caught.value) == (
+            f"{dataset}: its pictures are stored for 32 pixels, 64 are asked for; give this step the settings of the "
+            f"dataset, --config {dataset / 'config.yaml'}, or run preprocess again with data.resolution=64."
+        )
+    assert capsys.readouterr().out == ""
 
 
 def test_a_split_too_small_for_any_figure_stops_before_a_picture_is_read(tmp_path, monkeypatch):

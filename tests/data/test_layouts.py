@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from small_sources import write_cub
 
+from attngan.data import records
 from attngan.data.sources import layouts, source_files
 from attngan.errors import InputError
 from attngan.storage import json_text
@@ -233,6 +234,21 @@ def test_links_to_folders_that_go_round_are_followed_once(tmp_path):
     assert warnings == ["pictures that are not listed, and so not used: 1, such as more/a.png"]
 
 
+def test_pictures_in_linked_folders_are_read_with_their_text_files_and_others_are_counted(tmp_path):
+    write(tmp_path / "elsewhere", "a.txt")
+    for name in ("b.gif", "deep/c.TIF"):
+        (tmp_path / "elsewhere" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "elsewhere" / name).write_bytes(b"x")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "more").symlink_to(tmp_path / "elsewhere")
+    source = layouts.read(tmp_path / "source")
+    assert [record.name for record in source.records] == ["more/a.png"]
+    (warning,) = source.warnings
+    assert warning == (
+        "pictures that are not used (no text file beside it, or another kind of file): 2, such as more/b.gif"
+    )
+
+
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_a_folder_with_two_names_has_the_first_one_however_its_disk_lists_them(tmp_path, monkeypatch, is_reversed):
     write(tmp_path / "elsewhere")
@@ -271,6 +287,40 @@ def test_an_enormous_line_is_refused_with_its_number_before_it_is_taken_apart(tm
         layouts.read(tmp_path)
     expected = f"line {number}: expected at most 1,048,576 bytes, found 1,048,577; shorten it"
     assert str(caught.value) == f"{tmp_path / name}: {expected}."
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_list_of_far_too_many_lines_is_refused_before_it_is_taken_apart(tmp_path, end, monkeypatch):
+    monkeypatch.setattr(source_files, "MAX_LINES", 3)
+    path = tmp_path / "list.txt"
+    for text in (end.join("123"), end.join("123") + end):
+        path.write_bytes(text.encode())
+        assert b"".join(source_files.lines_in_bytes(path)) == b"123"
+    for text in (end.join("1234"), end.join("1234") + end):
+        path.write_bytes(text.encode())
+        with pytest.raises(InputError) as caught:
+            source_files.lines_in_bytes(path)
+        assert str(caught.value) == f"{path}: expected at most 3 lines, found 4; shorten it."
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["captions.jsonl", "metadata.jsonl"])
+def test_a_list_that_is_a_json_array_is_told_in_one_sentence(tmp_path, name, indent):
+    (tmp_path / name).write_text("\n" + json.dumps([json.loads(LISTS[name])] * 2, indent=indent) + "\n\n")
+    with pytest.raises(InputError) as caught:
+        layouts.read(tmp_path)
+    assert str(caught.value) == f"{tmp_path / name}: expected one JSON object a line, found a JSON array."
+
+
+def test_a_source_is_given_up_where_far_too_much_of_it_is_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "MAX_REJECTED", 3)
+    (tmp_path / "captions.jsonl").write_text("{}\n" * 3)
+    assert len(layouts.read(tmp_path).rejected) == 3
+    (tmp_path / "captions.jsonl").write_text("{}\n" * 9)
+    with pytest.raises(
+        InputError, match="more than 3 pictures or lines of the source cannot be used, the first is cap"
+    ):
+        layouts.read(tmp_path)
 
 
 def test_an_enormous_line_of_a_text_file_costs_its_picture_alone(tmp_path):

@@ -26,6 +26,7 @@ from attngan.models.efficientnet_lite import EfficientNetLite0
 from attngan.pages import pictures, report
 from attngan.steps import evaluate as step
 from attngan.steps.evaluate import evaluate
+from attngan.steps.preprocess import preprocess
 from attngan.storage import artifacts
 
 
@@ -69,6 +70,13 @@ def test_every_figure_has_its_interval_its_conditions_and_its_controls(metrics, 
     expected |= {f"contrast_pixels{whose}" for whose in ("", "_real", "_blurred")}
     assert figures.keys() == expected
     assert measured["conditions"][judge]["sha256"].startswith(judge.removeprefix("damsm-"))
+
+
+def test_a_generator_that_draws_more_pixels_than_the_dataset_has_is_refused(birds, damsm, generator, smoke, tmp_path):
+    small = smoke.model_copy(update={"data": smoke.data.model_copy(update={"resolution": 16})})
+    preprocess(birds, tmp_path / "dataset", small)
+    with pytest.raises(InputError, match=r"stored for 16 pixels, .*generator draws 32; evaluate it on its own dataset"):
+        evaluate(tmp_path / "dataset", damsm, generator, tmp_path / "metrics", smoke)
 
 
 def test_the_controls_land_where_they_must(metrics, judge):

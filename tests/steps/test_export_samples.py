@@ -106,6 +106,17 @@ def test_without_captions_and_without_a_dataset_it_says_what_is_missing(generato
         export_samples(generator, tmp_path / "gallery", tmp_path / "bundle", smoke)
 
 
+def test_one_folder_for_gallery_and_bundle_is_refused(generator, smoke, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    for other in ("x", "link"):
+        with pytest.raises(
+            InputError, match=f"^{tmp_path / 'x'}: two results would lie in this folder; name two places"
+        ):
+            export_samples(generator, tmp_path / "x", tmp_path / other, smoke)
+    with pytest.raises(InputError, match=f"^{tmp_path / 'x'}: holds the output {tmp_path / 'x' / 'inside'}; name"):
+        export_samples(generator, tmp_path / "x", tmp_path / "x" / "inside", smoke)
+
+
 def test_the_bundle_says_where_it_comes_from(bundle, generator, metrics):
     provenance = json.loads((bundle / "provenance.json").read_text())
     assert provenance["generator"] == artifacts.check(generator, "generator")["fingerprint"]

@@ -164,6 +164,13 @@ def test_all_mistakes_of_a_source_are_told_at_once(source, out, capsys):
     assert {line.split(": ")[1] for line in lines} == {file_of(number) for number in (*bad, 6)}
 
 
+def test_where_every_picture_is_rejected_no_share_is_advised(source, out):
+    for number in (1, 2, 5, 6, 9, 11):
+        picture(source, number).write_text("broken")
+    sentence = refusal(source, out, settings(), "6 of 6 images cannot be used")
+    assert sentence.endswith("; mend or remove them.")
+
+
 def test_pictures_of_the_test_split_are_read_though_none_is_left_to_train(source, out):
     for number in (1, 2, 5, 6, 9):
         picture(source, number).write_text("broken")

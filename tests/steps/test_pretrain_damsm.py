@@ -54,7 +54,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(dataset, smo
     monkeypatch.setattr(damsm_step, "training_step", interrupted_step)
     with pytest.raises(KeyboardInterrupt):
         pretrain_damsm(dataset, tmp_path / "damsm", eager)
-    with pytest.raises(InputError, match="not complete"):
+    with pytest.raises(
+        InputError, match="no finished damsm; give the folder that pretrain-damsm wrote, or run it again"
+    ):
         artifacts.check(tmp_path / "damsm", "damsm")
     monkeypatch.setattr(damsm_step, "training_step", real_step)
     pretrain_damsm(dataset, tmp_path / "damsm", eager)

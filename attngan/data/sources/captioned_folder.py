@@ -1,14 +1,13 @@
 """attngan's own layouts of a folder of images -> records: `captions.jsonl`, or NAME.txt beside NAME.jpg."""
 
-import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attngan.data.records import Box, Record, Source, Split
 from attngan.data.sources import picture_list
 from attngan.data.sources.cub import caption_lines
 from attngan.data.sources.picture_list import UnusableLine
-from attngan.data.sources.source_files import is_extra, is_there, is_utf8, list_lines
+from attngan.data.sources.source_files import is_there, is_utf8, pictures_below
 
 KIND = "captioned folder"
 LIST = "captions.jsonl"
@@ -34,9 +33,7 @@ def read_list(lists: list[Path], folder: Path, root: Path) -> Source:
     source = Source(kind=KIND)
     seen = set()
     for path in lists:
-        for line_number, line in enumerate(list_lines(path, "save it as UTF-8"), start=1):
-            if not line.strip():
-                continue
+        for line_number, line in picture_list.json_lines(path):
             place = f"{path.relative_to(folder).as_posix()}, line {line_number}"
             try:
                 record = _record(line, source, root)
@@ -58,10 +55,8 @@ def read_text_files(root: Path, texts: Path) -> Source:
         texts: folder with the text files; the root where they lie beside the images.
     """
     source, without = Source(kind=KIND), []
-    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not os.path.isdir(path)):
-        name = path.relative_to(root)
-        if is_extra(name):
-            continue
+    for name in sorted(name for name in pictures_below(root) if name.suffix.lower() in SUFFIXES):
+        path = root / name
         if not is_utf8(name.as_posix()):
             source.reject(name.as_posix(), "its name is not UTF-8")
             source.named.add(path)
@@ -87,11 +82,11 @@ def _record(line: bytes, source: Source, root: Path) -> Record:
         source.named.add(root / entry["file"])
     if unknown := sorted(entry.keys() - set(KEYS)):
         raise UnusableLine(f"unknown key {unknown[0][:80]!r}; expected {', '.join(KEYS)}")
-    file, class_name = picture_list.checked_file(entry.get("file"), '"file"'), entry.get("class")
+    file, class_name = PurePosixPath(picture_list.checked_file(entry.get("file"), '"file"')), entry.get("class")
     if class_name is not None and not (isinstance(class_name, str) and class_name):
         raise UnusableLine(f'expected "class" to be text, found {str(class_name)[:80]!r}')
     return Record(
-        name=file,
+        name=file.as_posix(),  # however a line spells it
         path=root / file,
         box=_box(entry.get("box")),
         class_name=class_name,

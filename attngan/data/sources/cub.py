@@ -77,8 +77,12 @@ def read(root: Path, captions: Path | None = None, *, beside: Path | None = None
             source.warnings.append(f"{name}: {len(surplus)} image ids are not in {IMAGES}, the first is {surplus[0]}")
     texts = _text_folder(root, captions, beside, list(files.values()))
     attributes = _attributes(root)
+    first_ids: dict[PurePosixPath, int] = {}
     for number, file in files.items():
+        first = first_ids.setdefault(PurePosixPath(file), number)
         reason = _list_fault(file, number, boxes, labels, classes)
+        if first != number:
+            reason = f"its id is {number} in {IMAGES}, and {first} too; expected one"
         lines = _captions(texts, file) if reason is None else []
         if isinstance(lines, str):
             reason = lines
@@ -126,20 +130,25 @@ def _read_list(path: Path, convert: Callable[[str], Any]) -> dict[int, Any]:
 
 def _take_lines(path: Path, take: Callable[[str], None]) -> None:
     """Hand on each line that is not blank, and say of all lines together what is wrong with them (ValueError)."""
-    wrong = []
+    wrong: list[str] = []
+    others = 0
     for number, content in enumerate(lines_in_bytes(path), start=1):
         try:
             line = content.decode().strip()
             if line:
                 take(line)
+            continue
         except UnicodeDecodeError:
-            wrong.append(f"line {number}: {NOT_UTF8}")
+            reason = NOT_UTF8
         except ValueError as error:
-            wrong.append(f"line {number}: {error}, found {line[:80]!r}")
+            reason = f"{error}, found {line[:80]!r}"
+        if len(wrong) < WRONG_LINES_SHOWN:
+            wrong.append(f"line {number}: {reason}")
+        else:
+            others += 1
     if wrong:
-        others = len(wrong) - WRONG_LINES_SHOWN
-        more = f"; and {others:,} more lines" if others > 0 else ""
-        raise InputError(f"{path}, {'; '.join(wrong[:WRONG_LINES_SHOWN])}{more}.")
+        more = f"; and {others:,} more lines" if others else ""
+        raise InputError(f"{path}, {'; '.join(wrong)}{more}.")
 
 
 def _as_text(text: str) -> str:

@@ -44,6 +44,8 @@ LAYOUTS = (
 EXPECTED = ", ".join(
     ["CUB-200-2011 (images.txt)", *(layout.name for layout in (OWN, *LAYOUTS)), "or NAME.txt beside each image"]
 )
+NOT_LISTED = "not listed, and so not used"
+WITHOUT_TEXT = "not used (no text file beside it, or another kind of file)"
 
 
 def read(root: Path, captions: Path | None = None, *, beside: Path | None = None) -> Source:
@@ -70,7 +72,7 @@ def read(root: Path, captions: Path | None = None, *, beside: Path | None = None
         found = _find(texts)
         source = _read_lists(found, root, texts) if found else captioned_folder.read_text_files(root, texts)
         if source.records or (source.rejected and (found or texts == places[-1])):
-            _tell_unlisted(source, root)
+            _tell_unlisted(source, root, NOT_LISTED if found else WITHOUT_TEXT)
             return source
     unfit = [f"; {sentence}" for texts in places for sentence in tables.unfit(texts)]
     raise InputError(f"{places[-1]}: expected {EXPECTED}; found none of them{''.join(unfit[:3])}.")
@@ -118,10 +120,10 @@ def _folders_in(folder: Path) -> list[Path]:
     return [path for path in entries_of(folder) if os.path.isdir(path)]
 
 
-def _tell_unlisted(source: Source, folder: Path) -> None:
-    """Note how many pictures of a folder are neither taken nor rejected."""
+def _tell_unlisted(source: Source, folder: Path, why: str = NOT_LISTED) -> None:
+    """Note how many pictures of a folder are neither taken nor rejected, and why."""
     known = {record.path for record in source.records} | source.named
     known |= {folder / entry.file for entry in source.rejected}
     if unlisted := [name for name in pictures_below(folder) if folder / name not in known]:
         example = shown(min(name.as_posix() for name in unlisted))
-        source.warnings.append(f"pictures that are not listed, and so not used: {len(unlisted):,}, such as {example}")
+        source.warnings.append(f"pictures that are {why}: {len(unlisted):,}, such as {example}")

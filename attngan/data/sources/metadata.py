@@ -6,7 +6,6 @@ from typing import Any
 from attngan.data.records import Source
 from attngan.data.sources import picture_list
 from attngan.data.sources.picture_list import PictureList, UnusableLine
-from attngan.data.sources.source_files import list_lines
 
 LIST = "metadata.jsonl"
 
@@ -27,9 +26,7 @@ def read(lists: list[Path], folder: Path, root: Path) -> Source:
     pictures = PictureList("Hugging Face metadata", root)
     for path, split in zip(lists, picture_list.splits_of(lists, folder), strict=True):
         name = path.relative_to(folder)
-        for number, line in enumerate(list_lines(path, "save it as UTF-8"), start=1):
-            if not line.strip():
-                continue
+        for number, line in picture_list.json_lines(path):
             with pictures.line(f"{name.as_posix()}, line {number}"):
                 entry = picture_list.json_line(line)
                 file = picture_list.checked_file(entry.get("file_name"), '"file_name"')

@@ -9,7 +9,17 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from attngan.data.records import Record, Source, Split
-from attngan.data.sources.source_files import EXTRA, entries_of, is_extra, is_there, is_utf8, leads_out, pictures_below
+from attngan.data.sources.source_files import (
+    EXTRA,
+    Unreadable,
+    entries_of,
+    is_extra,
+    is_there,
+    is_utf8,
+    leads_out,
+    list_lines,
+    pictures_below,
+)
 from attngan.errors import InputError
 from attngan.storage import json_text
 
@@ -125,6 +135,19 @@ def checked_file(file: Any, what: str) -> str:
     if is_extra(PurePosixPath(file)):
         raise UnusableLine(f"{file[:80]!r}: {EXTRA}")
     return file
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Give the lines of a list of JSON objects that are not blank, each with its number.
+
+    Raises:
+        Unreadable: see `list_lines`; or all of it is one JSON array.
+    """
+    numbered = enumerate(list_lines(path, "save it as UTF-8"), start=1)
+    lines = [(number, line) for number, line in numbered if line.strip()]
+    if lines and lines[0][1].lstrip().startswith(b"[") and lines[-1][1].rstrip().endswith(b"]"):
+        raise Unreadable(path, "expected one JSON object a line, found a JSON array")
+    yield from lines
 
 
 def json_line(line: bytes) -> dict[str, Any]:

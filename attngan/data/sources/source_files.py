@@ -17,6 +17,7 @@ from attngan.storage import places
 
 MAX_TEXT_BYTES = 2**30  # of a list or a caption file; the captions of CUB-200-2011 have 7 MB in all
 MAX_LINE_BYTES = 2**20  # of a list or a caption file: what is said of one picture, far more than anybody writes
+MAX_LINES = 5_000_000  # of a list or a caption file: all of them are held in memory
 CHUNK = 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8
 SHOWN = 300  # characters of a path or the like
@@ -105,9 +106,13 @@ def lines_in_bytes(path: Path) -> list[bytes]:
     """Return a text file's lines without their ends, or the byte order mark of UTF-8; what is no UTF-8 stays as it is.
 
     Raises:
-        Unreadable: see `opened`; or there is far too much of it, or of one line.
+        Unreadable: see `opened`; or it has far too many bytes or lines, or one line has.
     """
-    lines = content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    content = content_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    num_lines = content.count(b"\n") + (not content.endswith(b"\n"))
+    if num_lines > MAX_LINES:
+        raise Unreadable(path, f"expected at most {MAX_LINES:,} lines, found {num_lines:,}; shorten it")
+    lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
         if len(line) > MAX_LINE_BYTES:
             raise Unreadable(

@@ -6,10 +6,12 @@ and every image's attributes are kept, so that whether a picture follows its wor
 (`attngan.metrics.colour_fidelity`).
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,8 @@ BACKGROUNDS: dict[str, Rgb] = {
 }
 CAPTIONS_PER_IMAGE = 10
 SUPERSAMPLING = 4
+PALETTE_FILE = "palette.json"
+UNFINISHED = ".unfinished-birds"  # inside the folder, until all of them are drawn
 
 # Body and wing colour of a test class lie half the palette apart: red and white, yellow and black, green and purple,
 # blue and brown. So a pair of colours is in training in both orders or in neither: which of the two is the wing's must
@@ -118,6 +122,9 @@ def random_bird(look: Bird, draw: random.Random) -> Bird:
 def draw(out: Path, *, count: int, seed: int, advance: Callable[[int], None] = lambda done: None) -> None:
     """Write `count` drawn birds with ten captions each in CUB's layout, byte for byte the same for the same seed.
 
+    They are drawn in a hidden folder inside `out`, and take their places when all are there: an interrupted try leaves
+    `out` as it was, and where it was killed the next one replaces what it left.
+
     Args:
         out: a new or empty folder.
         count: number of pictures; the classes take turns, so at least one a class.
@@ -130,8 +137,27 @@ def draw(out: Path, *, count: int, seed: int, advance: Callable[[int], None] = l
     classes = bird_classes()
     if count < len(classes):
         raise InputError(f"--count {count}: expected at least {len(classes)}, one bird for each class.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    is_new = not out.exists()
+    if not is_new and (not out.is_dir() or any(path.name != UNFINISHED for path in out.iterdir())):
         raise InputError(f"{out}: expected a new or empty folder for the drawn birds; name another one or empty it.")
+    draft = out / UNFINISHED
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        _draw_all(draft, classes, count, seed, advance)
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == PALETTE_FILE):  # by the last all are there
+            path.rename(out / path.name)
+        draft.rmdir()
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # others have put something there meanwhile
+                out.rmdir()
+        raise
+
+
+def _draw_all(
+    out: Path, classes: list[tuple[Bird, bool]], count: int, seed: int, advance: Callable[[int], None]
+) -> None:
     names = [f"{number:03d}.{_class_name(look)}" for number, (look, _) in enumerate(classes, start=1)]
     for name in names:
         (out / "images" / name).mkdir(parents=True)
@@ -170,7 +196,7 @@ def _write_lists(out: Path, lists: dict[str, list[str]]) -> None:
     }
     for file, key in files.items():
         (out / file).write_text("\n".join(lists[key]) + "\n", encoding="utf-8")
-    (out / "palette.json").write_text(json.dumps(PALETTE, indent=2) + "\n", encoding="utf-8")
+    (out / PALETTE_FILE).write_text(json.dumps(PALETTE, indent=2) + "\n", encoding="utf-8")
 
 
 def _draw_scene(pen: ImageDraw.ImageDraw, bird: Bird, jitter: random.Random, size: int) -> None:
