@@ -30,7 +30,9 @@ MOST_LINES = 200  # of the README
 WIDTH = 120  # of a line of prose, as of code
 
 SHELL = {"sh", "bash", "shell", "console"}
-NOT_RUN = "not run by a test"  # what a page, or a section, says of commands that only a cluster or a registry can take
+NOT_RUN = (
+    "not covered by tests"  # what a page, or a section, says of commands that only a cluster or a registry can take
+)
 PLAIN = {"cd", "curl", "docker", "export", "git", "mkdir", "source"}  # commands that need no check and no such sentence
 FILE = re.compile(r"(attngan|benchmarks|components|docs|images|requirements|tests)/[\w./*-]*")
 MODULE = re.compile(r"[\w*]+\.py")  # by its name alone

@@ -1,6 +1,7 @@
-"""The command line: the six steps, and what surrounds them. Every input or output may lie in cloud storage.
+"""The command line: the six steps, and what surrounds them.
 
-Commands import their step inside, so that `attngan --help` is there at once.
+Inputs and outputs may lie in cloud storage, but for `--out` of `train` and `draw-birds`. Commands import their step
+inside, so that `attngan --help` is there at once.
 """
 
 from pathlib import Path
@@ -12,9 +13,12 @@ from attngan.cli.options import (
     CAPTIONS,
     INPUT,
     OUTPUT,
+    PICTURES,
+    BundleFolder,
     ConfigOption,
     DamsmFolder,
     DatasetFolder,
+    Device,
     DryRun,
     GeneratorFolder,
     MetricsFolder,
@@ -50,7 +54,7 @@ def _options(version: Version = False) -> None: ...
 
 @app.command()
 def train(
-    source: Annotated[str, typer.Argument(metavar="PICTURES", help="Folder, .tgz or .zip with captioned pictures.")],
+    source: Annotated[str, typer.Argument(metavar="PICTURES", help=PICTURES)],
     out: Annotated[str, typer.Option(callback=local_output, help="Folder for everything.")],
     minutes: Annotated[
         float | None, typer.Option(min=0.5, max=MOST, help="Time for all of it; default: as long as it is worth.")
@@ -86,12 +90,10 @@ def train(
 
 @app.command()
 def preprocess(
-    source: Annotated[str, typer.Option(metavar=INPUT, help="Folder, .tgz or .zip with images.")],
+    source: Annotated[str, typer.Option(metavar=INPUT, help=PICTURES)],
     out: Out,
     captions: Annotated[str | None, typer.Option(metavar=INPUT, help=CAPTIONS)] = None,
-    vocabulary: Annotated[
-        str | None, typer.Option(metavar=INPUT, help="vocabulary.json of a model to go on from.")
-    ] = None,
+    vocabulary: Annotated[str | None, typer.Option(metavar=INPUT, help="vocabulary.json of an earlier model.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRun = False,
@@ -200,9 +202,7 @@ def export_samples(
     gallery: Annotated[str, typer.Option(metavar=OUTPUT, callback=output, help="Folder for the gallery.")],
     bundle: Annotated[str, typer.Option(metavar=OUTPUT, callback=output, help="Folder for all that drawing needs.")],
     dataset: Annotated[str | None, typer.Option(metavar=INPUT, help="Its test captions are drawn too.")] = None,
-    damsm: Annotated[
-        str | None, typer.Option(metavar=INPUT, help="Orders the variants of a caption, best first.")
-    ] = None,
+    damsm: Annotated[str | None, typer.Option(metavar=INPUT, help="Orders a caption's variants, best first.")] = None,
     metrics: Annotated[str | None, typer.Option(metavar=INPUT, help="Kept in the bundle's provenance.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -230,7 +230,7 @@ def publish(
     bundle: Annotated[str, typer.Option(metavar=INPUT, help="What export-samples wrote.")],
     metrics: MetricsFolder,
     model_uri: ModelUri,
-    inputs: Annotated[str | None, typer.Option(help="What detect-changes said of the sources.")] = None,
+    inputs: Annotated[str | None, typer.Option(help="Value of the `inputs:` line that detect-changes printed.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Publish whatever the metrics say.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -262,7 +262,7 @@ def draw_birds(
 
 @app.command("detect-changes")
 def detect_changes(
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images.")],
+    source: Annotated[str, typer.Option(help=PICTURES)],
     model_uri: ModelUri,
     captions: Annotated[str, typer.Option(help=CAPTIONS)] = "",
     inception_weights: Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")] = "",
@@ -271,7 +271,7 @@ def detect_changes(
     set_: SetOption = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Say whether sources or settings are other ones than those of the models before; nothing is written."""
+    """Say whether sources or settings differ from those of earlier models; nothing is written."""
     with configured(model_uri, config, set_, dry_run) as settings:
         from attngan.steps import detect_changes as step
 
@@ -316,7 +316,7 @@ def import_released(
 @app.command(context_settings={"allow_extra_args": True})  # a sentence without quotes is answered in a sentence
 def generate(
     context: typer.Context,
-    bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
+    bundle: BundleFolder,
     caption: Annotated[str | None, typer.Argument(help='In quotes: "a small red bird with black wings".')] = None,
     captions: Annotated[str | None, typer.Option(metavar=INPUT, help="Text file with a sentence a line.")] = None,
     num_images: Annotated[
@@ -325,6 +325,7 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="The same seed draws the same pictures.")] = 1,
     truncation: Annotated[float, typer.Option(min=0, max=1, help="Below 1: more typical, less various.")] = 1.0,
     contact_sheet: Annotated[bool, typer.Option("--contact-sheet", help="Add a sheet of all sentences.")] = False,
+    device: Device = "auto",
     out: Annotated[str, typer.Option(callback=output, help="Folder for the pictures.")] = "pictures",
 ) -> None:
     """Draw a sentence, or every sentence of a file."""
@@ -338,14 +339,14 @@ def generate(
             places.local_input(bundle) as package,
             places.local_input(captions) as texts,
         ):
-            noise = {"num_images": num_images, "seed": seed, "truncation": truncation}
-            for path in drawing.generate(package, caption, to, captions=texts, contact_sheet=contact_sheet, **noise):
+            given = {"num_images": num_images, "seed": seed, "truncation": truncation, "device": device}
+            for path in drawing.generate(package, caption, to, captions=texts, contact_sheet=contact_sheet, **given):
                 print(f"{out.rstrip('/')}/{path.name}")
 
 
 @app.command("export-onnx")
 def export_onnx(
-    bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
+    bundle: BundleFolder,
     out: Annotated[str, typer.Option(callback=output, help="Folder for both networks and the vocabulary.")] = "onnx",
 ) -> None:
     """Write a bundle as ONNX, and check that onnxruntime draws the same pictures."""
@@ -359,11 +360,11 @@ def export_onnx(
 
 @app.command()
 def serve(
-    bundle: Annotated[str, typer.Argument(help="What export-samples or import-released wrote.")],
+    bundle: BundleFolder,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     name: Annotated[str, typer.Option(help="The model's name in KServe's protocol.")] = "attngan",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     max_images: Annotated[int, typer.Option(min=1, max=FEW, help="Pictures of one request, at most.")] = 16,
 ) -> None:
     """Draw sentences on a web page, over HTTP, and in KServe's v2 protocol."""

@@ -49,6 +49,7 @@ ModelUri = Annotated[
 OwnModelUri = Annotated[
     str | None, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")
 ]
+PICTURES = "Folder, .tgz, .tar or .zip with captioned pictures."
 CAPTIONS = "Folder or archive with captions that are not in the source."
 StartFrom = Annotated[
     str | None, typer.Option(metavar=INPUT, help="A bundle, or a folder of a training, whose weights to begin with.")
@@ -61,6 +62,8 @@ DatasetFolder = Annotated[str, typer.Option(metavar=INPUT, help="What preprocess
 DamsmFolder = Annotated[str, typer.Option(metavar=INPUT, help="What pretrain-damsm wrote.")]
 GeneratorFolder = Annotated[str, typer.Option(metavar=INPUT, help="What train-generator wrote.")]
 MetricsFolder = Annotated[str, typer.Option(metavar=INPUT, help="What evaluate wrote.")]
+BundleFolder = Annotated[str, typer.Argument(help="A bundle, or a folder that holds one, such as a run's.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def _say_version(is_asked: bool) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from PIL import Image
 
 from attngan.config.bounds import MOST
+from attngan.config.settings import Config
 from attngan.data.captions import words_of
 from attngan.data.sources.source_files import lines_of
 from attngan.errors import InputError, shown
 from attngan.inference.bundle import find_bundle
 from attngan.inference.text_to_image import Picture, TextToImage, check_truncation
 from attngan.pages import pictures
+from attngan.runtime import acceleration
 from attngan.runtime.console import progress, say
 from attngan.storage.delivery import Files
 from attngan.storage.uris import check_apart
@@ -38,6 +40,7 @@ def generate(
     seed: int,
     truncation: float = 1.0,
     contact_sheet: bool = False,
+    device: str = "cpu",
 ) -> list[Path]:
     """Draw a sentence, or each one of a file, several times, each time from other noise.
 
@@ -53,21 +56,22 @@ def generate(
         seed: the same seed draws the same pictures; picture k is the same for any `num_images`.
         truncation: of the noise, as of `text_to_image.truncated`.
         contact_sheet: adds one sheet of all sentences, in the place of an older one.
+        device: "auto", "cpu", "cuda".
 
     Returns:
-        The PNG files: of each sentence its pictures and a sheet of the first of them, then the contact sheet. Each says
-        in its metadata what drew it, and of what.
+        The PNG files: of each sentence its pictures and, of several, a sheet of the first of them, then the contact
+        sheet. Each says in its metadata what drew it, and of what.
 
     Raises:
-        InputError: the bundle is none, the model knows no word of a sentence, or a file of something else has the name
-            of a picture.
+        InputError: the bundle is none, the device is not there, the model knows no word of a sentence, or a file of
+            something else has the name of a picture.
     """
     check_truncation(truncation)
     sentences = _sentences(caption, captions, num_images)
     folder = find_bundle(bundle)
     to = out if isinstance(out, Files) else Files(out)
     check_apart([to.folder], [folder])
-    model = TextToImage.open(folder, kind="bundle")
+    model = TextToImage.open(folder, kind="bundle", device=acceleration.set_up_device(Config(device=device)))
     _check_known(model, sentences, captions)  # a sentence without a known word leaves no folder
     files = [_files(to.folder, each, num_images, seed, truncation, model.fingerprint) for each in sentences.values()]
     paths, sheets = [path for each in files for path in each.about], [to.folder / CONTACT_SHEET] * contact_sheet
@@ -83,11 +87,11 @@ def generate(
 
 @dataclasses.dataclass(frozen=True)
 class _Files:
-    """What is written of a sentence: a file each picture, and a sheet of the first ones."""
+    """What is written of a sentence: a file each picture, and of several a sheet of the first ones."""
 
     caption: str
     pictures: dict[Path, Picture]
-    sheet: Path
+    sheet: Path | None
     about: dict[Path, dict[str, str | int]]  # what each file says of itself
 
 
@@ -143,9 +147,10 @@ def _files(out: Path, caption: str, num_images: int, seed: int, truncation: floa
     drawn = {
         out / f"{name}-{number:03d}.png": Picture(caption, number, seed, truncation) for number in range(num_images)
     }
-    sheet = out / f"{name}-grid-of-{num_images}.png"
+    sheet = out / f"{name}-grid-of-{num_images}.png" if num_images > 1 else None
     more: dict[Path, dict[str, int]] = {path: {"variant": each.number} for path, each in drawn.items()}
-    more[sheet] = {"pictures": num_images}
+    if sheet:
+        more[sheet] = {"pictures": num_images}
     about = {path: pictures.origin(caption, seed, bundle, **noise, **each) for path, each in more.items()}
     return _Files(caption, drawn, sheet, about)
 
@@ -169,7 +174,7 @@ def _draw(model: TextToImage, to: Files, files: Sequence[_Files]) -> None:
                 advance(1)
             to.send(batch)
     for each in files:
-        if each.sheet not in done:
+        if each.sheet and each.sheet not in done:
             _save(_sheet([*each.pictures][:GRID_PICTURES]), each.sheet, about[each.sheet])
             to.send([each.sheet])
 
@@ -244,5 +249,6 @@ def _write_contact_sheet(path: Path, files: Sequence[_Files]) -> None:
     if len(shown_files) < len(files):
         say(f"{path.name}: shows the first {CONTACT_ROWS:,} of {len(files):,} sentences")
     rows = [(each.caption, _opened([*each.pictures][:CONTACT_COLUMNS])) for each in shown_files]
-    about = {**files[0].about[files[0].sheet], "caption": "\n".join(each.caption for each in shown_files)}
+    about = {name: text for name, text in next(iter(files[0].about.values())).items() if name != "variant"}
+    about |= {"caption": "\n".join(each.caption for each in shown_files), "pictures": len(files[0].pictures)}
     pictures.save(pictures.contact_sheet(rows), path, {**about, "contact sheet": f"of {len(files)} sentences"})

@@ -33,7 +33,7 @@ Retries = Annotated[
 ]
 
 Zone = Annotated[str, typer.Option(help="The controller's CRON_SCHEDULE_TIMEZONE; only for what is printed.")]
-Name = Annotated[str, typer.Argument(help="Of the schedule, one in its experiment.")]
+Name = Annotated[str, typer.Argument(help="Name of the schedule, unique in its experiment.")]
 
 
 @app.command()
@@ -76,7 +76,7 @@ def submit(
 @grouped
 def retry(
     ctx: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Of the run, which failed.")],
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="ID of the failed run.")],
     connection: Connection,
     wait: Wait = False,
     timeout: Timeout = None,

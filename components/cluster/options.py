@@ -45,7 +45,7 @@ class Connection:
 class Work:
     """What a run is to do, and on which nodes."""
 
-    source: Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, in cloud storage.")]
+    source: Annotated[str, typer.Option(help="Folder, .tgz, .tar or .zip with images, in cloud storage.")]
     model_uri: Annotated[str, typer.Option(help="Folder of the champion and the history, in cloud storage.")]
     pipeline_root: Annotated[str, typer.Option(help="Folder for the results of all runs: gs://, s3:// or minio://.")]
     image: Annotated[
@@ -75,7 +75,9 @@ class Work:
     nodes: Annotated[
         int, typer.Option(min=1, max=1000, help="Nodes that train together; several need Kubeflow Trainer.")
     ] = 1
-    node_service_account: Annotated[str, typer.Option(help="Of the nodes, where several train.")] = ""
+    node_service_account: Annotated[
+        str, typer.Option(help="Service account of the training nodes, with --nodes above 1.")
+    ] = ""
     cpu: Annotated[str, typer.Option(help="CPUs of a training step, such as 8 or 500m.")] = "8"
     memory: Annotated[str, typer.Option(help="Memory of a training step, such as 32Gi.")] = "32Gi"
     node_selector: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Repeatable.")] = None
@@ -101,7 +103,7 @@ class Sweep:
         typer.Option(metavar="NAME=VALUE,VALUE", help="A setting and its values, for a sweep. Repeatable."),
     ] = None
     parallel: Annotated[int, typer.Option(min=1, max=1000, help="Members of a sweep at the same time.")] = 1
-    yes: Annotated[bool, typer.Option("--yes", help="Many members are meant.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Go ahead with more than ten members.")] = False
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

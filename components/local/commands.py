@@ -13,7 +13,7 @@ from components.image import IMAGE
 
 app = typer.Typer()
 
-Source = Annotated[str, typer.Option(help="Folder, .tgz or .zip with images, local or in cloud storage.")]
+Source = Annotated[str, typer.Option(help="Folder, .tgz, .tar or .zip with images, local or in cloud storage.")]
 Captions = Annotated[str, typer.Option(help=CAPTIONS)]
 InceptionWeights = Annotated[str, typer.Option(help="ImageNet weights for image_encoder.kind.")]
 ModelUri = Annotated[str, typer.Option(callback=output, help="Folder of the champion; default: models below --out.")]
@@ -103,7 +103,7 @@ def sweep(
     inception_weights: InceptionWeights = "",
     model_uri: ModelUri = "",
     force: Force = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Many members are meant.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go ahead with more than ten members.")] = False,
 ) -> None:
     """Train with every combination of some settings on this machine, compare all, and publish the best."""
     with exit_status.reported(out):

@@ -127,12 +127,13 @@ def test_generate_hands_on_caption_number_and_seed(step, tmp_path):
     assert result.exit_code == 0, result.output
     (((bundle, caption, out), extra),) = calls
     assert (str(bundle), caption, out.folder) == ("bundle", "a small red bird", tmp_path)
-    assert extra == {"captions": None, "num_images": 3, "seed": 9, "truncation": 1.0, "contact_sheet": False}
-    more = ["--captions", "texts.txt", "--truncation", "0.5", "--contact-sheet"]
+    noise = {"num_images": 3, "seed": 9, "truncation": 1.0}
+    assert extra == {"captions": None, **noise, "contact_sheet": False, "device": "auto"}
+    more = ["--captions", "texts.txt", "--truncation", "0.5", "--contact-sheet", "--device", "cpu"]
     assert call("generate", "bundle", *more, "--out", str(tmp_path)).exit_code == 0
     (_, caption, _), extra = calls[1]
     assert caption is None and str(extra["captions"]) == "texts.txt"
-    assert extra["truncation"] == 0.5 and extra["contact_sheet"]
+    assert extra["truncation"] == 0.5 and extra["contact_sheet"] and extra["device"] == "cpu"
 
 
 @pytest.mark.parametrize("more", [[], ["-n", "2"]])

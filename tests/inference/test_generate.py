@@ -30,6 +30,25 @@ def test_a_name_says_sentence_seed_and_number(bundle, tmp_path):
     assert names(tmp_path / "out") == [f"{start}-000.png", f"{start}-001.png", f"{start}-grid-of-2.png"]
 
 
+def test_a_single_picture_has_no_sheet(bundle, tmp_path):
+    assert generate(bundle, "a red bird", tmp_path / "out", num_images=1, seed=7)[-1].name.endswith("-000.png")
+    assert names(tmp_path / "out") == ["a-red-bird-seed-7-000.png"]
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_drawn(bundle, tmp_path):
+    with pytest.raises(InputError, match="device: 'meta' cannot be used here"):
+        generate(bundle, "a red bird", tmp_path / "out", num_images=1, seed=7, device="meta")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_a_run_stands_for_the_bundle_in_it(bundle, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "bundle").symlink_to(bundle)
+    (path,) = generate(tmp_path / "run", "a red bird", tmp_path / "out", num_images=1, seed=7)
+    (expected,) = generate(bundle, "a red bird", tmp_path / "other", num_images=1, seed=7)
+    assert path.read_bytes() == expected.read_bytes()
+
+
 def test_two_sentences_two_seeds_and_two_counts_stand_side_by_side(bundle, tmp_path):
     drawn = []
     for caption, count, seed in [
