@@ -30,7 +30,7 @@ from attngan.evaluation.extractors import pretrained_extractors
 from attngan.inference import published
 from attngan.inference.text_to_image import Picture, TextToImage
 from attngan.metrics import names
-from attngan.pages import pictures
+from attngan.pages import contact_sheet, pictures
 from attngan.runtime import acceleration, exit_status
 from attngan.steps.evaluate import evaluate
 from attngan.steps.preprocess import look, preprocess
@@ -354,7 +354,7 @@ def _draw_sheet(path: Path, place: Path, ways: Sequence[str]) -> None:
             rows.append((way, [each for some in drawn for each in pictures.to_pictures(some.images[-1])]))
     if rows:  # all may have failed
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures.save(pictures.contact_sheet(rows), path, {"captions": "\n".join(captions)})
+        pictures.save(contact_sheet.of_sentences(rows), path, {"captions": "\n".join(captions)})
         print(f"pictures in {path}")
 
 

@@ -18,6 +18,7 @@ from attngan.errors import InputError, shown
 from attngan.inference.bundle import find_bundle
 from attngan.inference.text_to_image import Picture, TextToImage, check_truncation
 from attngan.pages import pictures
+from attngan.pages.contact_sheet import of_sentences
 from attngan.runtime import acceleration
 from attngan.runtime.console import progress, say
 from attngan.storage.delivery import Files
@@ -251,4 +252,4 @@ def _write_contact_sheet(path: Path, files: Sequence[_Files]) -> None:
     rows = [(each.caption, _opened([*each.pictures][:CONTACT_COLUMNS])) for each in shown_files]
     about = {name: text for name, text in next(iter(files[0].about.values())).items() if name != "variant"}
     about |= {"caption": "\n".join(each.caption for each in shown_files), "pictures": len(files[0].pictures)}
-    pictures.save(pictures.contact_sheet(rows), path, {**about, "contact sheet": f"of {len(files)} sentences"})
+    pictures.save(of_sentences(rows), path, {**about, "contact sheet": f"of {len(files)} sentences"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional
@@ -18,10 +18,6 @@ from attngan.storage import artifacts
 FILM_SIDE = 640  # pixels of a film's longer side, at most
 FRAME_MILLISECONDS = 200
 TITLE_HEIGHT = 22  # pixels, above a frame of the film
-CONTACT_SIDE = 128  # pixels of a picture on a contact sheet
-CONTACT_WIDTH = 400  # pixels of a contact sheet, at least, so that a sentence can be read
-CONTACT_TEXT, CONTACT_LINES = 12, 2  # pixels, and lines of a sentence
-MOST_TEXT = 1000  # characters of a sentence that are looked at
 
 
 def to_pictures(images: Tensor, *, side: int | None = None) -> list[Image.Image]:
@@ -42,48 +38,6 @@ def grid(rows: Sequence[Sequence[Image.Image]], *, gap: int = 2) -> Image.Image:
         for x, picture in enumerate(row):
             sheet.paste(picture, (x * (width + gap), y * (height + gap)))
     return sheet
-
-
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], *, gap: int = 4) -> Image.Image:
-    """Lay pictures out in rows on white, each row below its sentence.
-
-    Args:
-        rows: sentences, each with its pictures; what does not fit in two lines of a sentence is left out, and
-            characters that Pillow's font lacks are boxes.
-        gap: pixels between pictures.
-    """
-    columns = max(len(row) for _, row in rows)
-    width = max(columns * (CONTACT_SIDE + gap) + gap, CONTACT_WIDTH)
-    font, line_height = ImageFont.load_default(CONTACT_TEXT), CONTACT_TEXT + 4
-    titles = [_in_lines(sentence, font, width - 2 * gap) for sentence, _ in rows]
-    heights = [len(lines) * line_height + CONTACT_SIDE + 3 * gap for lines in titles]
-    sheet = Image.new("RGB", (width, sum(heights)), "white")
-    drawing, top = ImageDraw.Draw(sheet), 0
-    for lines, (_, row), height in zip(titles, rows, heights, strict=True):
-        for number, line in enumerate(lines):
-            drawing.text((gap, top + gap + number * line_height), line, fill="black", font=font)
-        for number, picture in enumerate(row):
-            small = picture.resize((CONTACT_SIDE, CONTACT_SIDE), Image.Resampling.BICUBIC)
-            sheet.paste(small, (gap + number * (CONTACT_SIDE + gap), top + height - CONTACT_SIDE - gap))
-        top += height
-    return sheet
-
-
-def _in_lines(sentence: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Break a sentence into lines that fit; an ellipsis stands for what is left out."""
-    lines = [""]
-    for word in sentence[:MOST_TEXT].split():
-        longer = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    kept = lines[:CONTACT_LINES]
-    if len(lines) > CONTACT_LINES or len(sentence) > MOST_TEXT:
-        while " " in kept[-1] and font.getlength(f"{kept[-1]} ...") > width:
-            kept[-1] = kept[-1].rpartition(" ")[0]
-        kept[-1] += " ..."
-    return kept
 
 
 def to_png(picture: Image.Image, about: Mapping[str, str | int] | None = None, *, is_quick: bool = False) -> bytes:
