@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import errno
+import fcntl
 import json
 import shutil
 import sys
@@ -278,6 +279,49 @@ def test_pointers_on_this_machine_leave_one_lock_in_their_folder_and_none_of_a_r
         "1.json",
         "2.json",
     ]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_takes_runs_and_pointers(tmp_path, monkeypatch, number):
+    def flock(handle, how):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with folder_lock.held(tmp_path / "run"):
+        first = places.write(str(tmp_path / "run" / "latest.json"), b"{}", generation=0)
+    assert places.read(str(tmp_path / "run" / "latest.json")) == (b"{}", first)
+
+
+def test_a_run_that_opened_the_lock_of_a_folder_that_is_then_removed_holds_the_new_one(tmp_path, monkeypatch):
+    folder, flock, others = tmp_path / "run", fcntl.flock, []
+
+    def overtaken(handle, how):
+        if not others:  # the one that held it ends, and removes the folder
+            others.append(handle)
+            (folder / folder_lock.LOCK).unlink()
+            folder.rmdir()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    second = folder_lock.held(folder)
+    with folder_lock.held(folder), pytest.raises(InputError, match="another run is at work there"):
+        second.__enter__()
+    assert not folder.exists()
+
+
+def test_the_lock_of_a_folder_that_is_removed_is_held_until_it_is_gone(tmp_path, monkeypatch):
+    unlink, asked = Path.unlink, []
+
+    def unlinked(path, **options):
+        with path.open() as again, pytest.raises(BlockingIOError):
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        asked.append(path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    with folder_lock.held(tmp_path / "run"):
+        pass
+    assert asked == [tmp_path / "run" / folder_lock.LOCK] and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
