@@ -1,5 +1,7 @@
 """What all commands of a command line have in common: arguments that are text which can be written, in quotes."""
 
+import shlex
+
 import typer
 from typer.core import TyperGroup
 
@@ -27,7 +29,9 @@ def check_quoted(context: typer.Context, *before: str | None) -> None:
     """
     if context.args:
         *places, first = map(str, before)
-        typed = f'{context.info_name} {" ".join(places)} "{" ".join([first, *context.args])}"'
+        sentence = " ".join([first, *context.args])
+        quoted = shlex.quote(sentence) if set(sentence) & set('"$`!\\') else f'"{sentence}"'
+        typed = " ".join([str(context.info_name), *map(shlex.quote, places), quoted])
         found = f"found {len(context.args) + 1} arguments"
         raise InputError(f"expected one sentence, {found}; put the sentence in quotes: attngan {typed}")
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attngan.errors import InputError, shown
+from attngan.errors import InputError, first_line, shown
 from attngan.inference.bundle import find_bundle
 from attngan.pages import pictures, report
 from attngan.serving import shapes
@@ -198,8 +198,11 @@ def serve(bundle: Path, *, host: str, port: int, name: str, device: str, max_ima
         try:
             listening.bind((host, port))
             listening.listen(connections.QUEUE)  # so that the line below is true
-        except OSError as error:
-            raise InputError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --port.") from None
+        except (OSError, UnicodeError) as error:  # the latter of what can be no host's name
+            found = getattr(error, "strerror", None) or first_line(error)
+            raise InputError(
+                f"{shown(host)}:{port}: cannot listen there ({found}); give another --host or --port."
+            ) from None
         where = f"[{host}]" if family == socket.AF_INET6 else host
         print(f"serving {bundle} at http://{where}:{listening.getsockname()[1]}", flush=True)
         with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked, and raises the signal again

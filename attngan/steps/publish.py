@@ -13,6 +13,8 @@ from attngan.storage import artifacts, json_text
 from attngan.storage.champion import Entry, ModelFolder, check_metric, now, origin
 from attngan.storage.uris import check_apart
 
+SAME = ("bundle", "promoted", "metric", "challenger", "origin")  # in a decision that is made again
+
 
 def publish(
     bundle: Path, metrics: Path, model_uri: str, config: Config, *, inputs: str | None = None, force: bool = False
@@ -67,7 +69,7 @@ def publish(
         "bundle": manifest["fingerprint"],
         "origin": origin(inputs, config) if inputs else None,
     }
-    folder.remember(decision)
+    decision = _remembered(folder, decision)
     if promoted:
         champion_pictures.draw(folder, bundle, manifest["fingerprint"])
     model_page.write(model_uri)
@@ -84,7 +86,9 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
         The decision, as `publish` does.
     """
     folder = ModelFolder(model_uri)
-    if not folder.previous or not folder.champion:
+    if not folder.champion:
+        raise InputError(f"{model_uri}: expected a model folder, found no champion there; check the path.")
+    if not folder.previous:
         raise InputError(f"{model_uri}: there is no previous champion to put back.")
     folder.check(folder.previous)
     reason = f"{folder.previous['model']} is the champion again, {folder.champion['model']} is put aside"
@@ -95,6 +99,15 @@ def restore_previous(model_uri: str) -> dict[str, Any]:
     decision = {"promoted": True, "reason": reason, "bundle": folder.champion["fingerprint"], "origin": None}
     folder.remember(decision)
     model_page.write(model_uri)
+    return decision
+
+
+def _remembered(folder: ModelFolder, decision: dict[str, Any]) -> dict[str, Any]:
+    """Keep a decision, and return it; where a try before this one of the same run has kept it, return that one."""
+    for before in folder.told(folder.decisions()[-1:]) if decision["origin"] else ():
+        if before is not None and all(before.get(name) == decision[name] for name in SAME):
+            return {**decision, **before}
+    folder.remember(decision)
     return decision
 
 

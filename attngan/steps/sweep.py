@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -236,14 +237,18 @@ def _each(work: Callable[[Member], object], members: Sequence[Member], parallel:
         return
     logs.mkdir(exist_ok=True)
     running: list[Any] = []
+    starting, stopping = threading.Lock(), threading.Event()  # once this is set nothing starts
 
     def start(member: Member) -> None:
         title = ", ".join(member.overrides)
         log = logs / f"{artifacts.fingerprint(member.overrides)[:16]}.log"
         process = multiprocessing.get_context("spawn").Process(target=_logged, args=(work, member, log))
-        running.append(process)
-        say(f"{title}: begins ({log})")
-        process.start()
+        with starting:
+            if stopping.is_set():
+                return
+            say(f"{title}: begins ({log})")
+            process.start()
+            running.append(process)
         process.join()
         say(f"{title}: {'ended' if process.exitcode == 0 else f'lost (exit status {process.exitcode}); see {log}'}")
 
@@ -251,6 +256,8 @@ def _each(work: Callable[[Member], object], members: Sequence[Member], parallel:
         try:
             list(pool.map(start, members))
         except BaseException:
+            with starting:
+                stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for process in running:
                 process.terminate()

@@ -351,7 +351,8 @@ def tell(out: Path, metrics: Path) -> None:
     if to_try:
         say("Draw a sentence:")
         sentence = shlex.quote(to_try[0]) if set(to_try[0]) & set('"$`!\\') else f'"{to_try[0]}"'
-        say(f"  {command} generate {place / 'bundle'} {sentence} -n 8 --seed 1 --out {place / 'pictures'}")
+        program, bundle, pictures = (shlex.quote(str(each)) for each in (command, place / "bundle", place / "pictures"))
+        say(f"  {program} generate {bundle} {sentence} -n 8 --seed 1 --out {pictures}")
 
 
 def _short(path: Path) -> Path:

@@ -6,8 +6,10 @@ They are imported where such a URI turns up, so that attngan works without their
 import importlib
 import re
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -27,6 +29,7 @@ CHUNK_BYTES = 32 * 2**20  # larger objects are downloaded in parallel parts of t
 WRITER = "attngan-writer"  # metadata of a pointer: tells our own write from another's
 
 Object = TypeVar("Object")  # one that lies in a storage, as its client describes it
+Item = TypeVar("Item")  # a file or an object that is transferred
 Generation = int | str  # of an object, whatever its storage tells versions apart by; 0 where there is none
 
 FAULTS = {  # what keeps cloud storage from us, and what to do
@@ -108,6 +111,34 @@ def placed(found: Iterable[tuple[str, Object]], uri: str, target: Path) -> list[
     for folder in {path.parent for _, path in pairs}:
         folder.mkdir(parents=True, exist_ok=True)
     return pairs
+
+
+def for_each(transfer: Callable[[Item, threading.Event], object], items: Iterable[Item]) -> None:
+    """Transfer many in parallel; after the first that fails, and after Ctrl-C, none begins any more.
+
+    Args:
+        transfer: gets one of them, and what is set when the others are to end; it need not be tried again then.
+        items: what is transferred.
+    """
+    stopping = threading.Event()
+    failed: list[BaseException] = []
+
+    def run(item: Item) -> None:
+        if stopping.is_set():
+            return
+        try:
+            transfer(item, stopping)
+        except BaseException as error:  # told to all here: this thread takes the next one at once
+            failed.append(error)
+            stopping.set()
+
+    with ThreadPoolExecutor(NUM_WORKERS) as pool:
+        try:
+            list(pool.map(run, items))
+        finally:
+            stopping.set()
+    if failed:
+        raise failed[0]  # the others may have failed as they were not tried again
 
 
 def too_large(uri: str, size: int) -> InputError:

@@ -101,26 +101,24 @@ def first_result(folder: Path, kind: str, *, inputs: Iterable[Path | None]) -> c
 
 
 def deliver(folder: Path, uri: str) -> None:
-    """Copy a result folder below `uri`, its manifest last, so that a half-written result never looks complete.
+    """Copy a result folder to cloud storage, its manifest last, so that a half-written result never looks complete.
 
-    Only the files that its manifest names are sent. An older result's manifest is removed first, and its files last; in
-    cloud storage a note says meanwhile whose files these are, in case that the delivery is cut short.
+    Only the files that its manifest names are sent. An older result's manifest is removed first, and its files last; a
+    note says meanwhile whose files these are, in case that the delivery is cut short.
     """
     manifest, old = artifacts.read_manifest(folder), _own_files(uri)
     new = manifest["files"]
-    if uris.is_remote(uri):
-        note = json.dumps({**manifest, "files": old | new, "delivery": secrets.token_hex(8)}).encode()
-        ours = _noted(uri, note)
+    note = json.dumps({**manifest, "files": old | new, "delivery": secrets.token_hex(8)}).encode()
+    ours = _noted(uri, note)
     places.remove(uris.join(uri, artifacts.MANIFEST))
     places.copy([(folder / name, name) for name in new], uri)
     for name in old.keys() - new.keys():
         if result_folder.belongs(name, manifest["kind"]):
             places.remove(uris.join(uri, name))
-    if uris.is_remote(uri) and places.read(uris.join(uri, NOTE))[1] != ours:
+    if places.read(uris.join(uri, NOTE))[1] != ours:
         raise _two_at_once(uri)
     places.copy([(folder / artifacts.MANIFEST, artifacts.MANIFEST)], uri)
-    if uris.is_remote(uri):
-        places.remove(uris.join(uri, NOTE))
+    places.remove(uris.join(uri, NOTE))
 
 
 def _noted(uri: str, note: bytes) -> Any:
@@ -140,13 +138,15 @@ def _two_at_once(uri: str) -> TransientError:
 
 
 def _deliver_files(folder: Path, uri: str) -> None:
-    """Copy files that are no result folder below `uri`; what is there stays."""
+    """Copy files that are no result folder below `uri`, manifests among them last; what is there stays."""
     there = set(places.names(uri))
     new = [name for name in places.names(str(folder)) if name not in there]
     for name in set(places.names(str(folder))) & there:
         if places.read(uris.join(uri, name))[0] != (folder / name).read_bytes():
             raise InputError(f"{uris.join(uri, name)}: is there already, with other content; name another folder.")
-    places.copy([(folder / name, name) for name in new], uri)
+    manifests = [name for name in new if name.rpartition("/")[2] == artifacts.MANIFEST]
+    for names in ([name for name in new if name not in manifests], manifests):
+        places.copy([(folder / name, name) for name in names], uri)
 
 
 def _check_replaceable(uri: str, kind: str) -> None:

@@ -3,26 +3,29 @@
 Every transfer is checked by crc32c, and every request is tried again until a deadline.
 """
 
+import base64
 import contextlib
 import functools
 import os
 import secrets
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+import google_crc32c
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud import storage
-from google.cloud.storage import Blob, Bucket, transfer_manager
+from google.cloud.storage import Blob, Bucket
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
 from attngan.errors import Changed, InputError
 from attngan.storage import cloud, uris
-from attngan.storage.cloud import NUM_WORKERS, WRITER, Generation
+from attngan.storage.cloud import WRITER, Generation
 
 DEADLINE_SECONDS = cloud.DEADLINE_SECONDS
 
@@ -61,13 +64,12 @@ def upload(files: Iterable[tuple[Path, str]], uri: str) -> None:
     """Copy local files below `uri`, each under the name given with it, in parallel."""
     with _explained(uri):
         bucket, prefix = _split(uri)
-        transfer_manager.upload_many(
-            [(str(path), bucket.blob(f"{prefix}/{name}".lstrip("/"))) for path, name in files],
-            upload_kwargs={"checksum": "crc32c", "timeout": _timeout(), "retry": _retry()},
-            worker_type=transfer_manager.THREAD,
-            max_workers=NUM_WORKERS,
-            raise_exception=True,
-        )
+
+        def send(file: tuple[Path, str], stopping: threading.Event) -> None:
+            blob = bucket.blob(f"{prefix}/{file[1]}".lstrip("/"))
+            blob.upload_from_filename(str(file[0]), checksum="crc32c", timeout=_timeout(), retry=_retry(stopping))
+
+        cloud.for_each(send, files)
 
 
 def read(uri: str) -> tuple[bytes, Generation] | None:
@@ -157,29 +159,42 @@ def _below(bucket: Bucket, prefix: str, max_results: int | None = None) -> Itera
 
 
 def _download(pairs: list[tuple[Blob, Path]]) -> None:
-    options = {"timeout": _timeout(), "retry": _retry()}
-    sizes = {path: blob.size for blob, path in pairs}
-    small = [(blob, str(path)) for blob, path in pairs if blob.size <= cloud.CHUNK_BYTES]
-    transfer_manager.download_many(
-        small,
-        download_kwargs={"checksum": "crc32c", **options},
-        worker_type=transfer_manager.THREAD,
-        max_workers=NUM_WORKERS,
-        raise_exception=True,
-    )
+    known = {path: (blob.size, blob.crc32c) for blob, path in pairs}  # a download may forget them
+    parts: list[tuple[Blob, Path, range | None]] = []
     for blob, path in pairs:
-        if blob.size > cloud.CHUNK_BYTES:
-            transfer_manager.download_chunks_concurrently(
-                blob,
-                str(path),
-                chunk_size=cloud.CHUNK_BYTES,
-                download_kwargs=options,
-                worker_type=transfer_manager.THREAD,
-                max_workers=NUM_WORKERS,
-            )
-    for path, size in sizes.items():
+        if blob.size <= cloud.CHUNK_BYTES:
+            parts.append((blob, path, None))
+            continue
+        path.write_bytes(b"")
+        starts = range(0, blob.size, cloud.CHUNK_BYTES)
+        parts += [(blob, path, range(start, min(start + cloud.CHUNK_BYTES, blob.size))) for start in starts]
+    cloud.for_each(_download_part, parts)
+    for path, (size, checksum) in known.items():
         if path.stat().st_size != size:
             raise DataCorruption(None, f"{path.name}: {path.stat().st_size} of {size} bytes")
+        if size > cloud.CHUNK_BYTES and _crc32c(path) != checksum:
+            raise DataCorruption(None, f"{path.name}: it does not have its checksum")
+
+
+def _download_part(part: tuple[Blob, Path, range | None], stopping: threading.Event) -> None:
+    """Write some bytes of a large object into its file, which is checked later; or a small one, checked at once."""
+    blob, path, numbers = part
+    options = {"timeout": _timeout(), "retry": _retry(stopping)}
+    if numbers is None:
+        blob.download_to_filename(str(path), checksum="crc32c", **options)
+        return
+    with path.open("r+b") as to:
+        to.seek(numbers.start)
+        blob.download_to_file(to, start=numbers.start, end=numbers.stop - 1, checksum=None, **options)
+
+
+def _crc32c(path: Path) -> str:
+    """Return a file's checksum as the storage writes it."""
+    checksum = google_crc32c.Checksum()
+    with path.open("rb") as content:
+        while block := content.read(2**20):
+            checksum.update(block)
+    return base64.b64encode(checksum.digest()).decode()
 
 
 def _timeout() -> tuple[float, float]:
@@ -187,15 +202,16 @@ def _timeout() -> tuple[float, float]:
     return min(cloud.CONNECT_SECONDS, cloud.ATTEMPT_SECONDS), cloud.ATTEMPT_SECONDS
 
 
-def _retry():
-    """Return the rule by which a request that begins now is made again."""
+def _retry(stopping: threading.Event | None = None):
+    """Return the rule by which a request that begins now is made again, unless its result is no longer wanted."""
     start, is_passing = time.monotonic(), DEFAULT_RETRY._predicate
     host = urllib.parse.urlsplit(os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com").netloc
 
     def passes(error: Exception) -> bool:
-        if passing := is_passing(error):
-            cloud.tell_away(host, start)
-        return passing
+        if not is_passing(error) or (stopping is not None and stopping.is_set()):
+            return False
+        cloud.tell_away(host, start)
+        return True
 
     return DEFAULT_RETRY.with_timeout(DEADLINE_SECONDS).with_predicate(passes)
 

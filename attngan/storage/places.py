@@ -5,7 +5,6 @@ replaces, and fails if that is gone.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -17,7 +16,7 @@ import torch.distributed as dist
 
 from attngan.errors import Changed, InputError
 from attngan.runtime import distributed, scratch
-from attngan.storage import artifacts, cloud
+from attngan.storage import artifacts, cloud, folder_lock
 from attngan.storage.cloud import Generation
 from attngan.storage.uris import is_remote, join
 
@@ -184,10 +183,8 @@ def write(uri: str, content: bytes, *, generation: Generation) -> Generation:
         return cloud.of(uri).write(uri, content, generation=generation)
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Nothing is written there, and no link followed: the name may be somebody else's.
-    lock = os.open(path.parent / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    lock = folder_lock.lock(path.parent / LOCK, waits=True)  # between looking and replacing
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # between looking and replacing
         if read(uri)[1] != generation:
             raise Changed(uri)
         with artifacts.atomic_file(path) as handle:

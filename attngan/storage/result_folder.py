@@ -187,9 +187,8 @@ def _marked(draft: Path) -> int:
             raise TransientError(
                 f"{draft.parent}: another process is making a result there; wait for it, or name another folder."
             ) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(mark), os.stat(draft / MARK)):
-                return mark
+        if folder_lock.is_at(mark, draft / MARK):
+            return mark
         os.close(mark)  # of a draft that took its place meanwhile
 
 

@@ -15,10 +15,10 @@ import os
 import random
 import re
 import secrets
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -57,9 +57,8 @@ def fetch(uri: str, into: Path) -> Path:
         client, bucket, name = _split(uri)
         target = into / (PurePosixPath(name).name or bucket)
         pairs = cloud.placed(_found(client, bucket, name, uri), uri, target)
-        with ThreadPoolExecutor(NUM_WORKERS) as pool:
-            small = [pair for pair in pairs if pair[0]["Size"] <= cloud.CHUNK_BYTES]
-            list(pool.map(lambda pair: _again(lambda: _download(client, bucket, *pair)), small))
+        small = [pair for pair in pairs if pair[0]["Size"] <= cloud.CHUNK_BYTES]
+        cloud.for_each(lambda pair, stopping: _again(lambda: _download(client, bucket, *pair), stopping), small)
         for each, path in pairs:
             if each["Size"] > cloud.CHUNK_BYTES:
                 _download_in_parts(client, bucket, each, path)
@@ -305,14 +304,15 @@ def _digest(path: Path, kind: str) -> str:
         return hashlib.file_digest(content, kind).hexdigest()
 
 
-def _again(call: Callable[[], Value]) -> Value:
-    """Return what a call returns; one whose answer breaks off in the middle is made again."""
+def _again(call: Callable[[], Value], stopping: threading.Event | None = None) -> Value:
+    """Return what a call returns; one whose answer breaks off in the middle is made again, while it is wanted."""
     start = time.monotonic()
     for attempt in itertools.count():
         try:
             return call()
         except BROKEN_OFF:
-            if time.monotonic() - start > DEADLINE_SECONDS:
+            is_unwanted = stopping is not None and stopping.is_set()
+            if is_unwanted or time.monotonic() - start > DEADLINE_SECONDS:
                 raise
             _wait(attempt)
     raise AssertionError("a count has no end")

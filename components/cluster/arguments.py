@@ -137,8 +137,8 @@ def _uri(flag: str, uri: str) -> str:
 
 
 def _checkpoint_root(work: Work) -> str:
-    given = work.checkpoint_root
-    return _uri("--checkpoint-root", given) if given else f"{pipeline_root(work)}/state"
+    given = work.checkpoint_root  # without a slash at its end, as states and members are known by what is below it
+    return _uri("--checkpoint-root", given).rstrip("/") if given else f"{pipeline_root(work)}/state"
 
 
 def _quantity(flag: str, text: str) -> str:

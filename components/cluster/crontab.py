@@ -170,8 +170,8 @@ def _item(item: str, field: Field, expression: str) -> str | set[int]:
         last = 7
     if last < first:
         raise _refused(item, field, expression)
-    if parts["step"] and not parts["to"]:
-        last = 6 if field.names == DAYS else field.last
+    if parts["step"] and not parts["to"]:  # from there to the end; Sunday, also as 7, begins a week
+        first, last = (first % 7, 6) if field.names == DAYS else (first, field.last)
     values = range(first, last + 1, step)
     return {value % 7 for value in values} if field.names == DAYS else set(values)
 

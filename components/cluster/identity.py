@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from attngan.errors import InputError
+from attngan.errors import InputError, first_line
 from components.cluster.options import Connection
 
 
@@ -70,7 +70,7 @@ def _iap_token(client_id: str) -> str:
     try:
         token, _ = auth.get_auth_token(client_id, *other)
     except Exception as error:  # whatever Google's library found missing or refused
-        raise InputError(f"--iap-client-id: Google gives no token: {str(error).splitlines()[0][:200]}") from error
+        raise InputError(f"--iap-client-id: Google gives no token: {first_line(error)[:200]}") from error
     if not token:
         raise InputError(
             "--iap-client-id: expected credentials of a service account, found a person's; set "

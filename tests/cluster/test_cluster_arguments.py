@@ -28,7 +28,8 @@ def test_every_argument_is_a_parameter_of_the_pipeline():
 
 def test_training_state_outlives_the_run_below_the_pipeline_root():
     assert made(pipeline_root="gs://birds/runs/")["checkpoint_root"] == "gs://birds/runs/state"
-    assert made(checkpoint_root="gs://birds/mine")["checkpoint_root"] == "gs://birds/mine"
+    for given in ("gs://birds/mine", "gs://birds/mine/"):
+        assert made(checkpoint_root=given)["checkpoint_root"] == "gs://birds/mine"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_training_state_outlives_the_run_below_the_pipeline_root():
         ({"source": "gs://birds"}, "--model-uri gs://birds/models: lies inside --source gs://birds, and every"),
         ({"source": "gs://birds/runs"}, "--pipeline-root gs://birds/runs: is --source gs://birds/runs, and every"),
         ({"captions": "gs://birds/runs"}, "--pipeline-root gs://birds/runs: is --captions gs://birds/runs"),
-        ({"checkpoint_root": "gs://birds/cub/x/"}, "--checkpoint-root gs://birds/cub/x/: lies inside --source"),
+        ({"checkpoint_root": "gs://birds/cub/x/"}, "--checkpoint-root gs://birds/cub/x: lies inside --source"),
         ({"inception_weights": "gs://birds/models"}, "--model-uri gs://birds/models: is --inception-weights"),
     ],
 )

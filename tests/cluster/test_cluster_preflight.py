@@ -135,11 +135,14 @@ def test_flags_that_cannot_be_meant(cluster, tmp_path):
 def test_google_without_credentials(cluster, monkeypatch):
     from kfp.client import auth
 
-    def nothing(*_):
-        raise RuntimeError("Your default credentials were not found.\nSee ...")
+    said = {"Your default credentials were not found.\nSee ...": "Your default credentials", "": "RuntimeError"}
+    for text, found in said.items():
 
-    monkeypatch.setattr(auth, "get_auth_token", nothing)
-    assert "Google gives no token: Your default credentials" in refusal(cluster.host, "--iap-client-id", "id")
+        def nothing(*_, text=text):
+            raise RuntimeError(text)
+
+        monkeypatch.setattr(auth, "get_auth_token", nothing)
+        assert f"Google gives no token: {found}" in refusal(cluster.host, "--iap-client-id", "id")
     monkeypatch.setattr(auth, "get_auth_token", lambda *_: (None, False))
     assert "found a person's" in refusal(cluster.host, "--iap-client-id", "id")
 

@@ -145,6 +145,12 @@ def test_a_sentence_without_quotes_is_answered_with_where_they_belong(step, more
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_the_command_that_is_proposed_can_be_pasted(step):
+    step("generate", result=[])
+    result = call("generate", "my demo/bundle", "a", 'so-called "red"', "bird")
+    assert """: attngan generate 'my demo/bundle' 'a so-called "red" bird'""" in result.stderr
+
+
 @pytest.mark.parametrize("value", ["0", "nan", "2", "-0.5", "half"])
 def test_a_truncation_that_is_none_is_refused_by_its_name(value):
     result = call("generate", "bundle", "a bird", "--truncation", value)

@@ -60,6 +60,12 @@ def test_an_address_that_is_none_is_not_taken_for_every_address(host, bundle, mo
         server.serve(bundle, host=host, port=0, name="birds", device="cpu", max_images=5)
 
 
+@pytest.mark.parametrize("host", ["a..b", "192.0.2.1", "no such host"])
+def test_an_address_that_is_not_this_machines_is_a_sentence(host, bundle):
+    with pytest.raises(InputError, match=rf"{host}:0: cannot listen there \(.+\); give another --host or --port\."):
+        server.serve(bundle, host=host, port=0, name="birds", device="cpu", max_images=5)
+
+
 def test_unknown_words_are_named(client):
     answer = client.post("/generate", json={"caption": "a yelow bird", "num_images": 1}).json()
     assert answer["notes"] == ["the model does not know 'yelow'; the nearest word it knows is 'yellow'"]

@@ -1,10 +1,13 @@
 """The gate: only a better model becomes the champion, and the one before can come back."""
 
+import re
+
 import pytest
 from candidates import candidate, champion
 
 from attngan.config import settings as configs
 from attngan.errors import InputError
+from attngan.pages import model_page
 from attngan.steps.publish import publish, restore_previous
 from attngan.storage import places, uris
 from attngan.storage.champion import ModelFolder, origin
@@ -104,12 +107,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path, models):
     bundle, metrics = candidate(tmp_path, "first", 0.5)
     with pytest.raises(InputError, match=r"did you mean r_precision\?"):
         publish(bundle, metrics, models, configs.load("publish: {metric: r_precison}"))
-    with pytest.raises(InputError, match="no previous champion"):
+    with pytest.raises(InputError, match=f"{re.escape(models)}: expected a model folder, found no champion there"):
         restore_previous(models)
     other = candidate(tmp_path, "other", 0.9)
     with pytest.raises(InputError, match="another generator"):
         publish(bundle, other[1], models, configs.load())
     publish(bundle, metrics, models, configs.load())
+    with pytest.raises(InputError, match="no previous champion"):
+        restore_previous(models)
     fresh = candidate(tmp_path, "fresh", 0.9, body_colour=0.9)
     with pytest.raises(InputError, match="without it"):
         publish(*fresh, models, configs.load("publish: {metric: body_colour}"))
@@ -133,6 +138,39 @@ def test_a_try_after_one_that_ended_before_its_decision_was_kept_says_what_is_so
     assert again["promoted"] and "it is the champion" in again["reason"]
     assert ModelFolder(models).previous is None
     assert ModelFolder(models).find(origin("pictures", config))["promoted"]
+
+
+@pytest.mark.parametrize("value", [0.6, 0.4])
+def test_a_try_after_one_that_ended_after_its_decision_was_kept_keeps_no_second_one(
+    value, tmp_path, models, monkeypatch
+):
+    config, second = configs.load(), candidate(tmp_path, "second", value)
+    publish(*candidate(tmp_path, "first", 0.5), models, config, inputs="other pictures")
+
+    def die(*_):
+        raise RuntimeError("the node is gone")
+
+    with monkeypatch.context() as context:
+        context.setattr(model_page, "write", die)
+        with pytest.raises(RuntimeError):
+            publish(*second, models, config, inputs="pictures")
+    again = publish(*second, models, config, inputs="pictures")
+    folder = ModelFolder(models)
+    kept = [folder.decision(name) for name in folder.decisions()]
+    assert len(kept) == 2 and again == kept[1] and f"r_precision {value}, the champion has 0.5" in again["reason"]
+    assert champion(models) == ("second" if value > 0.5 else "first")
+
+
+def test_a_decision_that_differs_is_kept_also_on_the_same_bundle(tmp_path, models):
+    first, worse = candidate(tmp_path, "first", 0.5), candidate(tmp_path, "worse", 0.4, kid=0.1)
+    config, by_kid = configs.load(), configs.load("publish: {metric: kid, higher_is_better: false}")
+    publish(*first, models, config, inputs="pictures")
+    for how in ({"config": config}, {"config": config, "force": True}, {"config": by_kid}):
+        publish(*worse, models, inputs="pictures", **how)
+    assert len(ModelFolder(models).decisions()) == 4
+    for _ in range(2):  # as people do it by hand, who know no sources
+        publish(*worse, models, config)
+    assert len(ModelFolder(models).decisions()) == 6
 
 
 def test_a_challenger_is_compared_with_the_champion_of_the_moment(tmp_path, models, monkeypatch):

@@ -1,6 +1,11 @@
 """A sweep on this machine: members and a failed one, its table, the best published, and going on."""
 
 import json
+import signal
+import threading
+import time
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -144,6 +149,40 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path):
     ended = CliRunner().invoke(pipeline.app, [*given, "--vary", "seed=1"])
     assert ended.exit_code == 2 and len(ended.stderr.splitlines()) == 1
     assert "--vary seed=1: expected several values" in ended.stderr and not (tmp_path / "out").exists()
+
+
+class SlowToStart:
+    """A process of a member that Ctrl-C meets while it starts, and that ends when it is told to."""
+
+    events: ClassVar[list] = []
+    exitcode = -signal.SIGTERM
+
+    def __init__(self, **_):
+        self.is_started, self.ended = False, threading.Event()
+
+    def start(self):
+        if not self.events:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        self.events.append("start")
+        time.sleep(0.2)
+        self.is_started = True
+
+    def join(self, timeout=10.0):
+        assert self.ended.wait(timeout)
+
+    def terminate(self):
+        assert self.is_started
+        self.events.append("stop")
+        self.ended.set()
+
+
+def test_ctrl_c_stops_every_member_that_runs_and_none_starts_after_it(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(SlowToStart, "events", [])
+    monkeypatch.setattr(step.multiprocessing, "get_context", lambda _: SimpleNamespace(Process=SlowToStart))
+    with pytest.raises(KeyboardInterrupt):
+        step._each(print, members_of(smoke, "seed=0,1,2,3,4,5"), 3, tmp_path / "logs")
+    starts = SlowToStart.events.count("start")
+    assert SlowToStart.events == ["start"] * starts + ["stop"] * starts
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_everything_is_there_and_named_as_a_pipeline_run_names_it(whole):
     for number in range(1, STEPS + 1):
         assert said.count(f"== step {number} of {STEPS}: ") == 1
     assert said.count("watch.num_images: snapshots compare") == 1  # though several steps have it to say
+
+
+def test_the_command_to_draw_a_sentence_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "my run"
+    (out / "bundle").mkdir(parents=True)
+    (out / "bundle" / "provenance.json").write_text(json.dumps({"examples": ["a red bird"]}))
+    line = {"title": "R-precision", "value": "50%", "beside": "of other captions 10%"}
+    (out / "metrics.json").write_text(json.dumps({"not_learnt": [], "summary": [line]}))
+    train.tell(out, out)
+    typed = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert typed[1:4] == ["generate", "my run/bundle", "a red bird"] and typed[-2:] == ["--out", "my run/pictures"]
 
 
 def test_it_ends_with_five_figures_and_a_sentence_of_the_set(whole):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import errno
+import fcntl
 import json
 import shutil
 import sys
@@ -184,6 +185,16 @@ def test_a_folder_without_manifest_is_delivered_whole(cloud_bucket, tmp_path):
     assert cloud_bucket.content("drawn/1.png") == b"png"
 
 
+def test_of_files_that_hold_results_the_manifests_are_the_last_to_arrive(cloud_bucket, monkeypatch):
+    copy, sent = places.copy, []
+    monkeypatch.setattr(places, "copy", lambda files, uri: (sent.append([name for _, name in files]), copy(files, uri)))
+    with delivery.output(f"{cloud_bucket.uri}/all", kind=None, inputs=[]) as folder:
+        result_folder(folder / "one")
+        (folder / "z.txt").write_text("z", encoding="utf-8")
+    others = ["one/deep/er/numbers.bin", "one/left-over.part", "one/words.txt", "z.txt"]
+    assert sent == [others, ["one/manifest.json"]]
+
+
 def test_what_others_keep_in_the_cloud_is_not_replaced(cloud_bucket, tmp_path):
     folder = result_folder(tmp_path / "dataset")
     cloud_bucket.put("one/notes.txt", b"mine")
@@ -231,14 +242,6 @@ def test_a_step_reads_an_archive_from_the_cloud_and_leaves_its_result_there(clou
     assert artifacts.check(back, "dataset", contents=True)["kind"] == "dataset"
 
 
-def test_a_folder_is_delivered_to_a_local_place_in_the_same_way(tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "manifest.json").write_text("an older one", encoding="utf-8")
-    delivery.deliver(result_folder(tmp_path / "dataset"), str(tmp_path / "there"))
-    artifacts.check(tmp_path / "there", "dataset", contents=True)
-    assert places.names(str(tmp_path / "there")) == ["deep/er/numbers.bin", "manifest.json", "words.txt"]
-
-
 def test_a_pointer_is_written_only_over_the_one_that_was_read(root):
     uri = uris.join(root, "latest.json")
     assert places.read(uri) == (b"", 0)
@@ -280,6 +283,49 @@ def test_pointers_on_this_machine_leave_one_lock_in_their_folder_and_none_of_a_r
     ]
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_takes_runs_and_pointers(tmp_path, monkeypatch, number):
+    def flock(handle, how):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with folder_lock.held(tmp_path / "run"):
+        first = places.write(str(tmp_path / "run" / "latest.json"), b"{}", generation=0)
+    assert places.read(str(tmp_path / "run" / "latest.json")) == (b"{}", first)
+
+
+def test_a_run_that_opened_the_lock_of_a_folder_that_is_then_removed_holds_the_new_one(tmp_path, monkeypatch):
+    folder, flock, others = tmp_path / "run", fcntl.flock, []
+
+    def overtaken(handle, how):
+        if not others:  # the one that held it ends, and removes the folder
+            others.append(handle)
+            (folder / folder_lock.LOCK).unlink()
+            folder.rmdir()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    second = folder_lock.held(folder)
+    with folder_lock.held(folder), pytest.raises(InputError, match="another run is at work there"):
+        second.__enter__()
+    assert not folder.exists()
+
+
+def test_the_lock_of_a_folder_that_is_removed_is_held_until_it_is_gone(tmp_path, monkeypatch):
+    unlink, asked = Path.unlink, []
+
+    def unlinked(path, **options):
+        with path.open() as again, pytest.raises(BlockingIOError):
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        asked.append(path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    with folder_lock.held(tmp_path / "run"):
+        pass
+    assert asked == [tmp_path / "run" / folder_lock.LOCK] and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "uri", ["gs:/bucket/x", "GS://bucket/x", "file:///bucket/x", "https://host/x", Path("gs://bucket/x")]
 )
@@ -318,14 +364,18 @@ def test_files_are_moved_listed_and_removed(root, tmp_path):
 
 def test_the_fingerprint_follows_names_and_contents(root, tmp_path):
     folder = result_folder(tmp_path / "dataset")
-    delivery.deliver(folder, root)
+
+    def copy():
+        places.copy([(folder / name, name) for name in places.names(str(folder))], root)
+
+    copy()
     first = places.fingerprint(root, "")
-    delivery.deliver(folder, root)
+    copy()
     assert places.fingerprint(root, "") == first
     assert places.fingerprint("", root) != first
     (folder / "words.txt").write_text("a blue bird", encoding="utf-8")
     artifacts.finish(folder, "dataset", ["deep/er/numbers.bin", "words.txt"])
-    delivery.deliver(folder, root)
+    copy()
     assert places.fingerprint(root, "") != first
 
 

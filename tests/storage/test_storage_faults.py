@@ -1,7 +1,10 @@
 """Cloud storage that stumbles: nothing is lost, nothing is silently wrong, and what cannot be done is said in time."""
 
+import itertools
 import random
 import shutil
+import signal
+import threading
 import time
 
 import pytest
@@ -126,6 +129,54 @@ def test_storage_that_stays_away_is_a_sentence_in_time_and_nothing_looks_complet
         with delivery.output(f"{cloud_bucket.uri}/one", kind="dataset", inputs=[]) as again:  # what is there is ours
             shutil.copytree(folder, again)
         assert sorted(places.names(f"{cloud_bucket.uri}/one")) == ["0/0.bin", "1/1.bin", "manifest.json"]
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+@pytest.mark.parametrize("way", ["fetch", "fetch in parts", "deliver"])
+def test_of_many_transfers_none_begins_after_the_network_is_gone(way, is_interrupted, gs_bucket, tmp_path, monkeypatch):
+    """Each would be tried for seconds, and there are five times as many as workers."""
+    monkeypatch.setattr(google_storage, "DEADLINE_SECONDS", 30.0 if is_interrupted else 2.0)
+    folder, is_transfer = folder_of(tmp_path / "dataset", 40), is_upload if way == "deliver" else is_download
+    if way == "fetch in parts":
+        gs_bucket.put("one", random.Random(4).randbytes(400_000))
+        monkeypatch.setattr(cloud, "CHUNK_BYTES", 10_000)
+    elif way == "fetch":
+        delivery.deliver(folder, f"{gs_bucket.uri}/one")
+    transfers = itertools.count()
+
+    def choose(method, path, number):
+        if not is_transfer(method, path) or is_note(path) or (count := next(transfers)) < 10:
+            return None
+        if is_interrupted and count == 10:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # Ctrl-C
+        return "reset"
+
+    gs_bucket.proxy.choose_fault = choose
+    uri, start = f"{gs_bucket.uri}/one", time.monotonic()
+    with pytest.raises(KeyboardInterrupt if is_interrupted else InputError) as ended:
+        delivery.deliver(folder, uri) if way == "deliver" else places.fetch(uri, tmp_path / "back")
+    assert time.monotonic() - start < 6
+    assert is_interrupted or "cloud storage does not answer" in str(ended.value)
+
+
+def test_a_request_that_fails_is_waited_for_from_its_own_beginning(gs_bucket, tmp_path, monkeypatch, capsys):
+    """The last of many that pass stumbles once, long after the first began."""
+    monkeypatch.setattr(cloud, "_TOLD", set())
+    monkeypatch.setattr(cloud, "NUM_WORKERS", 1)
+    monkeypatch.setattr(cloud, "PATIENCE_SECONDS", 0.4)
+    for number in range(4):
+        gs_bucket.put(f"one/{number}.txt", b"a")
+    stumble = first_of_each("reset")
+
+    def choose(method, path, number):
+        if is_download(method, path):
+            time.sleep(0.2)
+            return stumble(method, path, number) if "3.txt" in path else None
+        return None
+
+    gs_bucket.proxy.choose_fault = choose
+    places.fetch(f"{gs_bucket.uri}/one", tmp_path / "back")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", SLOW])
