@@ -162,8 +162,8 @@ def test_a_try_after_one_that_ended_after_its_decision_was_kept_keeps_no_second_
 
 
 def test_a_decision_that_differs_is_kept_also_on_the_same_bundle(tmp_path, models):
-    first, worse = candidate(tmp_path, "first", 0.5), candidate(tmp_path, "worse", 0.4, kid=0.1)
-    config, by_kid = configs.load(), configs.load("publish: {metric: kid, higher_is_better: false}")
+    first, worse = candidate(tmp_path, "first", 0.5), candidate(tmp_path, "worse", 0.4, kid_pixels=0.1)
+    config, by_kid = configs.load(), configs.load("publish: {metric: kid_pixels}")
     publish(*first, models, config, inputs="pictures")
     for how in ({"config": config}, {"config": config, "force": True}, {"config": by_kid}):
         publish(*worse, models, inputs="pictures", **how)
