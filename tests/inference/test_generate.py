@@ -36,7 +36,7 @@ def test_a_single_picture_has_no_sheet(bundle, tmp_path):
 
 
 def test_a_device_that_is_not_there_is_said_before_anything_is_drawn(bundle, tmp_path):
-    with pytest.raises(InputError, match="device: 'meta' cannot be used here"):
+    with pytest.raises(InputError, match="device: expected auto, cpu, cuda or cuda:N, found 'meta'"):
         generate(bundle, "a red bird", tmp_path / "out", num_images=1, seed=7, device="meta")
     assert not (tmp_path / "out").exists()
 

@@ -96,12 +96,19 @@ def test_an_output_that_comes_too_near_an_input_is_refused_before_anything_is_wr
     assert not [path for path in tmp_path.iterdir() if path.name != "link"]
 
 
-@pytest.mark.parametrize(("one", "other"), [("x", "x"), ("x", "x/bundle"), ("x/gallery", "x")])
-def test_two_outputs_of_a_step_are_two_folders(one, other, world, tmp_path):
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("x", "x", "two results would lie in this folder"),
+        ("x", "x/bundle", "the output"),
+        ("x/gallery", "x", "the output"),
+    ],
+)
+def test_two_outputs_of_a_step_are_two_folders(one, other, said, world, tmp_path):
     flags = ["--generator", str(world / "generator" / "generator"), "--config", "smoke"]
     outputs = ["--gallery", str(tmp_path / one), "--bundle", str(tmp_path / other)]
     ended = CliRunner().invoke(cli.app, ["export-samples", *flags, *outputs])
-    assert ended.exit_code == 2 and "the output" in ended.stderr and not list(tmp_path.iterdir())
+    assert ended.exit_code == 2 and said in ended.stderr and not list(tmp_path.iterdir())
 
 
 def test_the_captions_that_lie_beside_a_source_are_an_input_too(world, tmp_path):
