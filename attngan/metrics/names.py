@@ -99,22 +99,25 @@ def eyes_of(extractor: str) -> str:
 
 def words_of(name: str) -> Words:
     """Return the words of a figure by its name, with the network that looks; KeyError where nobody knows it."""
-    kind = next((kind for kind in METRICS if name == kind or name.startswith(f"{kind}_")), None)
+    kind, eyes = _parts_of(name)
     if kind is None:
         raise KeyError(name)
-    found, eyes = METRICS[kind], name[len(kind) + 1 :]
     is_known = any(eyes.startswith(each) for each in EYES) and kind != "clip_score"
-    return found._replace(title=f"{found.title}, by {eyes_of(eyes)}") if is_known else found
+    return METRICS[kind]._replace(title=f"{METRICS[kind].title}, by {eyes_of(eyes)}") if is_known else METRICS[kind]
+
+
+def _parts_of(name: str) -> tuple[str | None, str]:
+    """Return which of `METRICS` a figure is of, None where it is of none, and the rest of its name."""
+    kind = next((kind for kind in METRICS if name == kind or name.startswith(f"{kind}_")), None)
+    return kind, name[len(kind or "") + 1 :]
 
 
 def is_of_a_model(name: str) -> bool:
     """Return whether an evaluation may have a figure of this name, and of generated pictures: not one of a control."""
-    kind = next((kind for kind in METRICS if name == kind or name.startswith(f"{kind}_")), None)
+    kind, eyes = _parts_of(name)
     if kind is None or any(name.endswith(f"_{control}") for control in CONTROLS):
         return False
-    return (name == kind) == (kind in WITHOUT_EYES) and (
-        name == kind or eyes_of(name[len(kind) + 1 :]) in EYES.values()
-    )
+    return not eyes if kind in WITHOUT_EYES else eyes_of(eyes) in EYES.values()
 
 
 def is_higher_better(name: str, *, otherwise: bool) -> bool:
