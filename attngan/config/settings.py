@@ -263,20 +263,19 @@ class Config(Section):
         return [self.data.resolution // 2**doublings for doublings in reversed(range(drawn))]
 
     @property
+    def looked_through(self) -> list[str]:
+        """The file of weights that a projected discriminator looks through, if there is one and it is named."""
+        projected = self.discriminator.projected
+        return [projected.uri] if projected.weight and projected.uri else []
+
+    @property
     def weights_files(self) -> dict[str, str]:
         """The weights of networks that others trained, as far as they are used and named: their places by setting."""
-        projected, named = self.discriminator.projected, {}
-        if projected.weight:
-            named["discriminator.projected.uri"] = projected.uri
+        named = {"discriminator.projected.uri": next(iter(self.looked_through), "")}
         for name in type(self.evaluate).model_fields:
             if isinstance(given := getattr(self.evaluate, name), WeightsFile):
                 named[f"evaluate.{name}.uri"] = given.uri
         return {setting: uri for setting, uri in named.items() if uri}
-
-    @property
-    def looked_through(self) -> list[str]:
-        """The file of weights that a projected discriminator looks through, if there is one and it is named."""
-        return [uri for setting, uri in self.weights_files.items() if setting.startswith("discriminator.")]
 
 
 # In a pod a lost node leaves no time to save: what is lost is the time since the last state.

@@ -12,6 +12,7 @@ from attngan.data.dataset import Dataset
 from attngan.errors import InputError
 from attngan.inference import published, trained_encoders, weights
 from attngan.losses.damsm import DAMSM_LOSSES
+from attngan.metrics import names
 from attngan.models.batch_norm import synchronize_batch_norms_
 from attngan.models.ema import averaged_copy
 from attngan.models.projected_discriminator import ProjectedDiscriminator
@@ -148,11 +149,11 @@ class GanRun(TrainingRun):
         return dict(zip(self.loss_names, self.loss_sums.tolist(), strict=True))
 
     def keep_if_best(self, figures: dict[str, float], metric: str) -> None:
-        """Keep a copy of the averaged generator if no snapshot before was better; KID is better where it is lower.
+        """Keep a copy of the averaged generator if no snapshot before was better.
 
         Of two that are as good the later one is kept, which has learnt for longer, though it is no better one.
         """
-        sign = -1 if metric.startswith("kid_") else 1
+        sign = 1 if names.is_higher_better(metric, otherwise=True) else -1
         gain = sign * (figures[metric] - self.best[metric]) if self.best else 1.0
         self.num_since_best = 0 if gain > 0 else self.num_since_best + 1
         if gain >= 0:
